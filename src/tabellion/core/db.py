@@ -1,0 +1,137 @@
+"""PostgreSQL: the pool, and transactions that are opened, retried and committed at the edge only.
+
+Every transaction is READ COMMITTED, explicitly: under REPEATABLE READ a gate that waited for a lock would still read
+the state from before it. Inner code takes a `Tx` and never commits.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, TypeVar
+
+import asyncpg
+import msgspec
+
+from tabellion.core.clock import Clock
+from tabellion.core.errors import Unavailable
+
+Row = asyncpg.Record
+T = TypeVar("T")
+
+WRITE_LIMIT = 5.0
+"""Seconds a writing transaction may last before the watchdog rolls it back."""
+TRIES = 3
+_RETRIABLE = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_AWAY = (
+    OSError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+)
+
+
+class Tx:
+    """One open transaction. `now` is read once: everything in it happens at that moment."""
+
+    __slots__ = ("_committed", "_connection", "now")
+
+    def __init__(self, connection: "asyncpg.pool.PoolConnectionProxy[Row]", now: datetime) -> None:
+        self._connection = connection
+        self._committed: list[Callable[[], None]] = []
+        self.now = now
+
+    async def rows(self, sql: str, *args: Any) -> list[Row]:
+        return await self._connection.fetch(sql, *args)
+
+    async def row(self, sql: str, *args: Any) -> Row | None:
+        return await self._connection.fetchrow(sql, *args)
+
+    async def value(self, sql: str, *args: Any) -> Any:
+        return await self._connection.fetchval(sql, *args)
+
+    async def execute(self, sql: str, *args: Any) -> str:
+        """The command tag, as `UPDATE 3`."""
+        return await self._connection.execute(sql, *args)
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Run call once the transaction is durable, and not at all if it is not. Used for wake-ups only."""
+        self._committed.append(call)
+
+    def _announce(self) -> None:
+        for call in self._committed:
+            call()
+
+
+class Database:
+    def __init__(self, pool: "asyncpg.Pool[Row]", clock: Clock) -> None:
+        self._pool = pool
+        self.clock = clock
+
+    @asynccontextmanager
+    async def transaction(self, limit: float = WRITE_LIMIT) -> AsyncIterator[Tx]:
+        """One transaction, committed when the block ends well, rolled back when it raises or outlasts `limit` seconds."""
+        try:
+            async with asyncio.timeout(limit), self._pool.acquire() as connection:
+                await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+                tx = Tx(connection, self.clock.now())
+                yield tx
+                await connection.execute("COMMIT")
+        except _AWAY as error:
+            raise Unavailable("database_away", "the database does not answer; try again") from error
+        tx._announce()
+
+    async def run(self, work: Callable[[Tx], Awaitable[T]], limit: float = WRITE_LIMIT) -> T:
+        """The result of work, done in one transaction; tried again whole after a deadlock, up to 3 times."""
+        for turn in range(1, TRIES + 1):
+            try:
+                async with self.transaction(limit) as tx:
+                    return await work(tx)
+            except _RETRIABLE:
+                if turn == TRIES:
+                    raise
+                await asyncio.sleep(random.uniform(0, 0.01 * 2**turn))  # noqa: S311 - jitter, not a secret
+        raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+
+async def connect(url: str, clock: Clock, *, size: int = 10) -> Database:
+    """A pool of up to `size` connections to the PostgreSQL at url (`postgresql://user@/db?host=/socket/dir` works)."""
+    pool = await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=size,
+        init=_prepare,
+        reset=_reset,
+        server_settings={"application_name": "tabellion", "timezone": "UTC", "idle_in_transaction_session_timeout": "15000"},
+    )
+    return Database(pool, clock)
+
+
+async def _prepare(connection: "asyncpg.Connection[Row]") -> None:
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(kind, encoder=_encode, decoder=msgspec.json.decode, schema="pg_catalog")
+
+
+def _encode(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+async def _reset(connection: "asyncpg.pool.PoolConnectionProxy[Row]") -> None:
+    """Nothing to undo on release but an open transaction: saves asyncpg's round trip for session state we never set."""
+    await _rollback(connection)
+
+
+async def _rollback(connection: "asyncpg.pool.PoolConnectionProxy[Row]") -> None:
+    if not connection.is_closed() and connection.is_in_transaction():
+        await connection.execute("ROLLBACK")
+
+
+def columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Rows turned into one list a column, the shape that `unnest($1::…[], $2::…[])` takes."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]

@@ -1,0 +1,54 @@
+"""Ids: UUIDv7 inside, TypeID outside (`rcp_01h…`).
+
+TypeID 0.3 (https://github.com/jetify-com/typeid, read 2026-11-21): prefix, `_`, and the 128 bits in 26 characters of
+Crockford's base32, lower case, first character at most `7`.
+"""
+
+import os
+import time
+from typing import NewType
+from uuid import UUID
+
+from tabellion.core.errors import NotFound
+
+WorkspaceId = NewType("WorkspaceId", UUID)
+"""One *side* (live or test) of a workspace. Every query takes it."""
+RecipientId = NewType("RecipientId", UUID)
+MessageId = NewType("MessageId", UUID)
+AttemptId = NewType("AttemptId", UUID)
+AccountId = NewType("AccountId", UUID)
+EventId = NewType("EventId", UUID)
+EntryId = NewType("EntryId", UUID)
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+_VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
+
+
+def new() -> UUID:
+    """A new UUIDv7 (RFC 9562): 48 bits of milliseconds, then random bits. Sorts by creation time."""
+    random = int.from_bytes(os.urandom(10), "big")
+    stamp = time.time_ns() // 1_000_000
+    value = stamp << 80 | 0x7 << 76 | (random >> 62 & 0xFFF) << 64 | 0b10 << 62 | random & 0x3FFF_FFFF_FFFF_FFFF
+    return UUID(int=value)
+
+
+def show(prefix: str, value: UUID) -> str:
+    """The TypeID of value: what people and the API see."""
+    number = value.int
+    pairs = [_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)]
+    return f"{prefix}_{''.join(pairs)}"
+
+
+def parse(prefix: str, text: str) -> UUID:
+    """The UUID behind a TypeID of this prefix. Anything else does not exist: NotFound."""
+    head, _, tail = text.rpartition("_")
+    try:
+        if head != prefix or len(tail) != 26 or tail[0] > "7":
+            raise KeyError(text)
+        number = 0
+        for letter in tail:
+            number = number << 5 | _VALUES[letter]
+        return UUID(int=number)
+    except KeyError:
+        raise NotFound("not_found", f"'{text[:64]}' is not an id of the form {prefix}_…; check the id") from None
