@@ -1,0 +1,1 @@
+"""Benchmarks. `make bench` runs them all; each compares within one run, because machines are noisy."""

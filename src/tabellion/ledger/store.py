@@ -1,0 +1,203 @@
+"""All SQL of the ledger's tables."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from tabellion.core.db import Row, Tx, columns
+from tabellion.core.ids import WorkspaceId
+from tabellion.ledger.merkle import Frontier
+from tabellion.ledger.types import Head, LogId, SigningKey, Tile
+
+
+async def open_head(tx: Tx, workspace_id: WorkspaceId, name: str) -> Head | None:
+    """The head of the log in use, as it was when the statement began."""
+    row = await tx.row(
+        """
+        select workspace_id, log, generation, origin, size, frontier, checkpoint, public_key,
+               pg_postmaster_start_time() as server_started
+          from ledger_heads
+         where workspace_id = $1 and log = $2 and closed_at is null
+        """,
+        workspace_id, name,
+    )  # fmt: skip
+    return _head(row) if row else None
+
+
+async def lock_head(tx: Tx, workspace_id: WorkspaceId, name: str) -> Head | None:
+    """The newest committed head of the log in use, locked until the transaction ends."""
+    row = await tx.row(
+        """
+        select workspace_id, log, generation, origin, size, frontier, checkpoint, public_key,
+               pg_postmaster_start_time() as server_started
+          from ledger_heads
+         where workspace_id = $1 and log = $2 and closed_at is null
+           for no key update
+        """,
+        workspace_id, name,
+    )  # fmt: skip
+    return _head(row) if row else None
+
+
+async def heads(tx: Tx) -> list[Head]:
+    """The heads of all logs in use, of all workspaces: for the operator's checks."""
+    rows = await tx.rows(
+        """
+        select workspace_id, log, generation, origin, size, frontier, checkpoint, public_key,
+               pg_postmaster_start_time() as server_started
+          from ledger_heads
+         where closed_at is null
+         order by workspace_id, log
+        """
+    )
+    return [_head(row) for row in rows]
+
+
+async def known_origins(tx: Tx) -> set[str]:
+    """The names of all logs, those with a successor too."""
+    return {row["origin"] for row in await tx.rows("select origin from ledger_heads")}
+
+
+async def insert_head(tx: Tx, log: LogId, origin: str, frontier: Frontier, checkpoint: str, public_key: bytes) -> bool:
+    """Whether the log was made now. Waits for another transaction that is making it."""
+    made = await tx.value(
+        """
+        insert into ledger_heads (
+            workspace_id, log, generation, origin, size, frontier, checkpoint, public_key, updated_at
+        )
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        on conflict do nothing
+        returning true
+        """,
+        *log, origin, frontier.size, frontier.packed(), checkpoint, public_key, tx.now,
+    )  # fmt: skip
+    return bool(made)
+
+
+async def update_head(tx: Tx, log: LogId, frontier: Frontier, checkpoint: str) -> None:
+    await tx.execute(
+        """
+        update ledger_heads
+           set size = $4, frontier = $5, checkpoint = $6, updated_at = $7
+         where workspace_id = $1 and log = $2 and generation = $3
+        """,
+        *log, frontier.size, frontier.packed(), checkpoint, tx.now,
+    )  # fmt: skip
+
+
+async def close_head(tx: Tx, log: LogId) -> None:
+    await tx.execute(
+        "update ledger_heads set closed_at = $4 where workspace_id = $1 and log = $2 and generation = $3", *log, tx.now
+    )
+
+
+async def insert_key(tx: Tx, log: LogId, key: SigningKey) -> None:
+    await tx.execute(
+        """
+        insert into ledger_keys (workspace_id, log, generation, from_size, public_key, sealed, created_at)
+        values ($1, $2, $3, $4, $5, $6, $7)
+        """,
+        *log, key.from_size, key.public_key, key.sealed, tx.now,
+    )  # fmt: skip
+
+
+async def sealed_key(tx: Tx, log: LogId, public_key: bytes) -> bytes | None:
+    """The sealed private key of the current signing key, if it is this one."""
+    sealed: bytes | None = await tx.value(
+        """
+        select sealed
+          from ledger_keys
+         where workspace_id = $1 and log = $2 and generation = $3 and public_key = $4 and to_size is null
+        """,
+        *log, public_key,
+    )  # fmt: skip
+    return sealed
+
+
+async def public_keys(tx: Tx, workspace_id: WorkspaceId, name: str) -> list[tuple[str, bytes]]:
+    """Origin and public key of every key the log ever signed with, the current one last."""
+    rows = await tx.rows(
+        """
+        select ledger_heads.origin, ledger_keys.public_key
+          from ledger_keys
+          join ledger_heads using (workspace_id, log, generation)
+         where workspace_id = $1 and log = $2
+         order by generation, from_size
+        """,
+        workspace_id, name,
+    )  # fmt: skip
+    return [(row["origin"], row["public_key"]) for row in rows]
+
+
+async def insert_leaves(tx: Tx, log: LogId, first: int, leaves: Sequence[tuple[UUID, bytes]]) -> None:
+    """Store entries at the indexes from first on."""
+    entry_ids, entries = columns(leaves, 2)
+    await tx.execute(
+        """
+        insert into ledger_leaves (workspace_id, log, generation, index, entry_id, leaf)
+        select $1, $2, $3, $4 + place - 1, entry_id, leaf
+          from unnest($5::uuid[], $6::bytea[]) with ordinality as given (entry_id, leaf, place)
+        """,
+        *log, first, entry_ids, entries,
+    )  # fmt: skip
+
+
+async def leaves(tx: Tx, log: LogId, indexes: Sequence[int]) -> dict[int, bytes]:
+    """The entries at these indexes. A list, not a range: a plan for unknown ranges may read the whole log."""
+    rows = await tx.rows(
+        """
+        select index, leaf
+          from ledger_leaves
+         where workspace_id = $1 and log = $2 and generation = $3 and index = any($4::bigint[])
+        """,
+        *log, indexes,
+    )  # fmt: skip
+    return {row["index"]: row["leaf"] for row in rows}
+
+
+async def tile_roots(tx: Tx, log: LogId, level: int, indexes: Sequence[int]) -> dict[int, bytes]:
+    """The roots of these full tiles, which are the nodes of the level above."""
+    rows = await tx.rows(
+        """
+        select index, root
+          from ledger_tiles
+         where workspace_id = $1 and log = $2 and generation = $3 and level = $4 and index = any($5::bigint[])
+        """,
+        *log, level, indexes,
+    )  # fmt: skip
+    return {row["index"]: row["root"] for row in rows}
+
+
+async def insert_tiles(tx: Tx, log: LogId, tiles: Sequence[Tile]) -> None:
+    level, index, hashes, root = columns([(one.level, one.index, one.hashes, one.root) for one in tiles], 4)
+    await tx.execute(
+        """
+        insert into ledger_tiles (workspace_id, log, generation, level, index, hashes, root)
+        select $1, $2, $3, level, index, hashes, root
+          from unnest($4::smallint[], $5::bigint[], $6::bytea[], $7::bytea[]) as made (level, index, hashes, root)
+        """,
+        *log, level, index, hashes, root,
+    )  # fmt: skip
+
+
+async def tile(tx: Tx, log: LogId, level: int, index: int) -> bytes | None:
+    """The hashes of a full tile."""
+    hashes: bytes | None = await tx.value(
+        """
+        select hashes
+          from ledger_tiles
+         where workspace_id = $1 and log = $2 and generation = $3 and level = $4 and index = $5
+        """,
+        *log, level, index,
+    )  # fmt: skip
+    return hashes
+
+
+def _head(row: Row) -> Head:
+    return Head(
+        log=LogId(row["workspace_id"], row["log"], row["generation"]),
+        origin=row["origin"],
+        frontier=Frontier.unpacked(row["size"], row["frontier"]),
+        checkpoint=row["checkpoint"],
+        public_key=row["public_key"],
+        server_started=row["server_started"],
+    )

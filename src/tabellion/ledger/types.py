@@ -1,0 +1,98 @@
+"""What goes into a ledger and what comes out, and its refusals."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal, NamedTuple
+from uuid import UUID
+
+from tabellion.core.errors import Unavailable
+from tabellion.core.ids import WorkspaceId
+from tabellion.ledger.merkle import Frontier
+
+EntryType = Literal["consent", "audit", "proof_destroyed", "successor"]
+
+
+class Forked(Unavailable):
+    """The database no longer holds what was already published. Nothing may be appended until an operator has acted."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("ledger_forked", detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One entry as the public sees it: a commitment made by the caller, its type, and the day."""
+
+    entry_id: UUID
+    """The caller's id of the entry. Stays in the database; no part of the leaf."""
+    type: EntryType
+    commitment: bytes
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    index: int
+    leaf_hash: bytes
+
+
+class LogId(NamedTuple):
+    """Which log: the first columns of every row of it. A successor has the next generation."""
+
+    workspace_id: WorkspaceId
+    name: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest state of a log: one row, locked by whoever appends."""
+
+    log: LogId
+    origin: str
+    frontier: Frontier
+    checkpoint: str
+    """The signed note over the frontier's size and root."""
+    public_key: bytes
+    """Of the key that signs now."""
+    server_started: datetime
+    """When the database server that gave this answer was started: another value is another server."""
+
+    @property
+    def size(self) -> int:
+        return self.frontier.size
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    public_key: bytes
+    sealed: bytes
+    from_size: int
+    """The first tree size that it signs."""
+
+
+class Span(NamedTuple):
+    """Neighbouring nodes on a tile level: leaves on level 0, roots of full tiles of the level below on the others."""
+
+    level: int
+    first: int
+    past: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """256 neighbouring nodes (C2SP tlog-tiles) and the root over them."""
+
+    level: int
+    index: int
+    hashes: bytes
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a log, for the operator."""
+
+    origin: str
+    code: str
+    detail: str
