@@ -1,0 +1,307 @@
+"""All SQL of `messages` and `attempts`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from tabellion.core.db import Row, Tx, columns
+from tabellion.jobs.types import Lane
+from tabellion.messages.types import Attempt, Guarantee, Message, Plan, Status
+from tabellion.providers.base import Channel, Reason, State
+
+Pair = tuple[UUID, UUID]
+"""(workspace_id, id)."""
+
+
+async def insert_messages(tx: Tx, workspace_id: UUID, messages: Sequence[Message]) -> None:
+    rows = [
+        (
+            m.id, m.recipient_id, m.purpose, m.status, m.final, m.reason, m.step, m.lane, m.guarantee, m.send_at,
+            m.expires_at, m.plan, _json(m.decisions), _array(m.tags), m.metadata, m.content,
+        )
+        for m in messages
+    ]  # fmt: skip
+    await tx.execute(
+        """
+        insert into messages (
+            workspace_id, id, recipient_id, purpose, status, final, reason, step, lane, guarantee, send_at, expires_at,
+            created_at, updated_at, plan, decisions, tags, metadata, content
+        )
+        select $1, id, recipient_id, purpose, status, final, reason, step, lane, guarantee, send_at, expires_at,
+               $2, $2, plan, decisions::jsonb, tags::text[], metadata, content
+          from unnest(
+                   $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::boolean[], $8::text[], $9::smallint[],
+                   $10::smallint[], $11::text[], $12::timestamptz[], $13::timestamptz[], $14::jsonb[], $15::text[],
+                   $16::text[], $17::jsonb[], $18::bytea[]
+               ) as new (
+                   id, recipient_id, purpose, status, final, reason, step, lane, guarantee, send_at, expires_at, plan,
+                   decisions, tags, metadata, content
+               )
+        """,
+        workspace_id, tx.now, *columns(rows, 16),
+    )  # fmt: skip
+
+
+_MESSAGE = """
+    m.workspace_id, m.id, m.recipient_id, m.purpose, m.status, m.final, m.reason, m.step, m.lane, m.guarantee,
+    m.send_at, m.expires_at, m.created_at, m.updated_at, m.plan, m.decisions, m.tags, m.metadata, m.content
+"""
+
+
+async def lock_messages(tx: Tx, pairs: Sequence[Pair]) -> dict[Pair, Message]:
+    """The messages, locked against every other change until the transaction ends."""
+    rows = await tx.rows(
+        f"""
+        select {_MESSAGE}
+          from messages m
+          join unnest($1::uuid[], $2::uuid[]) as wanted (workspace_id, id)
+            on wanted.workspace_id = m.workspace_id and wanted.id = m.id
+         order by m.workspace_id, m.id
+           for no key update of m
+        """,
+        *columns(sorted(set(pairs)), 2),
+    )
+    return {(row["workspace_id"], row["id"]): _message(row) for row in rows}
+
+
+async def read_message(tx: Tx, workspace_id: UUID, message_id: UUID) -> Message | None:
+    row = await tx.row(
+        f"select {_MESSAGE} from messages m where m.workspace_id = $1 and m.id = $2", workspace_id, message_id
+    )
+    return _message(row) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What to list; None is no condition."""
+
+    recipient_id: UUID | None = None
+    status: str | None = None
+    purpose: str | None = None
+    channel: str | None = None
+    provider_message_id: str | None = None
+    tag: str | None = None
+
+
+async def list_messages(
+    tx: Tx, workspace_id: UUID, wanted: Filter, *, before: UUID | None, limit: int
+) -> list[Message]:
+    """Newest first, those older than `before`."""
+    rows = await tx.rows(
+        f"""
+        select {_MESSAGE}
+          from messages m
+         where m.workspace_id = $1
+           and ($2::uuid is null or m.id < $2)
+           and ($3::uuid is null or m.recipient_id = $3)
+           and ($4::text is null or m.status = $4)
+           and ($5::text is null or m.purpose = $5)
+           and ($6::text is null or m.tags @> array[$6])
+           and (($7::text is null and $8::text is null) or exists (
+                   select from attempts a
+                    where a.workspace_id = m.workspace_id
+                      and a.message_id = m.id
+                      and ($7::text is null or a.channel = $7)
+                      and ($8::text is null or a.provider_message_id = $8)
+               ))
+         order by m.id desc
+         limit $9
+        """,
+        workspace_id, before, wanted.recipient_id, wanted.status, wanted.purpose, wanted.tag, wanted.channel,
+        wanted.provider_message_id, limit,
+    )  # fmt: skip
+    return [_message(row) for row in rows]
+
+
+async def update_messages(tx: Tx, messages: Sequence[Message]) -> None:
+    """Store what moves: status, final, reason, step, decisions. The rows must be locked."""
+    rows = [(m.workspace_id, m.id, m.status, m.final, m.reason, m.step, _json(m.decisions)) for m in messages]
+    await tx.execute(
+        """
+        update messages m
+           set status = new.status, final = new.final, reason = new.reason, step = new.step,
+               decisions = new.decisions::jsonb, updated_at = $1
+          from unnest(
+                   $2::uuid[], $3::uuid[], $4::text[], $5::boolean[], $6::text[], $7::smallint[], $8::text[]
+               ) as new (workspace_id, id, status, final, reason, step, decisions)
+         where m.workspace_id = new.workspace_id and m.id = new.id
+        """,
+        tx.now, *columns(rows, 7),
+    )  # fmt: skip
+
+
+async def insert_attempts(tx: Tx, attempts: Sequence[Attempt]) -> None:
+    rows = [
+        (
+            a.workspace_id, a.id, a.message_id, a.recipient_id, a.step, a.purpose, a.channel, a.identifier,
+            a.account_id, a.provider, a.state, a.decision, a.started_at,
+        )
+        for a in attempts
+    ]  # fmt: skip
+    await tx.execute(
+        """
+        insert into attempts (
+            workspace_id, id, message_id, recipient_id, step, purpose, channel, identifier, account_id, provider,
+            state, decision, started_at
+        )
+        select workspace_id, id, message_id, recipient_id, step, purpose, channel, identifier, account_id, provider,
+               state, decision, started_at
+          from unnest(
+                   $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::smallint[], $6::text[], $7::text[], $8::bytea[],
+                   $9::uuid[], $10::text[], $11::text[], $12::jsonb[], $13::timestamptz[]
+               ) as new (
+                   workspace_id, id, message_id, recipient_id, step, purpose, channel, identifier, account_id,
+                   provider, state, decision, started_at
+               )
+        """,
+        *columns(rows, 13),
+    )
+
+
+_ATTEMPT = """
+    a.workspace_id, a.id, a.message_id, a.recipient_id, a.step, a.purpose, a.channel, a.identifier, a.account_id,
+    a.provider, a.state, a.reason, a.permanent, a.provider_message_id, a.provider_code, a.detail, a.decision,
+    a.started_at, a.ended_at
+"""
+
+
+async def attempts_of(tx: Tx, pairs: Sequence[Pair]) -> dict[Pair, list[Attempt]]:
+    """The attempts of each message, oldest first."""
+    rows = await tx.rows(
+        f"""
+        select {_ATTEMPT}
+          from attempts a
+          join unnest($1::uuid[], $2::uuid[]) as wanted (workspace_id, message_id)
+            on wanted.workspace_id = a.workspace_id and wanted.message_id = a.message_id
+         order by a.id
+        """,
+        *columns(sorted(set(pairs)), 2),
+    )
+    found: dict[Pair, list[Attempt]] = {pair: [] for pair in pairs}
+    for row in rows:
+        found[row["workspace_id"], row["message_id"]].append(_attempt(row))
+    return found
+
+
+async def attempts_by_vendor_id(tx: Tx, wanted: Sequence[tuple[UUID, UUID, str]]) -> dict[tuple[UUID, str], Attempt]:
+    """Attempts by (account_id, provider_message_id), for (workspace_id, account_id, provider_message_id) wanted."""
+    rows = await tx.rows(
+        f"""
+        select {_ATTEMPT}
+          from attempts a
+          join unnest($1::uuid[], $2::uuid[], $3::text[]) as wanted (workspace_id, account_id, provider_message_id)
+            on wanted.workspace_id = a.workspace_id
+           and wanted.account_id = a.account_id
+           and wanted.provider_message_id = a.provider_message_id
+        """,
+        *columns(sorted(set(wanted)), 3),
+    )
+    return {(row["account_id"], row["provider_message_id"]): _attempt(row) for row in rows}
+
+
+async def update_attempts(tx: Tx, attempts: Sequence[Attempt]) -> None:
+    """Store the outcomes. The rows' messages must be locked."""
+    rows = [
+        (
+            a.workspace_id, a.id, a.state, a.reason, a.permanent, a.provider_message_id, a.provider_code, a.detail,
+            a.ended_at,
+        )
+        for a in attempts
+    ]  # fmt: skip
+    await tx.execute(
+        """
+        update attempts a
+           set state = new.state, reason = new.reason, permanent = new.permanent,
+               provider_message_id = new.provider_message_id, provider_code = new.provider_code, detail = new.detail,
+               ended_at = new.ended_at
+          from unnest(
+                   $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::boolean[], $6::text[], $7::text[], $8::text[],
+                   $9::timestamptz[]
+               ) as new (
+                   workspace_id, id, state, reason, permanent, provider_message_id, provider_code, detail, ended_at
+               )
+         where a.workspace_id = new.workspace_id and a.id = new.id
+        """,
+        *columns(rows, 9),
+    )
+
+
+async def in_flight(
+    tx: Tx, workspace_id: UUID, recipients: Sequence[UUID], identifiers: Sequence[bytes]
+) -> list[Attempt]:
+    """The attempts to these people or addresses that started and have no outcome yet."""
+    rows = await tx.rows(
+        f"""
+        select {_ATTEMPT}
+          from attempts a
+         where a.workspace_id = $1 and a.state = 'started' and a.recipient_id = any($2::uuid[])
+        union
+        select {_ATTEMPT}
+          from attempts a
+         where a.workspace_id = $1 and a.state = 'started' and a.identifier = any($3::bytea[])
+        """,
+        workspace_id, recipients, identifiers,
+    )  # fmt: skip
+    return [_attempt(row) for row in rows]
+
+
+def _message(row: Row) -> Message:
+    return Message(
+        workspace_id=row["workspace_id"],
+        id=row["id"],
+        recipient_id=row["recipient_id"],
+        purpose=row["purpose"],
+        status=Status(row["status"]),
+        final=row["final"],
+        reason=row["reason"],
+        step=row["step"],
+        lane=Lane(row["lane"]),
+        guarantee=Guarantee(row["guarantee"]),
+        send_at=row["send_at"],
+        expires_at=row["expires_at"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        plan=msgspec.convert(row["plan"], Plan),
+        decisions=row["decisions"],
+        tags=row["tags"],
+        metadata=row["metadata"],
+        content=row["content"],
+    )
+
+
+def _attempt(row: Row) -> Attempt:
+    return Attempt(
+        workspace_id=row["workspace_id"],
+        id=row["id"],
+        message_id=row["message_id"],
+        recipient_id=row["recipient_id"],
+        step=row["step"],
+        purpose=row["purpose"],
+        channel=Channel(row["channel"]),
+        identifier=row["identifier"],
+        account_id=row["account_id"],
+        provider=row["provider"],
+        state=State(row["state"]),
+        reason=Reason(row["reason"]) if row["reason"] else None,
+        permanent=row["permanent"],
+        provider_message_id=row["provider_message_id"],
+        provider_code=row["provider_code"],
+        detail=row["detail"],
+        decision=row["decision"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+    )
+
+
+def _json(decisions: Sequence[Mapping[str, Any]]) -> str:
+    """JSON as text: a list of lists would be taken for an array of two dimensions."""
+    return msgspec.json.encode(decisions).decode()
+
+
+def _array(values: Sequence[str]) -> str:
+    """A text[] literal: `unnest` cannot take a list of lists of different lengths."""
+    quoted = ['"' + v.replace("\\", "\\\\").replace('"', '\\"') + '"' for v in values]
+    return "{" + ",".join(quoted) + "}"

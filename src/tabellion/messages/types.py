@@ -1,0 +1,177 @@
+"""Words and values of messages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from tabellion.jobs.types import Lane
+from tabellion.providers.base import Channel, Reason, State
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    HELD = "held"
+    SENDING = "sending"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    PARTIALLY_DELIVERED = "partially_delivered"
+    SUPPRESSED = "suppressed"
+    UNROUTABLE = "unroutable"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELED = "canceled"
+    SIMULATED = "simulated"
+
+
+class Success(StrEnum):
+    """What a step must reach to end the plan."""
+
+    SUBMITTED = "submitted"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    READ = "read"
+
+
+class Trigger(StrEnum):
+    """Why a step may hand over to the next."""
+
+    ERROR = "error"
+    REJECTED = "rejected"
+    UNDELIVERED = "undelivered"
+    TIMEOUT = "timeout"
+    WINDOW_CLOSED = "window_closed"
+    NO_TEMPLATE = "no_template"
+    NO_ADDRESS = "no_address"
+    SUPPRESSED = "suppressed"
+    UNHEALTHY = "unhealthy"
+
+
+class Guarantee(StrEnum):
+    AT_LEAST_ONCE = "at_least_once"
+    AT_MOST_ONCE = "at_most_once"
+
+
+PRIORITIES: Mapping[str, Lane] = {
+    "critical": Lane.CRITICAL,
+    "high": Lane.HIGH,
+    "normal": Lane.NORMAL,
+    "bulk": Lane.BULK,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One ordered way to deliver a message."""
+
+    channel: Channel
+    accounts: tuple[UUID, ...] = ()
+    """The pool; empty: any account of the channel."""
+    success: Success = Success.SUBMITTED
+    within: timedelta | None = None
+    on: frozenset[Trigger] = frozenset(Trigger) - {Trigger.TIMEOUT}
+    identifier: str | None = None
+    """Hex of the keyed hash of the address meant; None: the person has none of this channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A channel the plan considered: chosen, or not and why."""
+
+    channel: Channel
+    chosen: bool
+    reason: str
+    verdict: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    steps: tuple[Step, ...]
+    candidates: tuple[Candidate, ...] = ()
+    rule: str = "route"
+    """`route`: the steps of the call. `address`: the address in `to`. `auto`: the workspace's channel order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A stored message without its content."""
+
+    workspace_id: UUID
+    id: UUID
+    recipient_id: UUID
+    purpose: str
+    status: Status
+    final: bool
+    reason: str | None
+    step: int
+    lane: Lane
+    guarantee: Guarantee
+    send_at: datetime
+    expires_at: datetime
+    created_at: datetime
+    updated_at: datetime
+    plan: Plan
+    decisions: Sequence[Mapping[str, Any]]
+    """What the gate decided where no attempt followed: `{at, step, …verdict}`."""
+    tags: Sequence[str] = ()
+    metadata: Mapping[str, Any] | None = None
+    content: bytes = b""
+    """Sealed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    workspace_id: UUID
+    id: UUID
+    message_id: UUID
+    recipient_id: UUID
+    step: int
+    purpose: str
+    channel: Channel
+    identifier: bytes
+    account_id: UUID
+    provider: str
+    state: State
+    started_at: datetime
+    reason: Reason | None = None
+    permanent: bool = False
+    provider_message_id: str | None = None
+    provider_code: str | None = None
+    detail: str | None = None
+    decision: Mapping[str, Any] = field(default_factory=dict)
+    """The verdict at hand-off: the second decision, the one that counts."""
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A fact about an attempt, from an answer, a callback or a lost lease."""
+
+    attempt_id: UUID
+    state: State
+    reason: Reason | None = None
+    permanent: bool = False
+    provider_message_id: str | None = None
+    provider_code: str | None = None
+    detail: str | None = None
+    occurred_at: datetime | None = None
+
+
+class Content(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What to say, as stored (sealed)."""
+
+    text: str
+    subject: str | None = None
+    html: str | None = None
+    reply_to: str | None = None
+    headers: dict[str, str] = {}
+    by_channel: dict[str, dict[str, str]] = {}
+
+    def on(self, channel: Channel) -> "Content":
+        """The content for one channel: its own variant over the common one."""
+        own = self.by_channel.get(channel.value)
+        return msgspec.structs.replace(self, **own) if own else self
