@@ -1,0 +1,90 @@
+"""Receiving callbacks: raw bytes and the person's decisions are durable before the vendor hears yes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from tabellion.consent.service import Consent
+from tabellion.consent.types import RecipientSignal
+from tabellion.core import ids
+from tabellion.core.crypto import Key, sha256
+from tabellion.core.db import Tx
+from tabellion.core.ids import WorkspaceId
+from tabellion.core.vault import Vault
+from tabellion.core.wake import Bell
+from tabellion.jobs.service import enqueue
+from tabellion.jobs.types import Lane, NewJob
+from tabellion.providers.base import Feature, InboundMessage, Provider, Signal
+from tabellion.webhooks import store
+from tabellion.webhooks.types import Arrived, Callback, Raw
+
+NORMALISE = "callback.normalise"
+_DECIDES = frozenset({Signal.STOP, Signal.UNSUBSCRIBED, Signal.COMPLAINED, Signal.BLOCKED})
+
+
+@dataclass(frozen=True)
+class Webhooks:
+    vault: Vault
+    consent: Consent
+    providers: Mapping[str, Provider[Any]]
+    bell: Bell | None = None
+
+    async def receive(self, tx: Tx, workspace_id: WorkspaceId, arrived: Sequence[Arrived]) -> None:
+        """Store verified callbacks of one workspace side, record the decisions in them, enqueue the rest.
+
+        A callback that came before is left as it is: its signals count once.
+        """
+        key = await self.vault.workspace(tx, workspace_id, "callbacks")
+        callbacks = [_callback(tx, workspace_id, one, key) for one in arrived]
+        new = await store.insert(tx, callbacks)
+        fresh = [(callback, one) for callback, one in zip(callbacks, arrived, strict=True) if callback.id in new]
+        if signals := [signal for callback, one in fresh for signal in self._signals(callback, one)]:
+            await self.consent.record_signals(tx, workspace_id, signals)
+        if fresh:
+            await enqueue(tx, [_job(callback) for callback, _ in fresh], self.bell)
+
+    def _signals(self, callback: Callback, arrived: Arrived) -> Iterator[RecipientSignal]:
+        """The decisions in a callback: what the person said, from which address, to which of our senders."""
+        for one in arrived.parsed:
+            if isinstance(one, InboundMessage) and one.signal in _DECIDES:
+                yield RecipientSignal(
+                    signal=one.signal,
+                    channel=one.channel,
+                    address=one.address,
+                    source=arrived.account.provider,
+                    actor=ids.show("acc", arrived.account.id),
+                    sender=one.recipient_address,
+                    blocked_by_vendor=Feature.HANDLES_KEYWORDS in self.providers[arrived.account.provider].features,
+                    occurred_at=one.occurred_at,
+                    evidence={"callback": ids.show("cbk", callback.id)},
+                )
+
+
+def digest(arrived: Arrived) -> bytes:
+    """What makes a callback the same as an earlier one."""
+    head = f"{arrived.account.id}\0{arrived.inbound.method}\0{arrived.inbound.url}\0"
+    return sha256(head.encode() + arrived.inbound.body)
+
+
+def context(callback_id: UUID) -> str:
+    return f"callback:{callback_id}"
+
+
+def _callback(tx: Tx, workspace_id: WorkspaceId, arrived: Arrived, key: Key) -> Callback:
+    callback_id = ids.new()
+    return Callback(
+        workspace_id=workspace_id,
+        id=callback_id,
+        account_id=arrived.account.id,
+        provider=arrived.account.provider,
+        received_at=tx.now,
+        digest=digest(arrived),
+        raw=key.seal(msgspec.json.encode(Raw.of(arrived.inbound)), context(callback_id)),
+    )
+
+
+def _job(callback: Callback) -> NewJob:
+    return NewJob(WorkspaceId(callback.workspace_id), NORMALISE, {"callback": callback.id.hex}, Lane.HIGH)

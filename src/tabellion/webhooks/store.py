@@ -1,0 +1,62 @@
+"""All SQL of `callbacks`."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from tabellion.core.db import Tx, columns
+from tabellion.webhooks.types import Callback
+
+
+async def insert(tx: Tx, callbacks: Sequence[Callback]) -> set[UUID]:
+    """The ids of those stored; one that is here already is left out."""
+    rows = [(c.workspace_id, c.id, c.account_id, c.provider, c.digest, c.raw) for c in callbacks]
+    stored = await tx.rows(
+        """
+        insert into callbacks (workspace_id, id, account_id, provider, received_at, digest, state, raw)
+        select workspace_id, id, account_id, provider, $1, digest, 'received', raw
+          from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::bytea[], $7::bytea[])
+               as new (workspace_id, id, account_id, provider, digest, raw)
+         order by workspace_id, digest
+            on conflict (workspace_id, digest) do nothing
+        returning id
+        """,
+        tx.now, *columns(rows, 6),
+    )  # fmt: skip
+    return {row["id"] for row in stored}
+
+
+async def read(tx: Tx, pairs: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Callback]:
+    rows = await tx.rows(
+        """
+        select c.workspace_id, c.id, c.account_id, c.provider, c.received_at, c.digest, c.raw
+          from callbacks c
+          join unnest($1::uuid[], $2::uuid[]) as wanted (workspace_id, id)
+            on wanted.workspace_id = c.workspace_id and wanted.id = c.id
+        """,
+        *columns(pairs, 2),
+    )
+    return {
+        (row["workspace_id"], row["id"]): Callback(
+            workspace_id=row["workspace_id"],
+            id=row["id"],
+            account_id=row["account_id"],
+            provider=row["provider"],
+            received_at=row["received_at"],
+            digest=row["digest"],
+            raw=row["raw"],
+        )
+        for row in rows
+    }
+
+
+async def mark(tx: Tx, states: Sequence[tuple[UUID, UUID, str]]) -> None:
+    """Store what became of callbacks: (workspace_id, id, state)."""
+    await tx.execute(
+        """
+        update callbacks c
+           set state = new.state
+          from unnest($1::uuid[], $2::uuid[], $3::text[]) as new (workspace_id, id, state)
+         where c.workspace_id = new.workspace_id and c.id = new.id
+        """,
+        *columns(states, 3),
+    )
