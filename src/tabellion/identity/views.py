@@ -1,0 +1,136 @@
+"""What the routes of recipients take and give."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from tabellion.access.problems import Problem
+from tabellion.core import ids
+from tabellion.recipients.types import Kind, Named, Profile, Recipient
+
+Value = Annotated[str, Meta(min_length=1, max_length=512)]
+Short = Annotated[str, Meta(max_length=64)]
+
+
+class IdentifierBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """One way to reach or to recognise a person."""
+
+    kind: Kind
+    value: Value
+    verified: bool = False
+    """The person proved that it is theirs. Once verified, it stays so."""
+
+
+class ProfileBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What may change about a recipient. A field left out stays, null clears it; traits are a JSON merge patch."""
+
+    traits: dict[str, Any] | UnsetType | None = UNSET
+    locale: Short | UnsetType | None = UNSET
+    time_zone: Short | UnsetType | None = UNSET
+
+    def profile(self) -> Profile:
+        return Profile(self.locale, self.time_zone, self.traits)
+
+
+class RecipientBody(ProfileBody, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """A recipient by what names it: an external_id, identifiers, or both."""
+
+    external_id: Value | None = None
+    identifiers: Annotated[list[IdentifierBody], Meta(max_length=100)] = []
+
+    def named(self, at: str = "") -> Iterator[tuple[Named, str]]:
+        """The identifiers as written, each with the pointer to its value."""
+        if self.external_id is not None:
+            yield Named(Kind.EXTERNAL_ID, self.external_id), f"{at}/external_id"
+        for index, one in enumerate(self.identifiers):
+            yield Named(one.kind, one.value, one.verified), f"{at}/identifiers/{index}/value"
+
+
+class BatchItem(RecipientBody, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    idempotency_key: Annotated[str, Meta(min_length=1, max_length=255, pattern="^[ -~]+$")] | None = None
+
+
+class BatchBody(Struct, frozen=True, forbid_unknown_fields=True):
+    items: Annotated[list[BatchItem], Meta(min_length=1, max_length=1000)]
+
+
+class UpsertedView(Struct, frozen=True):
+    id: str
+    created: bool
+    version: int
+
+
+class BatchEntry(Struct, frozen=True, omit_defaults=True):
+    """What became of one item: `id` where it was done, `error` where it was refused."""
+
+    index: int
+    status: int
+    id: str | None = None
+    error: Problem | None = None
+
+
+class BatchAnswer(Struct, frozen=True):
+    data: list[BatchEntry]
+
+
+class IdentifierView(Struct, frozen=True):
+    kind: Kind
+    value: str
+    verified: bool
+    verified_at: datetime | None
+    source: str
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+
+class RecipientView(Struct, frozen=True):
+    id: str
+    external_id: str | None
+    identifiers: list[IdentifierView]
+    traits: dict[str, Any]
+    locale: str | None
+    time_zone: str | None
+    address_only: bool
+    """Only its address is known, because somebody restricted it; lists leave it out."""
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class RecipientPage(Struct, frozen=True):
+    data: list[RecipientView]
+    next_cursor: str | None
+
+
+def shown(recipient: Recipient) -> RecipientView:
+    known = recipient.identifiers
+    return RecipientView(
+        id=ids.show("rcp", recipient.id),
+        external_id=next((one.value for one in known if one.kind is Kind.EXTERNAL_ID), None),
+        identifiers=[
+            IdentifierView(
+                kind=one.kind,
+                value=one.value,
+                verified=one.verified_at is not None,
+                verified_at=one.verified_at,
+                source=one.source,
+                first_seen_at=one.first_seen_at,
+                last_seen_at=one.last_seen_at,
+            )
+            for one in known
+            if one.kind is not Kind.EXTERNAL_ID
+        ],
+        traits=dict(recipient.traits),
+        locale=recipient.locale,
+        time_zone=recipient.time_zone,
+        address_only=recipient.address_only,
+        version=recipient.version,
+        created_at=recipient.created_at,
+        updated_at=recipient.updated_at,
+    )
+
+
+def page(recipients: Sequence[Recipient], next_cursor: str | None) -> RecipientPage:
+    return RecipientPage([shown(one) for one in recipients], next_cursor)

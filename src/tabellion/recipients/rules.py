@@ -1,0 +1,243 @@
+"""Pure rules of recipients: normal forms, references, whom an upsert means, merge patches."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+import phonenumbers
+from email_validator import EmailNotValidError, validate_email
+from msgspec.structs import replace
+
+from tabellion.core import ids
+from tabellion.core.crypto import Key
+from tabellion.core.errors import FieldError, HubError, Invalid
+from tabellion.recipients.types import IdentityConflict, Kind, Named, Profile, RecipientRef, Ref
+
+EXTERNAL_ID_LENGTH = 256
+TRAITS_SIZE = 32_768
+TRAITS_DEPTH = 8
+_PHONE_LENGTH = 64
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LOCALE = re.compile(r"([a-z]{2,3})(?:-([a-z]{4}))?(?:-([a-z]{2}|\d{3}))?((?:-(?:[a-z0-9]{5,8}|\d[a-z0-9]{3}))*)")
+_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
+
+# normal forms
+
+
+def normalise(kind: Kind, value: str, pointer: str = "", region: str | None = None) -> str:
+    """The one form of value that is stored and compared. Raises `Invalid` at pointer.
+
+    An e-mail address keeps the case of its local part and gets its domain as A-labels in lower case; a phone number
+    becomes E.164, read in region unless it starts with `+`.
+    """
+    try:
+        return _normal(kind, value, region)
+    except ValueError as error:
+        raise Invalid("invalid_identifier", str(error), FieldError(pointer, str(error))) from None
+
+
+def match_form(kind: Kind, value: str) -> str:
+    """The form under which a normalised value is looked up: mailboxes that differ in case only are one mailbox.
+
+    The standard lets a local part be case-sensitive; no mailbox provider does, and an opt-out must not depend on it.
+    """
+    return value.lower() if kind is Kind.EMAIL else value
+
+
+def identifier_hash(lookup: Key, kind: Kind, value: str) -> bytes:
+    """The keyed hash of a normalised value; lookup is the workspace side's `lookup` key."""
+    return lookup.hash(f"{kind.value}\0{match_form(kind, value)}".encode())
+
+
+def email_domain(kind: Kind, value: str) -> str | None:
+    return value.rpartition("@")[2] if kind is Kind.EMAIL else None
+
+
+@lru_cache(maxsize=16_384)
+def _normal(kind: Kind, value: str, region: str | None) -> str:
+    match kind:
+        case Kind.EMAIL:
+            return _email(value.strip())
+        case Kind.PHONE:
+            return _phone(value.strip(), region)
+        case Kind.EXTERNAL_ID:
+            return _external_id(value.strip())
+
+
+def _email(value: str) -> str:
+    # `test_environment` admits the reserved domain `.test` and nothing else.
+    try:
+        address = validate_email(value, check_deliverability=False, test_environment=True)
+    except EmailNotValidError as error:
+        raise ValueError(f"not an e-mail address: {error}") from None
+    return f"{address.local_part}@{address.ascii_domain}"
+
+
+def _phone(value: str, region: str | None) -> str:
+    hint = "write it with + and country code, as +43 1 234567"
+    if len(value) > _PHONE_LENGTH:
+        raise ValueError(f"not a phone number; {hint}")
+    try:
+        number = phonenumbers.parse(value, region)
+    except phonenumbers.NumberParseException:
+        raise ValueError(f"not a phone number; {hint}") from None
+    if number.extension or not phonenumbers.is_possible_number(number):
+        raise ValueError(f"no network has a number of this form; {hint}, without extension")
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _external_id(value: str) -> str:
+    if not value or len(value) > EXTERNAL_ID_LENGTH or _CONTROL.search(value):
+        raise ValueError(f"an external_id has 1 to {EXTERNAL_ID_LENGTH} characters, no control characters")
+    return value
+
+
+def locale(value: str, pointer: str) -> str:
+    """A BCP 47 language tag in its usual case: language, script, region, variants (`zh-Hant-TW`)."""
+    found = _LOCALE.fullmatch(value.replace("_", "-").lower())
+    if found is None:
+        detail = "not a language tag; write it as `de`, `de-AT` or `zh-Hant-TW`"
+        raise Invalid("invalid_locale", detail, FieldError(pointer, detail))
+    language, script, region, variants = found.groups()
+    parts = [language, script and script.title(), region and region.upper()]
+    return "-".join(part for part in parts if part) + variants
+
+
+def time_zone(value: str, pointer: str) -> str:
+    """The name of a zone the tz database knows."""
+    try:
+        if not _ZONE.fullmatch(value):
+            raise ValueError(value)
+        return ZoneInfo(value).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        detail = "not a time zone of the tz database; write it as `Europe/Vienna`"
+        raise Invalid("invalid_time_zone", detail, FieldError(pointer, detail)) from None
+
+
+def traits(value: Mapping[str, Any], pointer: str) -> Mapping[str, Any]:
+    """The traits, if they are of a size and depth that we keep."""
+    size = len(msgspec.json.encode(value))
+    if size > TRAITS_SIZE or depth(value) > TRAITS_DEPTH:
+        detail = f"traits may have {TRAITS_SIZE} bytes and {TRAITS_DEPTH} levels; these have {size} bytes"
+        raise Invalid("traits_too_large", detail, FieldError(pointer, detail))
+    return value
+
+
+def profile(given: Profile, at: str) -> Profile:
+    """The profile with its fields in normal form; `at` points at the object that has them."""
+    return replace(
+        given,
+        locale=locale(given.locale, f"{at}/locale") if isinstance(given.locale, str) else given.locale,
+        time_zone=time_zone(given.time_zone, f"{at}/time_zone")
+        if isinstance(given.time_zone, str)
+        else given.time_zone,
+        traits=traits(given.traits, f"{at}/traits") if isinstance(given.traits, Mapping) else given.traits,
+    )
+
+
+def depth(value: Any) -> int:
+    """How many objects and arrays lie inside each other."""
+    if isinstance(value, Mapping):
+        return 1 + max(map(depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(depth, value), default=0)
+    return 0
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """Target after patch (RFC 7396): objects are merged, null removes, anything else replaces."""
+    if not isinstance(patch, Mapping):
+        return patch
+    merged = dict(target) if isinstance(target, Mapping) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), value)
+    return merged
+
+
+# references
+
+
+def ref(value: RecipientRef, pointer: str, region: str | None = None) -> Ref:
+    """Whom a request names, normalised. Raises `Invalid` at pointer when it names no one or several."""
+    if isinstance(value, str):
+        return Ref(id=_recipient_id(value, pointer), pointer=pointer)
+    named = [field for field in value.__struct_fields__ if getattr(value, field) is not None]
+    if len(named) != 1:
+        detail = "name the recipient by exactly one of id, external_id, email, phone, identifier"
+        raise Invalid("invalid_recipient", detail, FieldError(pointer, detail))
+    field = named[0]
+    if value.id is not None:
+        return Ref(id=_recipient_id(value.id, f"{pointer}/id"), pointer=pointer)
+    if value.identifier is not None:
+        kind, text, place = value.identifier.kind, value.identifier.value, f"{pointer}/identifier/value"
+    else:
+        kind, text, place = Kind(field), getattr(value, field), f"{pointer}/{field}"
+    return Ref(kind=kind, value=normalise(kind, text, place, region), pointer=pointer)
+
+
+def _recipient_id(text: str, pointer: str) -> UUID:
+    try:
+        return ids.parse("rcp", text)
+    except HubError:
+        detail = 'not a recipient id (rcp_…); name an address as {"email": "…"} or {"phone": "…"}'
+        raise Invalid("invalid_recipient", detail, FieldError(pointer, detail)) from None
+
+
+# whom an upsert means
+
+
+def require_identifiers(named: Sequence[Named], at: str) -> None:
+    """Return if a unit names somebody, and not by two external_ids. Raises `Invalid` at the unit otherwise."""
+    if not named:
+        detail = "name the recipient by an external_id or at least one identifier"
+        raise Invalid("identifier_required", detail, FieldError(at, detail))
+    if len({one.value for one in named if one.kind is Kind.EXTERNAL_ID}) > 1:
+        detail = "a recipient has one external_id"
+        raise Invalid("invalid_recipient", detail, FieldError(at, detail))
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A recipient that owns an identifier an upsert names."""
+
+    id: UUID
+    address_only: bool
+    external_id: bytes | None
+    """The hash of its own external_id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What an upsert does: make a recipient (`into` is None), or change one."""
+
+    into: UUID | None
+    promote: bool = False
+    """It was address-only and becomes a full recipient, in place, so that its restrictions stay."""
+    absorb: tuple[UUID, ...] = ()
+    """Address-only recipients that become part of it."""
+
+
+def match(owners: Sequence[Owner], external_id: bytes | None) -> Match | IdentityConflict:
+    """Whom a unit means that names the identifiers of owners and an external_id (its hash).
+
+    Two full recipients, or one that already has another external_id, are never merged silently.
+    """
+    full = [owner for owner in owners if not owner.address_only]
+    hidden = tuple(sorted(owner.id for owner in owners if owner.address_only))
+    if len(full) > 1:
+        both = " and ".join(ids.show("rcp", owner.id) for owner in sorted(full, key=lambda owner: owner.id)[:2])
+        return IdentityConflict(f"the identifiers belong to {both}; name only those of one")
+    if not full:
+        return Match(hidden[0], True, hidden[1:]) if hidden else Match(None)
+    owner = full[0]
+    if external_id is not None and owner.external_id not in (None, external_id):
+        return IdentityConflict(f"an identifier belongs to {ids.show('rcp', owner.id)}, which has another external_id")
+    return Match(owner.id, absorb=hidden)

@@ -1,0 +1,287 @@
+"""Use cases of recipients: resolve, lock, read, upsert, patch. All take batches; none commits."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from tabellion.core import ids
+from tabellion.core.crypto import Key
+from tabellion.core.db import Tx
+from tabellion.core.errors import Conflict, HubError, NotFound
+from tabellion.core.ids import WorkspaceId
+from tabellion.core.vault import Vault
+from tabellion.events.service import EventLog
+from tabellion.recipients import happened, rules, sealing, store
+from tabellion.recipients.store import Found, NewIdentifier, Record, Root
+from tabellion.recipients.types import (
+    ADDRESSES,
+    Absorbed,
+    Identifier,
+    Kind,
+    Named,
+    NewRecipient,
+    Profile,
+    Recipient,
+    RecipientRef,
+    Ref,
+    Region,
+    Resolved,
+    Upserted,
+    VersionConflict,
+)
+from tabellion.recipients.upsert import Upsert, profiled
+
+Pair = tuple[UUID, UUID]
+"""Workspace side and recipient."""
+
+
+def no_region(workspace_id: WorkspaceId) -> None:
+    """Phone numbers need their `+`."""
+    return
+
+
+class Recipients:
+    """The only way to recipients. `events` gets what happened; `region` says how a workspace reads phone numbers."""
+
+    def __init__(self, vault: Vault, events: EventLog, region: Region = no_region) -> None:
+        self._vault = vault
+        self._events = events
+        self._region = region
+
+    def ref(self, workspace_id: WorkspaceId, value: RecipientRef, pointer: str) -> Ref:
+        """Whom a request of this workspace names. Raises `Invalid` at pointer."""
+        return rules.ref(value, pointer, self._region(workspace_id))
+
+    def normalise(self, workspace_id: WorkspaceId, kind: Kind, value: str, pointer: str = "") -> str:
+        """The normal form of value in this workspace. Raises `Invalid` at pointer."""
+        return rules.normalise(kind, value, pointer, self._region(workspace_id))
+
+    def unit(
+        self, workspace_id: WorkspaceId, identifiers: Sequence[tuple[Named, str]], profile: Profile, at: str = ""
+    ) -> NewRecipient:
+        """One unit of an upsert, from identifiers as they were written, each with the pointer to its value.
+
+        Raises `Invalid` where one is wrong, where there is none, or two external_ids; `at` points at the unit.
+        """
+        named = tuple(
+            replace(one, value=self.normalise(workspace_id, one.kind, one.value, pointer))
+            for one, pointer in identifiers
+        )
+        rules.require_identifiers(named, at)
+        return NewRecipient(named, rules.profile(profile, at))
+
+    def profile(self, profile: Profile, at: str = "") -> Profile:
+        """The profile in normal form. Raises `Invalid` where a field is wrong; `at` points at its object."""
+        return rules.profile(profile, at)
+
+    # Resolving
+
+    async def resolve(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        refs: Sequence[Ref],
+        create: bool,
+        *,
+        address_only: bool = False,
+        source: str = "api",
+    ) -> list[Resolved | HubError]:
+        """Whom each ref means, in order; an error where it means nobody.
+
+        With `create`, an unknown address becomes a recipient, address-only where asked. One that is known stays as
+        it is. One statement when all are known.
+        """
+        lookup = await self._vault.workspace(tx, workspace_id, "lookup")
+        hashes = [rules.identifier_hash(lookup, ref.kind, ref.value) if ref.kind else None for ref in refs]
+        known = {ref.id for ref in refs if ref.id is not None}
+        by_id = await store.roots(tx, workspace_id, sorted(known)) if known else {}
+        wanted = {one: ref for one, ref in zip(hashes, refs, strict=True) if one is not None}
+        found = await store.find(tx, workspace_id, list(wanted)) if wanted else {}
+        fresh: set[bytes] = set()
+        if create and len(found) < len(wanted):
+            fresh = await self._make(tx, workspace_id, wanted, found, address_only=address_only, source=source)
+        return [_resolved(ref, one, by_id, found, fresh) for ref, one in zip(refs, hashes, strict=True)]
+
+    async def _make(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        wanted: Mapping[bytes, Ref],
+        found: dict[bytes, Found],
+        *,
+        address_only: bool,
+        source: str,
+    ) -> set[bytes]:
+        """Make a recipient for each unknown address and add it to found; the hashes of those made here.
+
+        Where another transaction was first, its recipient is found in a new statement.
+        """
+        made: dict[bytes, Named] = {}
+        while missing := _unknown_addresses(wanted, found):
+            rows = await self._sealed(tx, workspace_id, missing)
+            won = await store.insert_addresses(tx, workspace_id, rows, address_only=address_only, source=source)
+            for row in rows:
+                if row.recipient_id in won:
+                    made[row.hash] = missing[row.hash]
+                    found[row.hash] = Found(row.hash, row.recipient_id, address_only, source, None, tx.now, tx.now)
+            if len(won) < len(rows):
+                found |= await store.find(tx, workspace_id, list(missing))
+        if made and not address_only:
+            born = [(found[one].recipient_id, [named.kind]) for one, named in made.items()]
+            await self._events.append(tx, [happened.created(workspace_id, *one, source) for one in born])
+        return set(made)
+
+    async def _sealed(self, tx: Tx, workspace_id: UUID, missing: Mapping[bytes, Named]) -> list[NewIdentifier]:
+        owners = {one: ids.new() for one in missing}
+        keys = await self._vault.subjects(tx, workspace_id, owners.values())
+        return [
+            sealing.new_identifier(workspace_id, owners[one], keys[owners[one]], one, named)
+            for one, named in missing.items()
+        ]
+
+    # Locking
+
+    async def lock(self, tx: Tx, pairs: Iterable[Pair], skip_locked: bool) -> dict[Pair, UUID]:
+        """Lock the merge roots of recipients (`for no key update`, in order) until the transaction ends.
+
+        (workspace, recipient) → the root now under lock. Left out: who does not exist and, with `skip_locked`, who
+        is locked by another. What you decide on must be read in a statement after this one.
+        """
+        locked: dict[Pair, UUID] = {}
+        trying = {pair: pair for pair in pairs}
+        while trying:
+            held = await store.lock(tx, set(trying.values()), skip_locked=skip_locked)
+            moved: dict[Pair, Pair] = {}
+            for asked, tried in trying.items():
+                root = held.get(tried)
+                if root == tried[1]:
+                    locked[asked] = root
+                elif root is not None:
+                    moved[asked] = (tried[0], root)
+            trying = moved
+        return locked
+
+    # Reading
+
+    async def identifiers(self, tx: Tx, pairs: Iterable[Pair]) -> dict[Pair, list[Identifier]]:
+        """The identifiers of each (workspace, merge root), values opened, first seen first."""
+        wanted = set(pairs)
+        rows = await store.identifiers(tx, wanted) if wanted else []
+        owners: dict[UUID, set[UUID]] = {}
+        for row in rows:
+            owners.setdefault(row.workspace_id, set()).add(row.recipient_id)
+        keys = {one: await self._vault.subjects(tx, one, people) for one, people in sorted(owners.items())}
+        opened: dict[Pair, list[Identifier]] = {pair: [] for pair in wanted}
+        for row in rows:
+            if key := keys[row.workspace_id].get(row.recipient_id):
+                opened[row.workspace_id, row.recipient_id].append(sealing.open_identifier(row, key))
+        return opened
+
+    async def read(self, tx: Tx, workspace_id: WorkspaceId, recipient_ids: Sequence[UUID]) -> dict[UUID, Recipient]:
+        """The canonical record behind each id, under the id asked for; unknown and erased ones are left out."""
+        roots = await store.roots(tx, workspace_id, recipient_ids)
+        people = sorted({root.recipient_id for root in roots.values()})
+        records = await store.records(tx, workspace_id, people)
+        addresses = await self.identifiers(tx, [(workspace_id, one) for one in people])
+        keys = await self._vault.subjects(tx, workspace_id, people)
+        opened = {
+            one: _recipient(workspace_id, records[one], keys[one], addresses[workspace_id, one])
+            for one in people
+            if one in records and one in keys
+        }
+        return {asked: opened[root.recipient_id] for asked, root in roots.items() if root.recipient_id in opened}
+
+    async def page(self, tx: Tx, workspace_id: WorkspaceId, before: UUID | None, limit: int) -> list[Recipient]:
+        """Full recipients, newest first, made before the recipient `before`."""
+        found = await store.page(tx, workspace_id, before, limit)
+        records = await self.read(tx, workspace_id, found)
+        return [records[one] for one in found if one in records]
+
+    # Changing
+
+    async def patch(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        recipient_id: UUID,
+        profile: Profile,
+        expected: Collection[int] | None = None,
+    ) -> Recipient:
+        """The record after the change. Raises `VersionConflict` when it is at none of the `expected` versions."""
+        locked = await self.lock(tx, [(workspace_id, recipient_id)], skip_locked=False)
+        root = locked.get((workspace_id, recipient_id))
+        record = (await store.records(tx, workspace_id, [root])).get(root) if root else None
+        if record is None or record.erased:
+            raise _unknown(recipient_id)
+        if record.address_only:
+            raise Conflict(
+                "address_only", "only its address is known; make it a recipient with POST /v1/recipients first"
+            )
+        if expected is not None and record.version not in expected:
+            raise VersionConflict(record.version)
+        keys = await self._vault.subjects(tx, workspace_id, [record.id])
+        after, changed = profiled(workspace_id, record, profile, keys[record.id])
+        if changed:
+            await store.write(tx, workspace_id, [replace(after, version=record.version + 1)])
+            await self._events.append(tx, [happened.updated(workspace_id, record.id, changed)])
+        return (await self.read(tx, workspace_id, [record.id]))[record.id]
+
+    async def upsert(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        units: Sequence[NewRecipient],
+        *,
+        absorbed: Absorbed,
+        source: str = "api",
+    ) -> list[Upserted | HubError]:
+        """Make or change one recipient a unit, in order; a refused unit leaves nothing behind and stops no other.
+
+        Units that name a common identifier apply one after the other. `absorbed` is called, with both rows locked,
+        for each address-only recipient that becomes part of another.
+        """
+        work = Upsert(self._vault, self._events, tx, workspace_id, absorbed, source)
+        return await work.run(units)
+
+
+def _unknown_addresses(wanted: Mapping[bytes, Ref], found: Mapping[bytes, Found]) -> dict[bytes, Named]:
+    return {
+        one: Named(ref.kind, ref.value)
+        for one, ref in wanted.items()
+        if one not in found and ref.kind is not None and ref.kind in ADDRESSES
+    }
+
+
+def _resolved(
+    ref: Ref, one: bytes | None, by_id: Mapping[UUID, Root], found: Mapping[bytes, Found], fresh: set[bytes]
+) -> Resolved | HubError:
+    if ref.id is not None:
+        root = by_id.get(ref.id)
+        return Resolved(root.recipient_id, False, None, root.address_only) if root else _unknown(ref.id)
+    row = found.get(one) if one else None
+    if row is None or ref.kind is None:
+        return NotFound("recipient_not_found", f"no recipient has this {ref.kind}; check it, or create the recipient")
+    created = row.hash in fresh
+    fresh.discard(row.hash)
+    seen = Identifier(ref.kind, ref.value, row.hash, row.source, row.first_seen_at, row.last_seen_at, row.verified_at)
+    return Resolved(row.recipient_id, created, seen, row.address_only)
+
+
+def _unknown(recipient_id: UUID) -> NotFound:
+    shown = ids.show("rcp", recipient_id)
+    return NotFound("recipient_not_found", f"there is no recipient {shown} here; check the id and the key's mode")
+
+
+def _recipient(workspace_id: UUID, record: Record, key: Key, addresses: Sequence[Identifier]) -> Recipient:
+    return Recipient(
+        id=record.id,
+        version=record.version,
+        address_only=record.address_only,
+        locale=record.locale,
+        time_zone=record.time_zone,
+        traits=sealing.open_traits(workspace_id, record, key),
+        identifiers=addresses,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+    )
