@@ -1,0 +1,115 @@
+"""Answering questions in bulk: read what stands around all of them at once, then decide each with the pure rules."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+from uuid import UUID
+
+from tabellion.consent import record, rules, store
+from tabellion.consent.store import Place
+from tabellion.consent.types import KINDS, OPEN, Ask, Inputs, Purpose, Purposes, Question, Verdict
+from tabellion.core.db import Tx
+from tabellion.core.errors import HubError
+from tabellion.core.ids import WorkspaceId
+from tabellion.recipients.service import Recipients
+from tabellion.recipients.types import ADDRESSES, Identifier, Resolved
+
+NOBODYS: Final = b""
+"""The hash of an address that no recipient has: nothing stands on it."""
+_NO_PURPOSE: Final = Verdict("unknown", sendable=False, reason="purpose_unknown", rule="purpose_unknown")
+
+
+async def answer(tx: Tx, questions: Sequence[Question], purposes: Mapping[UUID, Purposes]) -> list[Verdict]:
+    """The verdict on each question, in order: two statements for all, three where there are numbers."""
+    around = await store.around_questions(tx, questions)
+    numbers = {
+        (one.workspace_id, one.identifier_hash)
+        for one in questions
+        if one.channel in rules.PHONE_CHANNELS and one.identifier_hash
+    }
+    blocks = await store.blocks(tx, numbers) if numbers else {}
+    known: dict[tuple[UUID, str], tuple[Purpose | None, frozenset[str]]] = {}
+    answers = []
+    for one, standing in zip(questions, around, strict=True):
+        place = (one.workspace_id, one.purpose)
+        if place not in known:
+            theirs = purposes[one.workspace_id]
+            known[place] = theirs.get(one.purpose), rules.line(theirs, one.purpose)
+        purpose, reach = known[place]
+        if purpose is None:
+            answers.append(_NO_PURPOSE)
+        else:
+            inputs = _inputs(one, blocks) if blocks else OPEN
+            answers.append(rules.verdict(one, standing, purpose, reach, tx.now, inputs))
+    return answers
+
+
+def _inputs(question: Question, blocks: Mapping[Place, frozenset[str]]) -> Inputs:
+    """The inputs beyond consent. A block whose sender is not known, or a question without one, counts for all."""
+    if question.identifier_hash is None:
+        return OPEN
+    senders = blocks.get((question.workspace_id, question.identifier_hash))
+    if senders is None or (question.sender is not None and senders.isdisjoint({question.sender, ""})):
+        return OPEN
+    return Inputs(vendor_block=True)
+
+
+# checks: questions as people put them
+
+
+async def check(
+    tx: Tx, recipients: Recipients, workspace_id: WorkspaceId, asks: Sequence[Ask], purposes: Purposes
+) -> list[Verdict | HubError]:
+    """What a gate would say now, in order; where no identifier is named, about the one a send would choose."""
+    refs = [ref for ask in asks for ref in (ask.recipient, ask.identifier or ask.recipient)]
+    found = await recipients.resolve(tx, workspace_id, refs, create=False)
+    people, named = found[::2], found[1::2]
+    known = {(workspace_id, one.recipient_id) for one in people if isinstance(one, Resolved)}
+    owned = {person: addresses for (_, person), addresses in (await recipients.identifiers(tx, known)).items()}
+    meant: list[Sequence[rules.Address] | HubError] = [
+        _refused(ask, person, purposes) or _options(ask, person, one, owned)
+        for ask, person, one in zip(asks, people, named, strict=True)
+    ]
+    questions = [
+        _question(workspace_id, ask, person, option)
+        for ask, person, some in zip(asks, people, meant, strict=True)
+        if not isinstance(some, HubError)
+        for option in some
+    ]
+    verdicts = iter(await answer(tx, questions, {workspace_id: purposes}))
+    return [
+        some if isinstance(some, HubError) else rules.best([(next(verdicts), option) for option in some])
+        for some in meant
+    ]
+
+
+def _refused(ask: Ask, person: Resolved | HubError, purposes: Purposes) -> HubError | None:
+    if ask.purpose not in purposes:
+        return record.unknown_purpose(purposes)
+    if ask.identifier is not None and ask.identifier.kind not in KINDS.get(ask.channel, ()):
+        return record.mismatch(ask.channel, ask.identifier)
+    return person if isinstance(person, HubError) and ask.recipient.kind not in ADDRESSES else None
+
+
+def _options(
+    ask: Ask,
+    person: Resolved | HubError,
+    named: Resolved | HubError,
+    owned: Mapping[UUID, Sequence[Identifier]],
+) -> Sequence[rules.Address]:
+    """The addresses a question means: the one named if it is of the channel, else all the person's that are."""
+    kinds = KINDS.get(ask.channel, ())
+    if (ask.identifier or ask.recipient).kind in kinds:
+        return [named.identifier if isinstance(named, Resolved) else NOBODYS]
+    known = owned.get(person.recipient_id, ()) if isinstance(person, Resolved) else ()
+    return [one for one in known if one.kind in kinds] or [None]
+
+
+def _question(workspace_id: UUID, ask: Ask, person: Resolved | HubError, option: rules.Address) -> Question:
+    return Question(
+        workspace_id,
+        person.recipient_id if isinstance(person, Resolved) else None,
+        option.hash if isinstance(option, Identifier) else option,
+        option.kind if isinstance(option, Identifier) else None,
+        ask.channel,
+        ask.purpose,
+    )

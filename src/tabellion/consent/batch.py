@@ -1,0 +1,144 @@
+"""The state around the decisions of one batch, changed in memory in the order they arrived. Pure.
+
+Log indexes are known only when the ledger has taken the entries. Until then an entry counts as `UNNUMBERED` plus its
+place in the batch, later than everything recorded before; `numbered` puts the real ones in.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from tabellion.consent import rules
+from tabellion.consent.types import (
+    GRANTS,
+    RESTRICTIONS,
+    Incoming,
+    NewDecision,
+    Outcome,
+    Placed,
+    Purposes,
+    Scope,
+    Standing,
+)
+from tabellion.recipients.types import Identifier
+
+UNNUMBERED: Final = 1 << 62
+
+
+@dataclass(slots=True)
+class Written:
+    """One entry of the batch as it will be written."""
+
+    new: NewDecision
+    scope: Scope
+    identifier: Identifier | None
+    address_only: bool
+    outcome: Outcome
+    standing: Standing
+    record: bytes
+    in_force: bool
+
+
+class Batch:
+    def __init__(self, purposes: Purposes, now: datetime, standing: Iterable[Standing]) -> None:
+        self._purposes = purposes
+        self._now = now
+        self._standing: dict[UUID, Standing] = {}
+        self._near: dict[UUID | bytes, set[UUID]] = {}
+        self._stored: set[UUID] = set()
+        self._lifted: list[tuple[UUID, int]] = []
+        self.written: list[Written] = []
+        self.ended: set[UUID] = set()
+        for entry in standing:
+            self._stored.add(entry.id)
+            self._add(entry)
+
+    def decide(self, incoming: Incoming) -> Outcome:
+        """What a decision does to the state as the decisions before it left it. Changes nothing."""
+        return rules.decide(incoming, self._around(incoming.scope), self._purposes, self._now)
+
+    def write(
+        self, entry_id: UUID, new: NewDecision, incoming: Incoming, placed: Placed, outcome: Outcome, record: bytes
+    ) -> None:
+        """Take the decision in: it ends what it ends, and stands when it was applied."""
+        for ended in outcome.ends:
+            self._end(ended)
+        entry = _standing(entry_id, UNNUMBERED + len(self.written), incoming, outcome)
+        for survivor in outcome.survived:
+            self._lift(survivor, entry.log_index)
+        in_force = outcome.applied and outcome.decision in GRANTS | RESTRICTIONS
+        self.written.append(
+            Written(new, placed.scope, placed.identifier, placed.address_only, outcome, entry, record, in_force)
+        )
+        if in_force:
+            self._add(entry)
+
+    def numbered(self, indexes: Sequence[int]) -> list[Written]:
+        """What is to be written, with the log indexes the ledger gave, in order."""
+        for written, index in zip(self.written, indexes, strict=True):
+            latest = self._standing.get(written.standing.id, written.standing)
+            lifts = frozenset(_real(one, indexes) for one in latest.lifts)
+            written.standing = replace(latest, log_index=index, lifts=lifts)
+        return self.written
+
+    def lifted(self, indexes: Sequence[int]) -> list[tuple[UUID, int]]:
+        """Stored grants that also lift restrictions of this batch: entry id and log index."""
+        return [(grant, _real(index, indexes)) for grant, index in self._lifted if grant not in self.ended]
+
+    def _around(self, scope: Scope) -> list[Standing]:
+        near = self._near.get(scope.recipient_id, set())
+        if scope.identifier_hash is not None:
+            near = near | self._near.get(scope.identifier_hash, set())
+        return [self._standing[one] for one in near]
+
+    def _add(self, entry: Standing) -> None:
+        self._standing[entry.id] = entry
+        for key in (entry.recipient_id, entry.identifier_hash):
+            if key is not None:
+                self._near.setdefault(key, set()).add(entry.id)
+
+    def _end(self, entry_id: UUID) -> None:
+        entry = self._standing.pop(entry_id)
+        for key in (entry.recipient_id, entry.identifier_hash):
+            if key is not None:
+                self._near[key].discard(entry_id)
+        if entry_id in self._stored:
+            self.ended.add(entry_id)
+            return
+        written = self.written[entry.log_index - UNNUMBERED]
+        written.standing, written.in_force = entry, False
+
+    def _lift(self, grant_id: UUID, index: int) -> None:
+        grant = self._standing[grant_id]
+        self._standing[grant_id] = replace(grant, lifts=grant.lifts | {index})
+        if grant_id in self._stored:
+            self._lifted.append((grant_id, index))
+
+
+def _standing(entry_id: UUID, index: int, incoming: Incoming, outcome: Outcome) -> Standing:
+    scope = incoming.scope
+    return Standing(
+        id=entry_id,
+        log_index=index,
+        recipient_id=scope.recipient_id,
+        identifier_hash=scope.identifier_hash,
+        person_scope=scope.person_scope,
+        channel=scope.channel,
+        purpose=scope.purpose,
+        decision=outcome.decision,
+        basis=incoming.basis,
+        method=incoming.method,
+        rank=outcome.rank,
+        strength=outcome.strength,
+        effective_at=incoming.effective_at,
+        expires_at=incoming.expires_at,
+        lifts=outcome.lifts,
+    )
+
+
+def _real(index: int, indexes: Sequence[int]) -> int:
+    return indexes[index - UNNUMBERED] if index >= UNNUMBERED else index

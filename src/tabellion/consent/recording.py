@@ -1,0 +1,287 @@
+"""Recording a batch of decisions: place and lock, read, decide in order, write, append to the ledger, answer."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from tabellion.consent import record as records
+from tabellion.consent import rules, store
+from tabellion.consent.batch import Batch, Written
+from tabellion.consent.placing import erased, place
+from tabellion.consent.types import (
+    ANY,
+    GRANTS,
+    RESTRICTIONS,
+    Covered,
+    Decision,
+    Incoming,
+    InFlight,
+    NewDecision,
+    Placed,
+    Purposes,
+    Recorded,
+)
+from tabellion.core import ids
+from tabellion.core.crypto import Key
+from tabellion.core.db import Tx
+from tabellion.core.errors import HubError
+from tabellion.core.ids import RecipientId, WorkspaceId
+from tabellion.core.vault import Vault
+from tabellion.events.service import EventLog
+from tabellion.events.types import Event
+from tabellion.ledger.service import Ledger
+from tabellion.ledger.types import Appended, Leaf
+from tabellion.recipients.service import Recipients
+from tabellion.recipients.types import Named, NewRecipient
+
+LOG: Final = "consent"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """What recording needs. The transaction, the workspace and its purposes come with each batch."""
+
+    vault: Vault
+    recipients: Recipients
+    ledger: Ledger
+    events: EventLog
+    in_flight: InFlight
+
+    async def record(
+        self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, decisions: Sequence[NewDecision]
+    ) -> list[Recorded | HubError]:
+        """What became of each decision, in order; a refusal where it cannot be recorded."""
+        answers: dict[int, Recorded | HubError] = {
+            index: wrong for index, new in enumerate(decisions) if (wrong := records.refusal(new, purposes, tx.now))
+        }
+        wanted = {index: new for index, new in enumerate(decisions) if index not in answers}
+        placed: dict[int, Placed] = {}
+        for index, one in (await place(tx, self.recipients, workspace_id, wanted)).items():
+            if isinstance(one, HubError):
+                answers[index] = one
+            else:
+                placed[index] = one
+        answers |= await self._decide(tx, workspace_id, purposes, decisions, placed)
+        return [answers[index] for index in range(len(decisions))]
+
+    async def _decide(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        purposes: Purposes,
+        decisions: Sequence[NewDecision],
+        placed: Mapping[int, Placed],
+    ) -> dict[int, Recorded | HubError]:
+        """The answers to decisions whose recipients are locked. All reading happens after the lock."""
+        if not placed:
+            return {}
+        keys = await self.vault.subjects(tx, workspace_id, {one.scope.recipient_id for one in placed.values()})
+        batch = await _around(tx, workspace_id, purposes, placed.values())
+        log = await self.ledger.origin(tx, workspace_id, LOG)
+        answers: dict[int, Recorded | HubError] = {}
+        written: list[int] = []
+        for index, one in sorted(placed.items()):
+            answer = _take(batch, decisions[index], one, log, tx) if one.scope.recipient_id in keys else erased()
+            if answer is None:
+                written.append(index)
+            else:
+                answers[index] = answer
+        if batch.written:
+            stored = await self._store(tx, workspace_id, purposes, batch, keys)
+            answers |= dict(zip(written, stored, strict=True))
+        events = [
+            _event(workspace_id, decisions[index], answer)
+            for index, answer in sorted(answers.items())
+            if isinstance(answer, Recorded)
+        ]
+        if events:
+            await self.events.append(tx, events)
+        return answers
+
+    async def _store(
+        self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, batch: Batch, keys: Mapping[UUID, Key]
+    ) -> list[Recorded]:
+        """Write what the batch came to. The ledger's head is the last row locked; entries need its numbers."""
+        if batch.ended:
+            await store.end(tx, workspace_id, batch.ended)
+        await self._promote(tx, workspace_id, batch.written)
+        appended, size = await self.ledger.append(
+            tx, workspace_id, [_leaf(one, keys, tx) for one in batch.written], LOG
+        )
+        indexes = [one.index for one in appended]
+        written = batch.numbered(indexes)
+        entries = [_entry(workspace_id, one, leaf, keys, tx) for one, leaf in zip(written, appended, strict=True)]
+        await store.insert(tx, workspace_id, entries)
+        if lifted := batch.lifted(indexes):
+            await store.add_lifts(tx, workspace_id, lifted)
+        if blocked := _blocked(written):
+            await store.block(tx, workspace_id, blocked)
+        undeliverable = await _undeliverable(tx, workspace_id, written)
+        started = await self._started(tx, workspace_id, purposes, written)
+        return [
+            _recorded(one, leaf, size, deliverable=place not in undeliverable, started=started.get(place, ()))
+            for place, (one, leaf) in enumerate(zip(written, appended, strict=True))
+        ]
+
+    async def _promote(self, tx: Tx, workspace_id: WorkspaceId, written: Sequence[Written]) -> None:
+        """A recipient known only as an address becomes a full one when it grants something."""
+        units = {
+            one.scope.recipient_id: NewRecipient((Named(one.identifier.kind, one.identifier.value),))
+            for one in written
+            if one.address_only and one.identifier and one.outcome.applied and one.outcome.decision in GRANTS
+        }
+        if units:
+            await self.recipients.upsert(tx, workspace_id, list(units.values()), absorbed=absorb, source="consent")
+
+    async def _started(
+        self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, written: Sequence[Written]
+    ) -> dict[int, Sequence[UUID]]:
+        """For the place of each applied restriction, the attempts it came too late for."""
+        places = [
+            place for place, one in enumerate(written) if one.outcome.applied and one.outcome.decision in RESTRICTIONS
+        ]
+        if not places:
+            return {}
+        scopes = [_covered(written[place], purposes) for place in places]
+        return dict(zip(places, await self.in_flight(tx, workspace_id, scopes), strict=True))
+
+
+async def absorb(tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id: RecipientId) -> None:
+    """Let what was recorded about an address-only recipient count for the one it became part of."""
+    await store.move(tx, workspace_id, from_id, to_id)
+
+
+async def _around(tx: Tx, workspace_id: UUID, purposes: Purposes, placed: Collection[Placed]) -> Batch:
+    """The state around decisions, read in statements that begin after their recipients are locked."""
+    hashes = {one.scope.identifier_hash for one in placed if one.scope.identifier_hash}
+    people = {one.scope.recipient_id for one in placed}
+    return Batch(purposes, tx.now, await store.around_decisions(tx, workspace_id, sorted(hashes), sorted(people)))
+
+
+def _take(batch: Batch, new: NewDecision, placed: Placed, log: str, tx: Tx) -> Recorded | HubError | None:
+    """Decide and take the decision into the batch: None. Or the answer where that leaves no entry."""
+    incoming = _incoming(new, placed, tx)
+    outcome = batch.decide(incoming)
+    if outcome.ignored:
+        return Recorded(placed.scope.recipient_id, outcome.decision, applied=False, reason=outcome.reason)
+    entry_id = ids.new()
+    try:
+        record = records.committed(entry_id, log, placed, new, outcome, incoming.effective_at, tx.now)
+    except HubError as refusal:
+        return refusal
+    batch.write(entry_id, new, incoming, placed, outcome, record)
+    return None
+
+
+def _incoming(new: NewDecision, placed: Placed, tx: Tx) -> Incoming:
+    return Incoming(
+        scope=placed.scope,
+        decision=new.decision,
+        basis=new.basis,
+        method=new.method,
+        rank=new.rank,
+        effective_at=rules.effective(new.decision, new.method, new.rank, new.occurred_at, tx.now),
+        time_known=new.occurred_at is not None,
+        complete=records.complete(new),
+        assertable=bool(new.source and new.notice and new.occurred_at),
+        expires_at=new.expires_at,
+        confirm=new.confirm,
+    )
+
+
+def _leaf(written: Written, keys: Mapping[UUID, Key], tx: Tx) -> Leaf:
+    entry_id = written.standing.id
+    key = keys[written.scope.recipient_id].derive(f"entry:{entry_id}")
+    return Leaf(entry_id, "consent", key.hash(written.record), tx.now.date())
+
+
+def _entry(workspace_id: UUID, written: Written, leaf: Appended, keys: Mapping[UUID, Key], tx: Tx) -> store.Entry:
+    subject_id = written.scope.recipient_id
+    return store.Entry(
+        standing=written.standing,
+        leaf_hash=leaf.leaf_hash,
+        subject_id=subject_id,
+        identifier_kind=written.identifier.kind if written.identifier else None,
+        source=written.new.source,
+        recorded_at=tx.now,
+        applied=written.outcome.applied,
+        reason=written.outcome.reason,
+        in_force=written.in_force,
+        sealed=keys[subject_id].seal(written.record, f"consent:{workspace_id}:{written.standing.id}"),
+    )
+
+
+def _blocked(written: Sequence[Written]) -> list[tuple[bytes, str, UUID]]:
+    return [
+        (one.scope.identifier_hash, one.new.vendor_block, one.standing.id)
+        for one in written
+        if one.new.vendor_block is not None and one.scope.identifier_hash
+    ]
+
+
+async def _undeliverable(tx: Tx, workspace_id: UUID, written: Sequence[Written]) -> set[int]:
+    """The places of applied grants whose number a vendor blocks."""
+    grants = {
+        place: (workspace_id, one.scope.identifier_hash)
+        for place, one in enumerate(written)
+        if one.scope.channel in rules.PHONE_CHANNELS
+        and one.outcome.applied
+        and one.outcome.decision in GRANTS
+        and one.scope.identifier_hash
+    }
+    blocks = await store.blocks(tx, set(grants.values())) if grants else {}
+    return {place for place, number in grants.items() if number in blocks}
+
+
+def _covered(written: Written, purposes: Purposes) -> Covered:
+    scope = written.scope
+    return Covered(
+        recipient_ids=(scope.recipient_id,) if scope.person_scope else (),
+        identifier_hash=scope.identifier_hash,
+        channels=frozenset() if scope.channel == ANY else rules.channels_under(scope.channel),
+        purposes=rules.purposes_under(purposes, scope.purpose),
+    )
+
+
+def _recorded(written: Written, leaf: Appended, size: int, *, deliverable: bool, started: Sequence[UUID]) -> Recorded:
+    return Recorded(
+        recipient_id=written.scope.recipient_id,
+        decision=written.outcome.decision,
+        applied=written.outcome.applied,
+        reason=written.outcome.reason,
+        id=written.standing.id,
+        log_index=leaf.index,
+        leaf_hash=leaf.leaf_hash,
+        tree_size=size,
+        deliverable=None if deliverable else False,
+        in_flight=started,
+    )
+
+
+def _event(workspace_id: WorkspaceId, new: NewDecision, recorded: Recorded) -> Event:
+    consent = {
+        "id": ids.show("cns", recorded.id) if recorded.id else None,
+        "log_index": recorded.log_index,
+        "channel": new.channel,
+        "purpose": new.purpose,
+        "decision": recorded.decision,
+        "method": new.method,
+        "source": new.source,
+        "applied": recorded.applied,
+        "reason": recorded.reason,
+    }
+    return Event(
+        workspace_id=workspace_id,
+        type=f"consent.{_happened(recorded)}",
+        data={"recipient": {"id": ids.show("rcp", recorded.recipient_id)}, "consent": consent},
+        recipient_id=RecipientId(recorded.recipient_id),
+    )
+
+
+def _happened(recorded: Recorded) -> str:
+    if recorded.id is None:
+        return "ignored"
+    if recorded.applied or recorded.decision is Decision.PENDING:
+        return recorded.decision.value
+    return "refused"

@@ -1,0 +1,488 @@
+"""Pure rules of consent: what a decision does to the state, what the state says, what the API takes.
+
+The state is the set of standing entries. Denial comes first: a standing restriction denies unless a standing,
+unexpired grant for exactly the identifier, channel and purpose asked about says that it lifted it. Whatever ends that
+grant (a later restriction, expiry, a merge) thereby brings the restriction back.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from tabellion.consent.types import (
+    ANY,
+    OLDEST,
+    OPEN,
+    PHONE_MESSAGING,
+    RESTRICTIONS,
+    Basis,
+    Decision,
+    Incoming,
+    Inputs,
+    Method,
+    NewDecision,
+    Outcome,
+    Purpose,
+    PurposeClass,
+    Purposes,
+    Question,
+    Rank,
+    RecipientSignal,
+    Scope,
+    Standing,
+    Strength,
+    Verdict,
+)
+from tabellion.providers.base import Channel, Signal
+from tabellion.recipients.types import Identifier, Kind, Ref
+
+PHONE_CHANNELS: Final = frozenset({Channel.SMS, Channel.MMS, Channel.RCS})
+FUTURE_TOLERANCE: Final = timedelta(minutes=5)
+_FIRM_METHODS: Final = frozenset({Method.KEYWORD, Method.COMPLAINT, Method.ERASURE})
+_IMPORTING: Final = frozenset({Method.IMPORT, Method.SYNC})
+
+_REACH: Final[Mapping[str, frozenset[str]]] = {
+    channel: frozenset({channel, ANY, PHONE_MESSAGING} if channel in PHONE_CHANNELS else {channel, ANY})
+    for channel in Channel
+}
+"""For each channel, the channel words of restrictions that reach it."""
+
+
+# scope
+
+
+def line(purposes: Purposes, key: str) -> frozenset[str]:
+    """The purpose words of restrictions that reach a purpose: itself, all above it, and `*` outside class security."""
+    words = set()
+    purpose = purposes.get(key)
+    while purpose is not None and purpose.key not in words:
+        words.add(purpose.key)
+        purpose = purposes.get(purpose.parent) if purpose.parent else None
+    if key not in purposes or purposes[key].purpose_class is not PurposeClass.SECURITY:
+        words.add(ANY)
+    return frozenset(words)
+
+
+def purposes_under(purposes: Purposes, word: str) -> frozenset[str]:
+    """The purposes that a restriction of this purpose word reaches."""
+    return frozenset(key for key in purposes if word in line(purposes, key))
+
+
+def channels_under(word: str) -> frozenset[str]:
+    """The channels that a restriction of this channel word reaches."""
+    return frozenset(channel for channel, words in _REACH.items() if word in words)
+
+
+def strength(decision: Decision, method: Method) -> Strength:
+    """How hard a restriction is to lift."""
+    if decision not in RESTRICTIONS:
+        return Strength.NONE
+    firm = decision is Decision.OBJECTED or method in _FIRM_METHODS
+    return Strength.FIRM if firm else Strength.PLAIN
+
+
+def effective(decision: Decision, method: Method, rank: Rank, occurred_at: datetime | None, now: datetime) -> datetime:
+    """When a decision counts from.
+
+    A live restriction counts from its receipt. What was imported counts from when it happened, unknown being oldest,
+    and nothing counts from the future.
+    """
+    imported = rank is Rank.IMPORT or method in _IMPORTING
+    if decision in RESTRICTIONS and not imported:
+        return now
+    if occurred_at is None:
+        return OLDEST if imported else now
+    return min(occurred_at.replace(microsecond=occurred_at.microsecond // 1000 * 1000), now)
+
+
+# verdict
+
+
+def verdict(
+    question: Question,
+    standing: Iterable[Standing],
+    purpose: Purpose,
+    reach: frozenset[str],
+    now: datetime,
+    inputs: Inputs = OPEN,
+) -> Verdict:
+    """May it be sent? `reach` is the `line` of the purpose; entries about others in `standing` do no harm."""
+    grant: Standing | None = None
+    restrictions: list[Standing] = []
+    channels = _REACH[question.channel]
+    for entry in standing:
+        if entry.strength:
+            if _restricts(entry, question, channels, reach):
+                restrictions.append(entry)
+        elif _is_grant_for(entry, question) and _alive(entry, purpose, now) and _accepted(entry, purpose):
+            grant = entry if grant is None or _later(entry, grant) else grant
+    lifted = grant.lifts if grant else frozenset()
+    against = [entry for entry in restrictions if entry.log_index not in lifted]
+    return _answer(question, purpose, grant, against, restrictions, inputs)
+
+
+def _restricts(restriction: Standing, question: Question, channels: frozenset[str], reach: frozenset[str]) -> bool:
+    if restriction.channel not in channels or restriction.purpose not in reach:
+        return False
+    if restriction.identifier_hash is not None and restriction.identifier_hash == question.identifier_hash:
+        return True
+    return restriction.person_scope and restriction.recipient_id == question.recipient_id is not None
+
+
+def _is_grant_for(grant: Standing, question: Question) -> bool:
+    return (
+        grant.purpose == question.purpose
+        and grant.channel == question.channel
+        and grant.identifier_hash == question.identifier_hash is not None
+        and grant.recipient_id == question.recipient_id is not None
+    )
+
+
+def _alive(grant: Standing, purpose: Purpose, now: datetime) -> bool:
+    if grant.expires_at is not None and grant.expires_at <= now:
+        return False
+    return purpose.consent_ttl is None or now - grant.effective_at < purpose.consent_ttl
+
+
+def _accepted(grant: Standing, purpose: Purpose) -> bool:
+    return grant.decision is Decision.GRANTED or accepts(purpose, grant.basis)
+
+
+def accepts(purpose: Purpose, basis: Basis | None) -> bool:
+    """Whether an assertion on this basis allows this purpose."""
+    return purpose.soft_opt_in if basis is Basis.SOFT_OPT_IN else purpose.accepts_asserted
+
+
+def _later(one: Standing, other: Standing) -> bool:
+    return (one.decision is Decision.GRANTED, one.log_index) > (other.decision is Decision.GRANTED, other.log_index)
+
+
+def strongest(restrictions: Iterable[Standing]) -> Standing:
+    """The restriction that answers for all: the firmest, then the latest."""
+    return max(restrictions, key=lambda entry: (entry.strength, entry.effective_at, entry.log_index))
+
+
+def _answer(
+    question: Question,
+    purpose: Purpose,
+    grant: Standing | None,
+    against: Sequence[Standing],
+    restrictions: Sequence[Standing],
+    inputs: Inputs,
+) -> Verdict:
+    if against:
+        word, rule, entry, sendable = "denied", "restriction", strongest(against), False
+        reason = _why(entry)
+    elif grant:
+        word, rule, entry, sendable = "allowed", "grant", grant, True
+        reason = str(grant.decision)
+        rule = "assertion" if grant.decision is Decision.ASSERTED else rule
+    else:
+        word, entry, sendable = "unknown", None, purpose.unknown_allowed
+        rule = "unknown_allowed" if sendable else "unknown_denied"
+        reason = rule if sendable else "no_consent"
+    if sendable and (refusal := _refusal(question, purpose, inputs)):
+        sendable, reason, rule = False, refusal, refusal
+    return Verdict(
+        word,
+        sendable,
+        reason,
+        rule,
+        entry.log_index if entry else None,
+        entry.id if entry else None,
+        _looked_at(purpose, grant, restrictions, inputs),
+    )
+
+
+def _why(restriction: Standing) -> str:
+    """The reason word of a restriction: how it came about where that says more than what it is."""
+    if restriction.method is Method.KEYWORD:
+        return "stop"
+    return "complaint" if restriction.method is Method.COMPLAINT else str(restriction.decision)
+
+
+def _refusal(question: Question, purpose: Purpose, inputs: Inputs) -> str | None:
+    """What else refuses a send that consent would permit, the weightiest first."""
+    if question.identifier_hash is None:
+        return "no_address"
+    if inputs is OPEN:
+        return None
+    secure = purpose.purpose_class is PurposeClass.SECURITY
+    refusals = (
+        (inputs.processing_restricted, "processing_restricted"),
+        (inputs.hold is not None, "hold"),
+        (inputs.vendor_block and question.channel in PHONE_CHANNELS, "vendor_block"),
+        (inputs.identifier_health is not None, "identifier_unhealthy"),
+        (inputs.under_age, "under_age"),
+        (inputs.window_closed and not secure, "legal_window"),
+    )
+    return next((reason for refused, reason in refusals if refused), None)
+
+
+def _looked_at(
+    purpose: Purpose, grant: Standing | None, restrictions: Sequence[Standing], inputs: Inputs
+) -> dict[str, Any]:
+    """The inputs of an answer, for the explanation."""
+    return {
+        "purpose": purpose.key,
+        "unknown": "allowed" if purpose.unknown_allowed else "denied",
+        "grant": grant.log_index if grant else None,
+        "lifts": sorted(grant.lifts) if grant else [],
+        "restrictions": [entry.log_index for entry in restrictions],
+        "vendor_block": inputs.vendor_block,
+        "hold": inputs.hold,
+        "identifier_health": inputs.identifier_health,
+        "processing_restricted": inputs.processing_restricted,
+        "under_age": inputs.under_age,
+        "legal_window": "closed" if inputs.window_closed else "open",
+    }
+
+
+Address = Identifier | bytes | None
+"""What a question was about: an identifier, the hash of an address nobody has, or no address at all."""
+
+
+def best(answers: Sequence[tuple[Verdict, Address]]) -> Verdict:
+    """The answer about the address a send would choose: best verdict, then verified, latest grant, latest seen, id."""
+    return max(answers, key=lambda pair: _preference(*pair))[0]
+
+
+def _preference(answer: Verdict, address: Address) -> tuple[bool, int, bool, int, float, bytes]:
+    known = address if isinstance(address, Identifier) else None
+    grant = answer.inputs.get("grant")
+    return (
+        answer.sendable,
+        ("denied", "unknown", "allowed").index(answer.verdict),
+        known is not None and known.verified_at is not None,
+        -1 if grant is None else grant,
+        known.last_seen_at.timestamp() if known else 0.0,
+        known.hash if known else b"",
+    )
+
+
+# which decision wins
+
+
+def decide(incoming: Incoming, standing: Sequence[Standing], purposes: Purposes, now: datetime) -> Outcome:
+    """What a decision does to the state: the decision table, cell by cell.
+
+    `standing` holds at least every standing entry of the identifier and of the person; others do no harm.
+    """
+    if incoming.decision in RESTRICTIONS:
+        return _restrict(incoming, standing, purposes, now)
+    if incoming.rank is Rank.PUBLIC_KEY or incoming.method is Method.TRAIT:
+        return Outcome(incoming.decision, incoming.rank, applied=False, reason="grant_not_trusted", ignored=True)
+    return _permit(incoming, standing, purposes, now)
+
+
+def _restrict(incoming: Incoming, standing: Sequence[Standing], purposes: Purposes, now: datetime) -> Outcome:
+    """A restriction applies, and ends the grants it covers, except those that are known to be newer."""
+    force = strength(incoming.decision, incoming.method)
+    covered = [entry for entry in standing if not entry.strength and covers(incoming.scope, entry, purposes)]
+    newer = [grant for grant in covered if _outlives(grant, incoming, purposes, now)]
+    older = [grant.id for grant in covered if grant not in newer]
+    plain = Outcome(incoming.decision, incoming.rank, applied=True, strength=force)
+    if newer and not older and all(_same_place(incoming.scope, grant) for grant in newer):
+        return replace(plain, applied=False, reason="newer_grant_stands")
+    replaced = [entry.id for entry in standing if _replaces(incoming, force, entry)]
+    return replace(plain, ends=frozenset(older + replaced), survived=frozenset(grant.id for grant in newer))
+
+
+def covers(scope: Scope, grant: Standing, purposes: Purposes) -> bool:
+    """Whether a restriction of this scope covers what a grant allows."""
+    owner = scope.person_scope and grant.recipient_id == scope.recipient_id
+    if not owner and (scope.identifier_hash is None or grant.identifier_hash != scope.identifier_hash):
+        return False
+    return scope.channel in _REACH[grant.channel] and scope.purpose in line(purposes, grant.purpose)
+
+
+def _outlives(grant: Standing, incoming: Incoming, purposes: Purposes, now: datetime) -> bool:
+    """Whether a restriction is known to be older than a grant that counts at least as a secret key's."""
+    return (
+        incoming.time_known
+        and grant.decision is Decision.GRANTED
+        and grant.rank >= Rank.SECRET_KEY
+        and grant.effective_at > incoming.effective_at
+        and grant.purpose in purposes
+        and _alive(grant, purposes[grant.purpose], now)
+    )
+
+
+def _same_place(scope: Scope, grant: Standing) -> bool:
+    return scope.channel == grant.channel and scope.purpose == grant.purpose
+
+
+def _replaces(incoming: Incoming, force: Strength, entry: Standing) -> bool:
+    """Whether a standing restriction says nothing that this one does not say at least as strongly and as late."""
+    scope = incoming.scope
+    return (
+        Strength.NONE < entry.strength <= force
+        and entry.effective_at <= incoming.effective_at
+        and entry.identifier_hash == scope.identifier_hash
+        and entry.person_scope == scope.person_scope
+        and (entry.recipient_id == scope.recipient_id or not scope.person_scope)
+        and _same_place(scope, entry)
+    )
+
+
+def _permit(incoming: Incoming, standing: Sequence[Standing], purposes: Purposes, now: datetime) -> Outcome:
+    """A grant or an assertion meets what stands for its one identifier, channel and purpose."""
+    question = _point(incoming.scope)
+    purpose = purposes[incoming.scope.purpose]
+    reach = line(purposes, purpose.key)
+    held = [entry for entry in standing if not entry.strength and _is_grant_for(entry, question)]
+    alive = [grant for grant in held if _alive(grant, purpose, now)]
+    current = max(alive, key=lambda grant: (grant.decision is Decision.GRANTED, grant.log_index), default=None)
+    lifted = current.lifts if current else frozenset()
+    channels = _REACH[question.channel]
+    covering = [entry for entry in standing if entry.strength and _restricts(entry, question, channels, reach)]
+    against = [entry for entry in covering if entry.log_index not in lifted]
+    outcome = _meet(incoming, purpose, current, against)
+    if not outcome.applied:
+        return outcome
+    return replace(
+        outcome, lifts=frozenset(entry.log_index for entry in covering), ends=frozenset(grant.id for grant in held)
+    )
+
+
+def _meet(incoming: Incoming, purpose: Purpose, current: Standing | None, against: Sequence[Standing]) -> Outcome:
+    if incoming.confirm:
+        return _pending(incoming, "confirmation_requested")
+    if against:
+        return _meet_restrictions(incoming, against)
+    if current:
+        return _meet_grant(incoming, purpose, current)
+    return _meet_nothing(incoming, purpose)
+
+
+def _meet_restrictions(incoming: Incoming, against: Sequence[Standing]) -> Outcome:
+    """A grant of the person lifts what is older; a secret key's only what is not firm, with proof; others never."""
+    firm = [entry for entry in against if entry.strength is Strength.FIRM]
+    stands = "objection_stands" if firm else "restriction_stands"
+    newer = all(incoming.effective_at > entry.effective_at for entry in against)
+    if incoming.decision is Decision.ASSERTED or incoming.rank <= Rank.IMPORT:
+        return _kept(incoming, stands)
+    if incoming.rank is Rank.PERSON:
+        if not all(_same_scope(incoming.scope, entry) for entry in firm):
+            return _kept(incoming, "wider_objection_stands")
+        return _applied(incoming) if newer else _kept(incoming, "newer_restriction_stands")
+    if firm:
+        return _pending(incoming, stands)
+    if not newer:
+        return _pending(incoming, "newer_restriction_stands")
+    return _applied(incoming) if incoming.complete else _pending(incoming, "notice_or_evidence_incomplete")
+
+
+def _same_scope(scope: Scope, restriction: Standing) -> bool:
+    named = restriction.identifier_hash is None or restriction.identifier_hash == scope.identifier_hash
+    return named and restriction.channel == scope.channel and restriction.purpose == scope.purpose
+
+
+def _meet_grant(incoming: Incoming, purpose: Purpose, current: Standing) -> Outcome:
+    """The newer wins; an assertion never takes the place of a grant; an import keeps the rank of what it renews."""
+    full = current.decision is Decision.GRANTED
+    if incoming.decision is Decision.ASSERTED and full:
+        return _kept(incoming, "grant_stands")
+    if not _newer(incoming, current):
+        return _kept(incoming, "newer_grant_stands")
+    if incoming.rank is Rank.IMPORT:
+        renewed = _applied(incoming) if full else _meet_nothing(incoming, purpose)
+        return replace(renewed, rank=max(current.rank, incoming.rank))
+    return _meet_nothing(incoming, purpose)
+
+
+def _newer(incoming: Incoming, current: Standing) -> bool:
+    """Whether a grant takes the place of another. At the same time the one that ends sooner does."""
+    if incoming.effective_at != current.effective_at:
+        return incoming.effective_at > current.effective_at
+    return current.expires_at is None or (incoming.expires_at is not None and incoming.expires_at <= current.expires_at)
+
+
+def _meet_nothing(incoming: Incoming, purpose: Purpose) -> Outcome:
+    if incoming.decision is Decision.GRANTED and incoming.rank >= Rank.SECRET_KEY:
+        return _applied(incoming)
+    weak = replace(incoming, decision=Decision.ASSERTED)
+    if incoming.rank is Rank.IMPORT and not incoming.assertable:
+        return _kept(weak, "assertion_incomplete")
+    return _applied(weak) if accepts(purpose, incoming.basis) else _kept(weak, "assertion_not_accepted")
+
+
+def _applied(incoming: Incoming) -> Outcome:
+    return Outcome(incoming.decision, incoming.rank, applied=True)
+
+
+def _kept(incoming: Incoming, reason: str) -> Outcome:
+    """In the ledger, not in force."""
+    return Outcome(incoming.decision, incoming.rank, applied=False, reason=reason)
+
+
+def _pending(incoming: Incoming, reason: str) -> Outcome:
+    """In the ledger, and the person is asked."""
+    return Outcome(Decision.PENDING, incoming.rank, applied=False, reason=reason)
+
+
+def _point(scope: Scope) -> Question:
+    return Question(
+        scope.recipient_id, scope.recipient_id, scope.identifier_hash, None, Channel(scope.channel), scope.purpose
+    )
+
+
+# signals
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """The decision that a recipient signal is."""
+
+    decision: Decision
+    method: Method
+    purpose: str
+    identifier_only: bool = False
+
+
+_STOPPED: Final = _Meaning(Decision.WITHDRAWN, Method.KEYWORD, ANY, identifier_only=True)
+_BY_PHONE: Final[Mapping[Signal, _Meaning]] = {
+    Signal.STOP: _STOPPED,
+    Signal.UNSUBSCRIBED: _STOPPED,
+    Signal.BLOCKED: _STOPPED,
+    Signal.COMPLAINED: _Meaning(Decision.OBJECTED, Method.COMPLAINT, "marketing"),
+}
+_BY_MAIL: Final[Mapping[Signal, _Meaning]] = {
+    Signal.STOP: _Meaning(Decision.WITHDRAWN, Method.ONE_CLICK, "marketing"),
+    Signal.UNSUBSCRIBED: _Meaning(Decision.WITHDRAWN, Method.ONE_CLICK, "marketing"),
+    Signal.BLOCKED: _Meaning(Decision.WITHDRAWN, Method.ONE_CLICK, ANY, identifier_only=True),
+    Signal.COMPLAINED: _Meaning(Decision.OBJECTED, Method.COMPLAINT, "marketing"),
+}
+"""Signals left out decide nothing yet: START and HELP come with their replies."""
+
+
+def decision_of(signal: RecipientSignal, address: Ref) -> NewDecision | None:
+    """The person's own decision that a signal is; None when it decides nothing."""
+    by_phone = address.kind is Kind.PHONE
+    meaning = (_BY_PHONE if by_phone else _BY_MAIL).get(signal.signal)
+    if meaning is None:
+        return None
+    stops = meaning is _STOPPED
+    return NewDecision(
+        recipient=address,
+        channel=_channel(signal, meaning),
+        purpose=meaning.purpose,
+        decision=meaning.decision,
+        basis=None,
+        method=meaning.method,
+        source=signal.source,
+        rank=Rank.PERSON,
+        actor=signal.actor,
+        identifier_only=meaning.identifier_only,
+        vendor_block=(signal.sender or "") if stops and signal.blocked_by_vendor else None,
+        evidence=signal.evidence,
+        occurred_at=signal.occurred_at,
+    )
+
+
+def _channel(signal: RecipientSignal, meaning: _Meaning) -> str:
+    """A complaint objects to the marketing, by whatever channel; the rest is about the channel it came on."""
+    if meaning.method is Method.COMPLAINT:
+        return ANY
+    return PHONE_MESSAGING if meaning is _STOPPED and signal.channel in PHONE_CHANNELS else signal.channel.value

@@ -1,0 +1,90 @@
+"""Use cases of consent: verdicts, and recording decisions. All take batches; none commits."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from tabellion.consent import asking, recording, rules
+from tabellion.consent.recording import Recorder
+from tabellion.consent.types import (
+    BUILT_IN,
+    Ask,
+    InFlight,
+    NewDecision,
+    Purposes,
+    Question,
+    RecipientSignal,
+    Recorded,
+    Verdict,
+)
+from tabellion.core.db import Tx
+from tabellion.core.errors import HubError
+from tabellion.core.ids import RecipientId, WorkspaceId
+from tabellion.core.vault import Vault
+from tabellion.events.service import EventLog
+from tabellion.ledger.service import Ledger
+from tabellion.recipients.service import Recipients
+from tabellion.recipients.types import Ref, RefObject
+
+
+class Consent:
+    """The only way to consent. `in_flight` finds the attempts that a restriction came too late for."""
+
+    def __init__(
+        self, vault: Vault, recipients: Recipients, ledger: Ledger, events: EventLog, in_flight: InFlight
+    ) -> None:
+        self._recipients = recipients
+        self._recorder = Recorder(vault, recipients, ledger, events, in_flight)
+
+    async def purposes(self, tx: Tx, workspace_id: UUID) -> Purposes:
+        """The purposes of a workspace, by key."""
+        return BUILT_IN
+
+    async def verdicts(self, tx: Tx, questions: Sequence[Question]) -> list[Verdict]:
+        """The answer to each question as of now, in order; questions may span workspaces.
+
+        A gate asks in statements that begin after it holds the recipients' locks.
+        """
+        sides = {one.workspace_id for one in questions}
+        purposes = {side: await self.purposes(tx, side) for side in sides}
+        return await asking.answer(tx, questions, purposes) if questions else []
+
+    async def check(self, tx: Tx, workspace_id: WorkspaceId, asks: Sequence[Ask]) -> list[Verdict | HubError]:
+        """What a gate would say now, in order; where no identifier is named, about the one a send would choose."""
+        purposes = await self.purposes(tx, workspace_id)
+        return await asking.check(tx, self._recipients, workspace_id, asks, purposes) if asks else []
+
+    async def record(
+        self, tx: Tx, workspace_id: WorkspaceId, decisions: Sequence[NewDecision]
+    ) -> list[Recorded | HubError]:
+        """What became of each decision, in order; a refusal where it cannot be recorded. At most 256.
+
+        Those about one person apply one after the other. Entries, state and the signed tree that holds them commit
+        with the transaction. Waits for the recipients' locks.
+        """
+        purposes = await self.purposes(tx, workspace_id)
+        return await self._recorder.record(tx, workspace_id, purposes, decisions) if decisions else []
+
+    async def record_signals(
+        self, tx: Tx, workspace_id: WorkspaceId, signals: Sequence[RecipientSignal]
+    ) -> list[Recorded | HubError | None]:
+        """What became of each signal of a vendor, in order; None where it decides nothing.
+
+        For the transaction that stores the callback: the decision is durable before the vendor gets its answer.
+        """
+        decided: list[NewDecision | HubError | None] = [self._meaning(workspace_id, one) for one in signals]
+        recorded = iter(await self.record(tx, workspace_id, [one for one in decided if isinstance(one, NewDecision)]))
+        return [next(recorded) if isinstance(one, NewDecision) else one for one in decided]
+
+    async def absorbed(self, tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id: RecipientId) -> None:
+        """Let what was recorded about an address-only recipient count for the one it became part of."""
+        await recording.absorb(tx, workspace_id, from_id, to_id)
+
+    def _meaning(self, workspace_id: WorkspaceId, signal: RecipientSignal) -> NewDecision | HubError | None:
+        try:
+            return rules.decision_of(signal, self._address(workspace_id, signal.address))
+        except HubError as refusal:
+            return refusal
+
+    def _address(self, workspace_id: WorkspaceId, address: str) -> Ref:
+        named = RefObject(email=address) if "@" in address else RefObject(phone=address)
+        return self._recipients.ref(workspace_id, named, "/address")

@@ -1,0 +1,213 @@
+"""All SQL for `consent_entries` and `vendor_blocks`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from tabellion.consent.types import OLDEST, Basis, Decision, Method, Question, Rank, Standing, Strength
+from tabellion.core.db import Row, Tx, columns
+
+_DECISION: Final[Mapping[str, Decision]] = {one.value: one for one in Decision}
+_BASIS: Final[Mapping[str | None, Basis | None]] = {None: None} | {one.value: one for one in Basis}
+_METHOD: Final[Mapping[str, Method]] = {one.value: one for one in Method}
+_RANK: Final = tuple(Rank)
+_STRENGTH: Final = tuple(Strength)
+# Tables, because calling an enum costs more than the rest of the row and verdicts are many.
+
+Place = tuple[UUID, bytes]
+"""Workspace side and identifier hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row as it is written."""
+
+    standing: Standing
+    leaf_hash: bytes
+    subject_id: UUID
+    identifier_kind: str | None
+    source: str
+    recorded_at: datetime
+    applied: bool
+    reason: str | None
+    in_force: bool
+    sealed: bytes
+
+
+async def around_questions(tx: Tx, questions: Sequence[Question]) -> list[list[Standing]]:
+    """For each question, the standing entries that name its identifier or cover its whole person; in two statements.
+
+    Found by place in the list: hashing ids would cost more than the rules do.
+    """
+    asked = columns([(one.workspace_id, one.identifier_hash, one.recipient_id) for one in questions], 3)
+    found: list[list[Standing]] = [[] for _ in questions]
+    for row in await _of_asked_identifiers(tx, asked) + await _of_asked_people(tx, asked):
+        place, *fields = row
+        found[place - 1].append(_standing(fields))
+    return found
+
+
+async def _of_asked_identifiers(tx: Tx, asked: list[list[Any]]) -> list[Row]:
+    return await tx.rows(
+        """
+        select asked.place, e.id, e.log_index, e.recipient_id, e.identifier_hash, e.person_scope, e.channel,
+               e.purpose, e.decision, e.basis, e.method, e.rank, e.strength, e.effective_at, e.expires_at, e.lifts
+          from unnest($1::uuid[], $2::bytea[]) with ordinality as asked (workspace_id, identifier_hash, place)
+          join consent_entries e
+            on e.workspace_id = asked.workspace_id and e.identifier_hash = asked.identifier_hash
+         where e.standing
+        """,
+        *asked[:2],
+    )
+
+
+async def _of_asked_people(tx: Tx, asked: list[list[Any]]) -> list[Row]:
+    """Restrictions of the whole person, but for those that name the identifier asked about."""
+    return await tx.rows(
+        """
+        select asked.place, e.id, e.log_index, e.recipient_id, e.identifier_hash, e.person_scope, e.channel,
+               e.purpose, e.decision, e.basis, e.method, e.rank, e.strength, e.effective_at, e.expires_at, e.lifts
+          from unnest($1::uuid[], $2::bytea[], $3::uuid[])
+                 with ordinality as asked (workspace_id, identifier_hash, recipient_id, place)
+          join consent_entries e on e.workspace_id = asked.workspace_id and e.recipient_id = asked.recipient_id
+         where e.standing and e.person_scope and e.identifier_hash is distinct from asked.identifier_hash
+        """,
+        *asked,
+    )
+
+
+async def around_decisions(
+    tx: Tx, workspace_id: UUID, hashes: Sequence[bytes], recipient_ids: Sequence[UUID]
+) -> list[Standing]:
+    """The standing entries that name one of the identifiers or are about one of the persons."""
+    rows = await tx.rows(
+        """
+        select e.id, e.log_index, e.recipient_id, e.identifier_hash, e.person_scope, e.channel, e.purpose,
+               e.decision, e.basis, e.method, e.rank, e.strength, e.effective_at, e.expires_at, e.lifts
+          from consent_entries e
+         where e.workspace_id = $1 and e.standing
+           and (e.identifier_hash = any($2::bytea[]) or e.recipient_id = any($3::uuid[]))
+        """,
+        workspace_id, hashes, recipient_ids,
+    )  # fmt: skip
+    return [_standing(row) for row in rows]
+
+
+def _standing(fields: Iterable[Any]) -> Standing:
+    (
+        entry_id, log_index, recipient_id, identifier_hash, person_scope, channel, purpose, decision, basis, method,
+        rank, strength, effective_at, expires_at, lifts,
+    ) = fields  # fmt: skip
+    return Standing(
+        entry_id,
+        log_index,
+        recipient_id,
+        identifier_hash,
+        person_scope,
+        channel,
+        purpose,
+        _DECISION[decision],
+        _BASIS[basis],
+        _METHOD[method],
+        _RANK[rank],
+        _STRENGTH[strength],
+        effective_at or OLDEST,
+        expires_at,
+        frozenset(lifts),
+    )
+
+
+async def insert(tx: Tx, workspace_id: UUID, entries: Sequence[Entry]) -> None:
+    await tx.execute(
+        """
+        insert into consent_entries
+            (workspace_id, id, log_index, leaf_hash, subject_id, recipient_id, person_scope, identifier_kind,
+             identifier_hash, channel, purpose, decision, basis, method, source, rank, strength, recorded_at,
+             effective_at, expires_at, applied, reason, standing, lifts, sealed)
+        select $1, id, log_index, leaf_hash, subject_id, recipient_id, person_scope, identifier_kind,
+               identifier_hash, channel, purpose, decision, basis, method, source, rank, strength, recorded_at,
+               effective_at, expires_at, applied, reason, standing, lifts::bigint[], sealed
+          from unnest($2::uuid[], $3::bigint[], $4::bytea[], $5::uuid[], $6::uuid[], $7::boolean[], $8::text[],
+                      $9::bytea[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
+                      $16::smallint[], $17::smallint[], $18::timestamptz[], $19::timestamptz[], $20::timestamptz[],
+                      $21::boolean[], $22::text[], $23::boolean[], $24::text[], $25::bytea[])
+            as made (id, log_index, leaf_hash, subject_id, recipient_id, person_scope, identifier_kind,
+                     identifier_hash, channel, purpose, decision, basis, method, source, rank, strength, recorded_at,
+                     effective_at, expires_at, applied, reason, standing, lifts, sealed)
+        """,
+        workspace_id, *columns([_row(entry) for entry in entries], 24),
+    )  # fmt: skip
+
+
+def _row(entry: Entry) -> tuple[object, ...]:
+    one = entry.standing
+    return (
+        one.id, one.log_index, entry.leaf_hash, entry.subject_id, one.recipient_id, one.person_scope,
+        entry.identifier_kind, one.identifier_hash, one.channel, one.purpose, one.decision, one.basis, one.method,
+        entry.source, one.rank, one.strength, entry.recorded_at,
+        None if one.effective_at == OLDEST else one.effective_at, one.expires_at, entry.applied, entry.reason,
+        entry.in_force, "{" + ",".join(map(str, sorted(one.lifts))) + "}", entry.sealed,
+    )  # fmt: skip
+
+
+async def end(tx: Tx, workspace_id: UUID, entry_ids: Iterable[UUID]) -> None:
+    """Let entries stand no longer. The caller holds the rows of their recipients."""
+    await tx.execute(
+        "update consent_entries set standing = false where workspace_id = $1 and id = any($2::uuid[])",
+        workspace_id, sorted(entry_ids),
+    )  # fmt: skip
+
+
+async def add_lifts(tx: Tx, workspace_id: UUID, lifted: Iterable[tuple[UUID, int]]) -> None:
+    """Let standing grants (entry id) lift restrictions (log index) recorded after them."""
+    await tx.execute(
+        """
+        update consent_entries e
+           set lifts = e.lifts || added.lifts
+          from (select id, array_agg(log_index) as lifts
+                  from unnest($2::uuid[], $3::bigint[]) as lifted (id, log_index)
+                 group by id) as added
+         where e.workspace_id = $1 and e.id = added.id
+        """,
+        workspace_id, *columns(sorted(lifted), 2),
+    )  # fmt: skip
+
+
+async def move(tx: Tx, workspace_id: UUID, from_id: UUID, to_id: UUID) -> None:
+    """Let everything about one person count for another from now on."""
+    await tx.execute(
+        "update consent_entries set recipient_id = $3 where workspace_id = $1 and recipient_id = $2",
+        workspace_id, from_id, to_id,
+    )  # fmt: skip
+
+
+async def block(tx: Tx, workspace_id: UUID, blocked: Sequence[tuple[bytes, str, UUID]]) -> None:
+    """Note numbers (identifier hash) that the vendor refuses to send to from a sender, and the entries that say so."""
+    await tx.execute(
+        """
+        insert into vendor_blocks (workspace_id, identifier_hash, sender, entry_id, blocked_at)
+        select distinct on (identifier_hash, sender) $1::uuid, identifier_hash, sender, entry_id, $2::timestamptz
+          from unnest($3::bytea[], $4::text[], $5::uuid[]) as blocked (identifier_hash, sender, entry_id)
+         order by identifier_hash, sender, entry_id
+        on conflict (workspace_id, identifier_hash, sender)
+        do update set entry_id = excluded.entry_id, blocked_at = excluded.blocked_at
+        """,
+        workspace_id, tx.now, *columns(blocked, 3),
+    )  # fmt: skip
+
+
+async def blocks(tx: Tx, places: Iterable[Place]) -> dict[Place, frozenset[str]]:
+    """The senders that each identifier is blocked for; those without a block are left out."""
+    rows = await tx.rows(
+        """
+        select b.workspace_id, b.identifier_hash, array_agg(b.sender) as senders
+          from unnest($1::uuid[], $2::bytea[]) as asked (workspace_id, identifier_hash)
+          join vendor_blocks b
+            on b.workspace_id = asked.workspace_id and b.identifier_hash = asked.identifier_hash
+         group by b.workspace_id, b.identifier_hash
+        """,
+        *columns(list(places), 2),
+    )
+    return {(row["workspace_id"], row["identifier_hash"]): frozenset(row["senders"]) for row in rows}

@@ -1,0 +1,373 @@
+"""Words and values of consent."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+import msgspec
+
+from tabellion.core.db import Tx
+from tabellion.core.ids import WorkspaceId
+from tabellion.providers.base import Channel, Signal
+from tabellion.recipients.types import Identifier, Kind, Ref
+
+ANY: Final = "*"
+"""Every channel, or every purpose outside class `security`."""
+PHONE_MESSAGING: Final = "phone_messaging"
+"""The channel group that STOP restricts: sms, mms and rcs."""
+OLDEST: Final = datetime(1, 1, 1, tzinfo=UTC)
+"""The effective time of an imported decision that does not say when it was made."""
+
+
+_PHONE: Final = (Kind.PHONE,)
+KINDS: Final[Mapping[Channel, tuple[Kind, ...]]] = {
+    Channel.EMAIL: (Kind.EMAIL,),
+    Channel.SMS: _PHONE,
+    Channel.MMS: _PHONE,
+    Channel.RCS: _PHONE,
+    Channel.VOICE: _PHONE,
+    Channel.WHATSAPP: _PHONE,
+}
+"""The kinds of identifier that reach a channel. A channel left out reaches nobody yet."""
+
+
+class Decision(StrEnum):
+    GRANTED = "granted"
+    DENIED = "denied"
+    WITHDRAWN = "withdrawn"
+    OBJECTED = "objected"
+    ASSERTED = "asserted"
+    PENDING = "pending"
+    EXPIRED = "expired"
+
+
+GRANTS: Final = frozenset({Decision.GRANTED, Decision.ASSERTED})
+RESTRICTIONS: Final = frozenset({Decision.DENIED, Decision.WITHDRAWN, Decision.OBJECTED})
+
+
+class Basis(StrEnum):
+    CONSENT = "consent"
+    CONTRACT = "contract"
+    LEGAL_OBLIGATION = "legal_obligation"
+    VITAL_INTEREST = "vital_interest"
+    PUBLIC_TASK = "public_task"
+    LEGITIMATE_INTEREST = "legitimate_interest"
+    SOFT_OPT_IN = "soft_opt_in"
+
+
+class Method(StrEnum):
+    FORM = "form"
+    DOUBLE_OPT_IN = "double_opt_in"
+    KEYWORD = "keyword"
+    ONE_CLICK = "one_click"
+    PREFERENCE_CENTRE = "preference_centre"
+    COMPLAINT = "complaint"
+    API = "api"
+    IMPORT = "import"
+    SYNC = "sync"
+    TRAIT = "trait"
+    GPC = "gpc"
+    VERBAL = "verbal"
+    PAPER = "paper"
+    MERGE = "merge"
+    SPLIT = "split"
+    IDENTIFIER_RELEASED = "identifier_released"
+    ERASURE = "erasure"
+
+
+class Scheme(StrEnum):
+    GDPR = "gdpr"
+    PECR_SOFT = "pecr_soft"
+    CASL_EXPRESS = "casl_express"
+    CASL_IMPLIED = "casl_implied"
+    TCPA_PEWC = "tcpa_pewc"
+    TCPA_PEC = "tcpa_pec"
+
+
+class PurposeClass(StrEnum):
+    SECURITY = "security"
+    SERVICE = "service"
+    MARKETING = "marketing"
+    RESEARCH = "research"
+
+
+class Rank(IntEnum):
+    """How far a decision is the person's own. It comes from the path and the key, never from what a caller says."""
+
+    PUBLIC_KEY = 0
+    IMPORT = 1
+    SECRET_KEY = 2
+    PERSON = 3
+
+
+class Strength(IntEnum):
+    """How hard a restriction is to lift. `FIRM`: objection, complaint, STOP, erasure."""
+
+    NONE = 0
+    PLAIN = 1
+    FIRM = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """Why we communicate."""
+
+    key: str
+    title: str
+    purpose_class: PurposeClass
+    basis: Basis
+    unknown_allowed: bool
+    """Whether it may be sent for while the person said nothing."""
+    accepts_asserted: bool
+    soft_opt_in: bool = False
+    parent: str | None = None
+    consent_ttl: timedelta | None = None
+
+
+Purposes = Mapping[str, Purpose]
+
+BUILT_IN: Final[Purposes] = MappingProxyType(
+    {
+        purpose.key: purpose
+        for purpose in (
+            Purpose("security", "Security of your account", PurposeClass.SECURITY, Basis.CONTRACT, True, True),
+            Purpose("transactional", "Your orders and account", PurposeClass.SERVICE, Basis.CONTRACT, True, True),
+            Purpose("confirmation", "Confirming your choice", PurposeClass.SERVICE, Basis.CONTRACT, True, True),
+            Purpose("marketing", "News and offers", PurposeClass.MARKETING, Basis.CONSENT, False, False),
+        )
+    }
+)
+
+
+class Standing(msgspec.Struct, frozen=True, gc=False):
+    """One entry that is in force, as the rules see it."""
+
+    id: UUID
+    log_index: int
+    recipient_id: UUID | None
+    identifier_hash: bytes | None
+    person_scope: bool
+    """A restriction that covers the whole person, not only the identifier."""
+    channel: str
+    purpose: str
+    decision: Decision
+    basis: Basis | None
+    method: Method
+    rank: Rank
+    strength: Strength
+    effective_at: datetime
+    expires_at: datetime | None = None
+    lifts: frozenset[int] = frozenset()
+    """Log indexes of the restrictions that this grant lifted, for its own identifier, channel and purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What an incoming decision is about, resolved."""
+
+    recipient_id: UUID
+    identifier_hash: bytes | None
+    person_scope: bool
+    channel: str
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A decision as the rules see it: scope, authority and time, without the person."""
+
+    scope: Scope
+    decision: Decision
+    basis: Basis | None
+    method: Method
+    rank: Rank
+    effective_at: datetime
+    time_known: bool = True
+    complete: bool = False
+    """Notice and evidence are complete: a P2 grant may lift a restriction."""
+    assertable: bool = True
+    """Source, notice and time are present: a P1 grant may stand as an assertion."""
+    expires_at: datetime | None = None
+    confirm: bool = False
+    """The caller wants the person's own confirmation first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an incoming decision does to the state."""
+
+    decision: Decision
+    """As recorded: a grant may become `pending` or `asserted`."""
+    rank: Rank
+    applied: bool
+    reason: str | None = None
+    strength: Strength = Strength.NONE
+    lifts: frozenset[int] = frozenset()
+    """Log indexes of the restrictions that this grant lifts."""
+    ends: frozenset[UUID] = frozenset()
+    """Standing entries that this one ends: grants it restricts, or what it replaces."""
+    survived: frozenset[UUID] = frozenset()
+    """Newer grants that this restriction leaves standing: they lift it."""
+    ignored: bool = False
+    """No entry at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What else may refuse a send. All but the vendor block stay open until their domains exist."""
+
+    processing_restricted: bool = False
+    hold: str | None = None
+    vendor_block: bool = False
+    identifier_health: str | None = None
+    under_age: bool = False
+    window_closed: bool = False
+
+
+OPEN: Final = Inputs()
+
+
+class Question(msgspec.Struct, frozen=True, gc=False):
+    """May purpose P go out on channel C to recipient R at identifier I?"""
+
+    workspace_id: UUID
+    recipient_id: UUID | None
+    """The merge root; None for an address nobody has."""
+    identifier_hash: bytes | None
+    """None: the person has no address on the channel."""
+    kind: str | None
+    channel: Channel
+    purpose: str
+    sender: str | None = None
+    """Our number or address, where known; without one a vendor block of any of our senders counts."""
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """The answer to a question, with the rule that gave it, the entry it rests on and what was looked at."""
+
+    verdict: str
+    """`allowed`, `denied` or `unknown`."""
+    sendable: bool
+    reason: str
+    rule: str
+    log_index: int | None = None
+    entry_id: UUID | None = None
+    inputs: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The text the person saw."""
+
+    id: str
+    version: str | int
+
+
+@dataclass(frozen=True, slots=True)
+class NewDecision:
+    """A decision to record, as it arrived. `rank` and `actor` are what the path knows, not what the caller says."""
+
+    recipient: Ref
+    channel: str
+    purpose: str
+    decision: Decision
+    basis: Basis | None
+    method: Method
+    source: str
+    rank: Rank
+    actor: str
+    identifier: Ref | None = None
+    """Where named apart from the recipient."""
+    identifier_only: bool = False
+    """Restrict this identifier and not the person's others (STOP)."""
+    vendor_block: str | None = None
+    """Our sender that the vendor refuses to send from to this number from now on; '' when it does not say which."""
+    notice: Notice | None = None
+    evidence: Mapping[str, Any] | None = None
+    scheme: Scheme | None = None
+    jurisdiction: str | None = None
+    expires_at: datetime | None = None
+    occurred_at: datetime | None = None
+    confirm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A decision with its scope. The rows of its recipient and of the identifier's owner are locked."""
+
+    scope: Scope
+    identifier: Identifier | None
+    address_only: bool
+    """The recipient is known only as an address that must not be written to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a decision: its entry, or (`id` None) that it was ignored and has none."""
+
+    recipient_id: UUID
+    decision: Decision
+    """As recorded: a grant may have become `pending` or `asserted`."""
+    applied: bool
+    reason: str | None = None
+    id: UUID | None = None
+    log_index: int | None = None
+    leaf_hash: bytes = b""
+    tree_size: int | None = None
+    """Of the signed tree that holds the entry."""
+    deliverable: bool | None = None
+    """False: applied, but the vendor blocks the number until the person lifts that block."""
+    in_flight: Sequence[UUID] = ()
+    """Attempts that this restriction covers and that had started before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientSignal:
+    """What a vendor says a person did: an opt-out by keyword, a complaint. Recorded as a decision of the person."""
+
+    signal: Signal
+    channel: Channel
+    address: str
+    source: str
+    """The provider, as `twilio`."""
+    actor: str
+    """The account, as `acc_…`."""
+    sender: str | None = None
+    """Our number, as the vendor names it."""
+    blocked_by_vendor: bool = True
+    """Whether the vendor, too, refuses to send to this person from now on."""
+    occurred_at: datetime | None = None
+    evidence: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """May it be sent to this person? `recipient` and `identifier` as a request names them."""
+
+    recipient: Ref
+    channel: Channel
+    purpose: str
+    identifier: Ref | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """What an applied restriction covers, for finding the attempts under way."""
+
+    recipient_ids: Sequence[UUID]
+    """The persons covered as a whole; empty when only the identifier is."""
+    identifier_hash: bytes | None
+    channels: frozenset[str]
+    """Empty: all."""
+    purposes: frozenset[str]
+    """The purpose keys covered, spelled out."""
+
+
+class InFlight(Protocol):
+    async def __call__(self, tx: Tx, workspace_id: WorkspaceId, scopes: Sequence[Covered]) -> Sequence[Sequence[UUID]]:
+        """For each scope, the attempts in it that have started and not ended."""
+        ...
