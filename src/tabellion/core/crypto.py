@@ -71,7 +71,7 @@ class Key:
 
     def open(self, sealed: bytes, context: str) -> bytes:
         """The value sealed under this key and context. Raises `unreadable` when key, context or bytes differ."""
-        if sealed[:1] != _VERSION:
+        if sealed[:1] != _VERSION or len(sealed) <= 1 + _NONCE:
             raise HubError("unreadable", f"a sealed value ({context.split(':')[0]}) has an unknown form", 500)
         try:
             return self._cipher().decrypt(sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :], context.encode())

@@ -6,8 +6,8 @@ the state from before it. Inner code takes a `Tx` and never commits.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 
 from tabellion.core.clock import Clock
-from tabellion.core.errors import Unavailable
+from tabellion.core.errors import Misconfigured, Unavailable
 
 Row = asyncpg.Record
 T = TypeVar("T")
@@ -25,13 +25,17 @@ WRITE_LIMIT = 5.0
 TRIES = 3
 _RETRIABLE = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _AWAY = (
-    OSError,
+    TimeoutError,
+    ConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.ConnectionDoesNotExistError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
+    # What asyncpg says when the server ends between two messages of one statement (0.32).
+    asyncpg.InternalClientError,
 )
+ROLLBACK_LIMIT = 2.0
 
 
 class Tx:
@@ -73,15 +77,25 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, limit: float = WRITE_LIMIT) -> AsyncIterator[Tx]:
-        """One transaction, committed when the block ends well, rolled back when it raises or outlasts `limit` seconds."""
+        """One transaction: committed when the block ends well, rolled back when it raises or takes `limit` seconds."""
+        connection = None
         try:
-            async with asyncio.timeout(limit), self._pool.acquire() as connection:
+            async with asyncio.timeout(limit):
+                connection = await self._acquire()
                 await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
                 tx = Tx(connection, self.clock.now())
                 yield tx
                 await connection.execute("COMMIT")
         except _AWAY as error:
-            raise Unavailable("database_away", "the database does not answer; try again") from error
+            raise _away() from error
+        except asyncpg.InterfaceError as error:
+            # The word for a wrong call, and also for a connection that was lost.
+            if connection is not None and _lost(connection):
+                raise _away() from error
+            raise
+        finally:
+            if connection is not None:
+                await self._release(connection)
         tx._announce()
 
     async def run(self, work: Callable[[Tx], Awaitable[T]], limit: float = WRITE_LIMIT) -> T:
@@ -96,21 +110,58 @@ class Database:
                 await asyncio.sleep(random.uniform(0, 0.01 * 2**turn))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable")
 
+    async def _acquire(self) -> "asyncpg.pool.PoolConnectionProxy[Row]":
+        try:
+            return await self._pool.acquire()
+        except (OSError, asyncpg.InterfaceError) as error:
+            raise _away() from error
+
+    async def _release(self, connection: "asyncpg.pool.PoolConnectionProxy[Row]") -> None:
+        """Give the connection back, rolled back if its transaction is still open; thrown away if it cannot be."""
+        try:
+            async with asyncio.timeout(ROLLBACK_LIMIT):
+                if not _lost(connection) and connection.is_in_transaction():
+                    await connection.execute("ROLLBACK")
+        except (*_AWAY, asyncpg.InterfaceError):
+            if not _lost(connection):
+                connection.terminate()
+        finally:
+            await self._pool.release(connection)
+
     async def close(self) -> None:
         await self._pool.close()
 
 
 async def connect(url: str, clock: Clock, *, size: int = 10) -> Database:
     """A pool of up to `size` connections to the PostgreSQL at url (`postgresql://user@/db?host=/socket/dir` works)."""
-    pool = await asyncpg.create_pool(
-        url,
-        min_size=1,
-        max_size=size,
-        init=_prepare,
-        reset=_reset,
-        server_settings={"application_name": "tabellion", "timezone": "UTC", "idle_in_transaction_session_timeout": "15000"},
-    )
+    with connecting():
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=size,
+            init=_prepare,
+            reset=_reset,
+            server_settings={
+                "application_name": "tabellion",
+                "timezone": "UTC",
+                "idle_in_transaction_session_timeout": "15000",
+                # Our statements are all index probes. A generic plan made while a table is young would read it whole,
+                # and stay that way for as long as the connection lives.
+                "enable_seqscan": "off",
+            },
+        )
     return Database(pool, clock)
+
+
+@contextmanager
+def connecting() -> Iterator[None]:
+    """Say what the operator can do about a database that cannot be reached or does not let us in."""
+    try:
+        yield
+    except (OSError, *_AWAY) as error:
+        raise Unavailable("database_away", f"the database does not answer ({error}); check that it runs") from error
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, ValueError) as error:
+        raise Misconfigured("database_refused", f"the database cannot be used ({error}); check its URL") from None
 
 
 async def _prepare(connection: "asyncpg.Connection[Row]") -> None:
@@ -122,14 +173,20 @@ def _encode(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-async def _reset(connection: "asyncpg.pool.PoolConnectionProxy[Row]") -> None:
-    """Nothing to undo on release but an open transaction: saves asyncpg's round trip for session state we never set."""
-    await _rollback(connection)
+async def _reset(_: "asyncpg.Connection[Row]") -> None:
+    """Nothing to undo on release: saves asyncpg's round trip for session state we never set."""
 
 
-async def _rollback(connection: "asyncpg.pool.PoolConnectionProxy[Row]") -> None:
-    if not connection.is_closed() and connection.is_in_transaction():
-        await connection.execute("ROLLBACK")
+def _lost(connection: "asyncpg.pool.PoolConnectionProxy[Row]") -> bool:
+    """Whether the connection ended. Asking one that ended by itself is an error, to asyncpg."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
+
+
+def _away() -> Unavailable:
+    return Unavailable("database_away", "the database does not answer; try again")
 
 
 def columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:

@@ -70,8 +70,8 @@ class KeyFolder:
         except (OSError, ValueError) as error:
             raise Misconfigured(
                 "keys_missing",
-                f"{self.path}/outer.key cannot be read ({type(error).__name__}); restore the keys folder from its backup,"
-                " or name it with --keys",
+                f"{self.path}/outer.key cannot be read ({type(error).__name__}); restore the keys folder from its"
+                " backup, or name it with --keys",
             ) from None
 
     async def epoch(self, name: str, outer: OuterKey, *, create: bool = False) -> Key:
@@ -86,11 +86,15 @@ class KeyFolder:
 def write_file(file: Path, content: bytes) -> None:
     """Write content to file so that a crash leaves the old or the new whole, readable by the owner only."""
     handle, name = tempfile.mkstemp(dir=file.parent)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    Path(name).replace(file)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
     folder = os.open(file.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -160,7 +164,12 @@ class Vault:
             subject_id = row["subject_id"]
             key = self._unwrap(row["epoch"], row["wrapped"], f"subject:{workspace_id}:{subject_id}")
             found[subject_id] = key
-        tx.after_commit(lambda: [self._keep(workspace_id, one, key) for one, key in found.items()] and None)
+
+        def keep() -> None:
+            for one, key in found.items():
+                self._keep(workspace_id, one, key)
+
+        tx.after_commit(keep)
         return found
 
     async def _make_subjects(self, tx: Tx, workspace_id: UUID, subject_ids: Sequence[UUID]) -> bool:
