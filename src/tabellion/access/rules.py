@@ -1,0 +1,161 @@
+"""What a role may do, and what a key looks like. Pure."""
+
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+from uuid import UUID
+
+from tabellion.access.types import Network, Role
+from tabellion.core import ids
+from tabellion.core.crypto import sha256
+from tabellion.core.errors import FieldError, Forbidden, Invalid, NotFound
+
+# scopes
+
+RESOURCES: Final = (
+    "accounts", "audiences", "audit", "backlog", "callbacks", "consents", "dead_letters", "destinations", "endpoints",
+    "events", "files", "flows", "holds", "inbound", "keys", "ledger", "messages", "metrics", "notices", "providers",
+    "purposes", "recipients", "regulations", "reviews", "routes", "search", "senders", "sources", "suppressions",
+    "templates", "workspace",
+)  # fmt: skip
+
+
+def _read(*resources: str) -> frozenset[str]:
+    return frozenset(f"{resource}:read" for resource in resources)
+
+
+def _write(*resources: str) -> frozenset[str]:
+    """May change, and therefore see."""
+    return _read(*resources) | {f"{resource}:write" for resource in resources}
+
+
+ALL: Final = _write(*RESOURCES)
+_GUARDED: Final = ("audit", "keys", "regulations", "workspace")
+_DELIVERY: Final = (
+    "accounts",
+    "backlog",
+    "callbacks",
+    "events",
+    "inbound",
+    "metrics",
+    "providers",
+    "routes",
+    "search",
+    "senders",
+)
+
+SCOPES: Final[dict[Role, frozenset[str]]] = {
+    # `workspace:write` is what an owner has and an admin has not: whoever gives a key must hold its scopes.
+    Role.OWNER: ALL,
+    Role.ADMIN: ALL - {"workspace:write"},
+    # builds against the API: everything that a program does, nothing that decides who may do it
+    Role.DEVELOPER: _write(
+        "audiences", "consents", "destinations", "endpoints", "files", "flows", "messages", "recipients", "routes",
+        "sources", "suppressions", "templates",
+    ) | _read("dead_letters", "holds", "ledger", "notices", "purposes", "reviews", *_DELIVERY),
+    # keeps it running: sees why a message did not arrive, pauses, repeats, cancels
+    Role.OPERATOR: _write("accounts", "backlog", "callbacks", "dead_letters", "holds", "messages", "senders")
+    | _read("consents", "destinations", "endpoints", "flows", "ledger", "purposes", "recipients", "sources",
+            "suppressions", "templates", *_DELIVERY),
+    # proves and erases: decisions, purposes, notices, regulations; sends nothing
+    Role.COMPLIANCE: _write(
+        "consents", "holds", "ledger", "notices", "purposes", "recipients", "regulations", "reviews", "suppressions",
+    ) | _read("audit", "events", "inbound", "messages", "search", "templates"),
+    # brings data in; reads nothing but what it may have written
+    Role.INGEST: frozenset({"recipients:write", "consents:write", "sources:write", "inbound:write"}),
+    Role.READONLY: _read(*(resource for resource in RESOURCES if resource not in _GUARDED)),
+}  # fmt: skip
+
+
+def scopes_of(role: Role, asked: Iterable[str] | None) -> frozenset[str]:
+    """The scopes of a new key: the role's, or those of them that were asked for."""
+    allowed = SCOPES[role]
+    if asked is None:
+        return allowed
+    wanted = list(asked)
+    wrong = [
+        FieldError(f"/scopes/{index}", f"'{scope[:64]}' is not a scope of the role {role}")
+        for index, scope in enumerate(wanted)
+        if scope not in allowed
+    ]
+    if wrong or not wanted:
+        raise Invalid("invalid_scopes", f"name one or more scopes of the role {role}, or none for all of them", *wrong)
+    return frozenset(wanted)
+
+
+def require_not_above(giver: frozenset[str], given: frozenset[str]) -> None:
+    """Return if a key with the scopes `giver` may make, rotate or revoke one with the scopes `given`."""
+    if missing := sorted(given - giver):
+        raise Forbidden(
+            "scope_missing", f"that key may do what this one may not ({', '.join(missing[:5])}); use a key that may"
+        )
+
+
+# keys
+
+KEY: Final = re.compile(
+    r"tbl_(?P<kind>live|test|pub)_(?P<id>[0-7][0-9a-hjkmnp-tv-z]{25})_[0-9A-Za-z]{43}_(?P<crc>[0-9A-Za-z]{6})", re.ASCII
+)
+_BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyText:
+    """What the text of a key says about itself; its secret is proved by the hash alone."""
+
+    kind: str
+    key_id: UUID
+
+
+def key_text(kind: str, key_id: UUID, secret: bytes) -> str:
+    """The text of a key: `tbl_<live|test|pub>_<id>_<256 bit>_<crc>`, the only place where its secret is."""
+    body = f"tbl_{kind}_{ids.show('key', key_id)[4:]}_{base62(int.from_bytes(secret, 'big'), 43)}"
+    return f"{body}_{_crc(body)}"
+
+
+def read_key(text: str) -> KeyText | None:
+    """What a key's text says; None where it is not a key: mistyped, cut, or invented without its checksum."""
+    found = KEY.fullmatch(text)
+    if found is None or _crc(text[:-7]) != found["crc"]:
+        return None
+    try:
+        return KeyText(found["kind"], ids.parse("key", f"key_{found['id']}"))
+    except NotFound:
+        return None
+
+
+def key_hash(text: str) -> bytes:
+    """What is stored of a key. A plain hash is right: 256 random bits cannot be guessed, so nothing need be slow."""
+    return sha256(text.encode())
+
+
+def base62(value: int, width: int) -> str:
+    digits = []
+    for _ in range(width):
+        value, digit = divmod(value, 62)
+        digits.append(_BASE62[digit])
+    if value:
+        raise ValueError(f"does not fit in {width} base62 digits")
+    return "".join(reversed(digits))
+
+
+def _crc(body: str) -> str:
+    return base62(zlib.crc32(body.encode()), 6)
+
+
+# addresses
+
+
+def from_allowed(address: str | None, networks: tuple[Network, ...]) -> bool:
+    """Whether a request from address may use a key bound to networks; any address may where there are none."""
+    if not networks:
+        return True
+    try:
+        source = ip_address(address or "")
+    except ValueError:
+        return False
+    mapped = getattr(source, "ipv4_mapped", None)
+    return any((mapped or source) in network for network in networks)

@@ -1,0 +1,127 @@
+"""The words of access: roles, modes, keys, and the caller a request is made by."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
+from typing import Final, Literal, TypeAlias
+from uuid import UUID
+
+from tabellion.core import ids
+from tabellion.core.errors import Forbidden
+from tabellion.core.ids import WorkspaceId
+
+Mode: TypeAlias = Literal["live", "test"]
+Network: TypeAlias = IPv4Network | IPv6Network
+
+
+class Role(StrEnum):
+    OWNER = "owner"
+    ADMIN = "admin"
+    DEVELOPER = "developer"
+    OPERATOR = "operator"
+    COMPLIANCE = "compliance"
+    INGEST = "ingest"
+    READONLY = "readonly"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A tenant. Its two sides share nothing but the name."""
+
+    id: UUID
+    name: str
+    live: WorkspaceId
+    test: WorkspaceId
+
+    def side(self, mode: Mode) -> WorkspaceId:
+        return self.live if mode == "live" else self.test
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request: the key, the workspace side it opens, and what it may do there."""
+
+    workspace_id: WorkspaceId
+    workspace: UUID
+    key_id: UUID
+    role: Role
+    mode: Mode
+    scopes: frozenset[str]
+
+    @property
+    def actor(self) -> str:
+        return ids.show("key", self.key_id)
+
+    def require(self, scope: str) -> None:
+        """Return if the caller holds scope (`messages:write`); raise Forbidden otherwise."""
+        if scope not in self.scopes:
+            raise Forbidden(
+                "scope_missing",
+                f"this key ({self.role}) lacks the scope {scope}; use a key whose role or scopes have it",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key as it is kept and shown: everything but the secret, which is not kept."""
+
+    id: UUID
+    workspace_id: WorkspaceId
+    workspace: UUID
+    mode: Mode
+    role: Role
+    scopes: frozenset[str]
+    name: str | None
+    networks: tuple[Network, ...]
+    rate_limit: int | None
+    """Requests a second; None is no limit."""
+    api_version: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None = None
+    retires_at: datetime | None = None
+    """When a rotated key stops working."""
+    replaced_by: UUID | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+    @property
+    def shown(self) -> str:
+        return ids.show("key", self.id)
+
+    def ends_at(self) -> datetime | None:
+        """When the key stops being valid, or stopped; None when nothing ends it."""
+        ends = [moment for moment in (self.expires_at, self.retires_at, self.revoked_at) if moment]
+        return min(ends) if ends else None
+
+    def active(self, at: datetime) -> bool:
+        ends = self.ends_at()
+        return ends is None or at < ends
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOptions:
+    """What narrows a key. `scopes` None means all of the role's; `networks` empty means from anywhere."""
+
+    scopes: frozenset[str] | None = None
+    name: str | None = None
+    expires_at: datetime | None = None
+    networks: tuple[Network, ...] = ()
+    rate_limit: int | None = None
+
+
+UNBOUNDED: Final = KeyOptions()
+"""Everything the role may do, from anywhere, for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what to what, and when."""
+
+    id: UUID
+    at: datetime
+    actor: str
+    action: str
+    target: str
+    detail: dict[str, object]
