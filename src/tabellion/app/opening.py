@@ -1,0 +1,107 @@
+"""What every command needs before it works: the database, the keys folder, the installation."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from tabellion.core import ids
+from tabellion.core.clock import Clock, SystemClock
+from tabellion.core.config import Settings
+from tabellion.core.db import Database, Tx, connect
+from tabellion.core.errors import Misconfigured
+from tabellion.core.postgres import Postgres, running_url
+from tabellion.core.vault import KeyFolder, Vault, open_vault, write_file
+from tabellion.migrations import migrate
+
+LONG = 600.0
+"""Seconds: setting up an installation waits for whoever else does it."""
+OWNER = "installation"
+"""The file in the keys folder that names the installation it belongs to."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An installation, ready to work on."""
+
+    url: str
+    db: Database
+    clock: Clock
+    vault: Vault
+    keys: KeyFolder
+    install_id: UUID
+    postgres: Postgres | None
+    """The bundled server, where this process runs it."""
+
+
+def say(line: str) -> None:
+    """A line for people, beside the output."""
+    sys.stderr.write(line + "\n")
+
+
+@asynccontextmanager
+async def database(settings: Settings, *, beside: bool) -> AsyncIterator[tuple[str, Postgres | None]]:
+    """The URL of the database: the operator's own, a running hub's (where `beside`), or a bundled one started now."""
+    if settings.database_url is not None:
+        yield settings.database_url.reveal(), None
+        return
+    if beside and (running := running_url(settings.data)):
+        yield running, None
+        return
+    postgres = Postgres(settings.data, settings.postgres_bin, clock=SystemClock(), say=say)
+    url = await postgres.start()
+    try:
+        yield url, postgres
+    finally:
+        await postgres.stop()
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, beside: bool = True, connections: int = 2) -> AsyncIterator[Opened]:
+    """The installation, migrated, with its keys."""
+    if settings.database_url is not None and settings.keys is None:
+        raise Misconfigured("keys_unset", "with --database, say where the keys folder is: --keys DIR")
+    async with database(settings, beside=beside) as (url, postgres):
+        await migrate(url)
+        clock = SystemClock()
+        db = await connect(url, clock, size=connections)
+        try:
+            keys = KeyFolder(settings.keys_folder)
+            install_id = await _installation(db, keys)
+            vault = await open_vault(keys, clock)
+            yield Opened(url, db, clock, vault, keys, install_id, postgres)
+        finally:
+            await db.close()
+
+
+async def _installation(db: Database, keys: KeyFolder) -> UUID:
+    """The installation's id, made with its keys in a new database. Keys are never made a second time."""
+
+    async def read_or_make(tx: Tx) -> UUID:
+        await tx.execute("select pg_advisory_xact_lock(7089325712)")
+        known: UUID | None = await tx.value("select install_id from installation")
+        if known is not None:
+            _require_own(keys, known)
+            return known
+        await open_vault(keys, db.clock, create=True)
+        made = _owner(keys) or ids.new()
+        write_file(keys.path / OWNER, f"{made}\n".encode())
+        await tx.execute("insert into installation (install_id, created_at) values ($1, $2)", made, tx.now)
+        return made
+
+    return await db.run(read_or_make, limit=LONG)
+
+
+def _require_own(keys: KeyFolder, install_id: UUID) -> None:
+    """Refuse the keys of another installation: what they seal, nobody could open with the right ones later."""
+    if _owner(keys) not in (None, install_id):
+        raise Misconfigured(
+            "keys_of_other",
+            f"{keys.path} belongs to another installation; name the keys folder of this database with --keys",
+        )
+
+
+def _owner(keys: KeyFolder) -> UUID | None:
+    file = keys.path / OWNER
+    return UUID(file.read_text().strip()) if file.exists() else None

@@ -1,0 +1,72 @@
+"""The HTTP side of a hub: every domain's routes in one application."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tabellion.access import routes as access
+from tabellion.access.grouped import Grouped
+from tabellion.accounts import routes as accounts
+from tabellion.admin import events as admin_events
+from tabellion.admin import ledger as admin_ledger
+from tabellion.app.http import create_app
+from tabellion.app.wiring import Callbacks, Hub
+from tabellion.consent import routes as consent
+from tabellion.consent.types import NewDecision
+from tabellion.core.batching import Batcher
+from tabellion.core.config import Settings
+from tabellion.core.errors import HubError
+from tabellion.identity import routes as identity
+from tabellion.messages import routes as messages
+from tabellion.messages.service import Send
+from tabellion.webhooks import routes as webhooks
+
+
+@dataclass(frozen=True)
+class App:
+    """The application, and the batches it has under way."""
+
+    asgi: Any
+    batches: tuple[Grouped[Any] | Batcher[Any, Any], ...]
+
+    async def drain(self) -> None:
+        """Return when every request under way has its answer."""
+        for one in self.batches:
+            await one.drain()
+
+
+def build(hub: Hub, settings: Settings) -> App:
+    """The application over a wired hub."""
+    around, edge = hub.around, hub.edge
+    db, metrics = around.db, around.metrics
+    send: Grouped[Send] = Grouped(db, around.vault, messages.accepting(hub.messages), observe=metrics.batch("messages"))
+    decide: Grouped[NewDecision] = Grouped(
+        db, around.vault, consent.recording(hub.consent), observe=metrics.batch("consents")
+    )
+    check = Batcher(consent.checking(db, hub.consent), observe=metrics.batch("checks"))
+    receive = webhooks.receiving(db, hub.webhooks, observe=metrics.batch("callbacks"))
+    find = webhooks.finding(db, hub.accounts)
+    routes = [
+        *access.ROUTES,
+        *accounts.routes(edge, hub.accounts),
+        *admin_events.routes(edge),
+        *admin_ledger.routes(edge, hub.ledger),
+        *identity.routes(edge, around.vault, hub.recipients, hub.consent.absorbed),
+        *consent.routes(edge, hub.recipients, decide, check),
+        *messages.routes(edge, db, hub.recipients, hub.messages, send),
+        *webhooks.routes(find, Callbacks(around, hub.sides).base, hub.providers, receive, metrics, db.clock),
+    ]
+    asgi = create_app(edge, routes, ready=_ready(hub), public_url=settings.public_url)
+    return App(asgi, (send, decide, check, receive))
+
+
+def _ready(hub: Hub) -> Callable[[], Awaitable[Sequence[str]]]:
+    async def ready() -> Sequence[str]:
+        try:
+            async with hub.around.db.transaction() as tx:
+                await tx.value("select 1")
+        except (HubError, OSError, TimeoutError):
+            return ["the database does not answer"]
+        return []
+
+    return ready

@@ -1,0 +1,192 @@
+"""Who is given whom. The one place where the domains meet; everything is built once and passed."""
+
+import random
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from tabellion.access.edge import Edge
+from tabellion.access.keyring import KeyRing
+from tabellion.access.service import mode_of
+from tabellion.access.types import Mode
+from tabellion.accounts.rules import CustomHosts
+from tabellion.accounts.service import Accounts
+from tabellion.accounts.types import Account
+from tabellion.consent.service import Consent
+from tabellion.core import ids
+from tabellion.core.addresses import AddressPolicy
+from tabellion.core.clock import Clock
+from tabellion.core.db import Database, Tx
+from tabellion.core.errors import HubError
+from tabellion.core.ids import RecipientId, WorkspaceId
+from tabellion.core.log import Log
+from tabellion.core.outbound import HttpPool
+from tabellion.core.simulation import SimulatorAddress
+from tabellion.core.smtp import SmtpPool
+from tabellion.core.telemetry import Metrics
+from tabellion.core.vault import KeyFolder, Vault
+from tabellion.core.wake import Bell
+from tabellion.events.service import EventLog
+from tabellion.jobs.types import Kind
+from tabellion.ledger.published import Checkpoints
+from tabellion.ledger.service import Ledger
+from tabellion.messages.gate import Gate
+from tabellion.messages.jobs import Deliver, StepTimeout
+from tabellion.messages.service import Messages, in_flight
+from tabellion.providers import ALL
+from tabellion.providers.base import Outbound, Provider, Result
+from tabellion.providers.delivery import Carrier, deliver
+from tabellion.recipients.service import Recipients
+from tabellion.webhooks.jobs import Normalise
+from tabellion.webhooks.service import Webhooks
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a process has before it has domains."""
+
+    db: Database
+    clock: Clock
+    log: Log
+    metrics: Metrics
+    bell: Bell
+    vault: Vault
+    keys: KeyFolder
+    events: EventLog
+    install_id: UUID
+    simulator: SimulatorAddress
+    local_url: str
+    """Where this hub answers on this machine; simulators call back there."""
+    public_url: str | None
+    """Where vendors call back; None: they are not asked to."""
+    private_networks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Hub:
+    """The domains of one process, wired."""
+
+    around: Surroundings
+    providers: Mapping[str, Provider[Any]]
+    sides: "Sides"
+    keyring: KeyRing
+    edge: Edge
+    checkpoints: Checkpoints
+    ledger: Ledger
+    recipients: Recipients
+    accounts: Accounts
+    consent: Consent
+    messages: Messages
+    webhooks: Webhooks
+    http: HttpPool
+    smtp: SmtpPool
+    kinds: tuple[Kind, ...]
+
+    async def close(self) -> None:
+        """Write what is held back, and close every connection."""
+        await self.checkpoints.close()
+        with suppress(HubError):  # uses are counts: better lost than in the way of an orderly end
+            await self.keyring.close()
+        await self.http.close()
+        await self.smtp.close()
+
+
+class Sides:
+    """Which workspace sides are live and which are test. That never changes, so it is kept."""
+
+    def __init__(self) -> None:
+        self._modes: dict[UUID, Mode] = {}
+
+    async def mode_of(self, tx: Tx, workspace_id: WorkspaceId) -> Mode:
+        if workspace_id not in self._modes:
+            self._modes[workspace_id] = await mode_of(tx, workspace_id)
+        return self._modes[workspace_id]
+
+    def known(self, workspace_id: UUID) -> Mode | None:
+        return self._modes.get(workspace_id)
+
+
+def wire(around: Surroundings) -> Hub:
+    """The domains over their surroundings."""
+    providers = {provider.name: provider for provider in ALL}
+    policy = _policy(around)
+    sides = Sides()
+    http, smtp = HttpPool(around.clock, policy), SmtpPool(around.clock, policy)
+    keyring = KeyRing(around.db)
+    checkpoints = Checkpoints(around.keys.checkpoints)
+    ledger = Ledger(around.vault, checkpoints, around.install_id)
+    recipients = Recipients(around.vault, around.events)
+    hosts = CustomHosts(AddressPolicy.of(around.private_networks))
+    accounts = Accounts(around.vault, ALL, around.simulator, around.clock, sides.mode_of, hosts)
+    consent = Consent(around.vault, recipients, ledger, around.events, in_flight)
+    messages = Messages(around.vault, recipients, consent, accounts, around.events, around.bell)
+    webhooks = Webhooks(around.vault, consent, around.events, providers, around.bell)
+    carrier = Carrier(http, smtp)
+
+    async def send(provider: Provider[Any], outbound: Outbound, settings: Any, not_after: float) -> Result:
+        return await deliver(provider, outbound, settings, carrier, not_after)
+
+    delivering = Deliver(
+        gate=Gate(messages, recipients, consent, accounts),
+        messages=messages,
+        consent=consent,
+        accounts=accounts,
+        vault=around.vault,
+        clock=around.clock,
+        bell=around.bell,
+        providers=providers,
+        send=send,
+        callback_url=Callbacks(around, sides).url,
+        chance=random.Random(),  # noqa: S311 - jitter, not a secret
+        observe=lambda provider, outcome: around.metrics.attempts.labels(provider, outcome).inc(),
+    )
+    normalising = Normalise(messages, around.vault, around.events, providers, around.bell)
+    return Hub(
+        around=around,
+        providers=providers,
+        sides=sides,
+        keyring=keyring,
+        edge=Edge(around.db, keyring, around.vault, around.log, around.metrics),
+        checkpoints=checkpoints,
+        ledger=ledger,
+        recipients=recipients,
+        accounts=accounts,
+        consent=consent,
+        messages=messages,
+        webhooks=webhooks,
+        http=http,
+        smtp=smtp,
+        kinds=(delivering, StepTimeout(messages), normalising),
+    )
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Where vendors report back: the public address on a live side, this machine's own on a test side."""
+
+    around: Surroundings
+    sides: Sides
+
+    def base(self, account: Account) -> str:
+        """Scheme, host and port that the vendor calls and signs."""
+        live = self.sides.known(account.workspace_id) == "live"
+        return (self.around.public_url if live else None) or self.around.local_url
+
+    def url(self, account: Account) -> str | None:
+        """The callback URL for an account; None where no vendor could reach it."""
+        if self.sides.known(account.workspace_id) == "live" and self.around.public_url is None:
+            return None
+        return f"{self.base(account)}/in/{account.provider}/{ids.show('acc', account.id)}"
+
+
+def _policy(around: Surroundings) -> AddressPolicy:
+    """What outbound calls may reach: the public world, the networks the operator opened, and our own simulators."""
+    simulator = around.simulator
+    host, _, port = simulator.http.removeprefix("http://").rpartition(":")
+    endpoints = [(host, int(port)), (simulator.smtp_host, simulator.smtp_port)]
+    return AddressPolicy.of(around.private_networks, endpoints)
+
+
+__all__ = ["Hub", "RecipientId", "Surroundings", "wire"]
