@@ -46,7 +46,7 @@ def given(*facts: tuple[int, State], steps: tuple[Step, ...] = (SMS, MAIL)) -> t
 
 
 def events(progress: Progress) -> list[str]:
-    return [kind for kind, _, _ in progress.happened]
+    return [one.type for one in progress.happened]
 
 
 def test_accepted_ends_a_plan_that_wanted_no_more() -> None:
@@ -79,7 +79,7 @@ def test_undelivered_after_sent_fails_the_message() -> None:
 
 
 def test_receipts_twice_and_out_of_order_change_nothing_more() -> None:
-    progress, attempts = given(
+    progress, _ = given(
         (0, State.DELIVERED), (0, State.SENT), (0, State.DELIVERED), (0, State.SUBMITTED), steps=(MAIL,)
     )
     assert progress.attempts[0].state is State.DELIVERED
@@ -102,7 +102,7 @@ def test_step_one_delivered_after_step_two_began_ends_the_plan_and_says_so() -> 
 def test_an_uncertain_outcome_waits_and_its_time_limit_hands_over() -> None:
     progress, _ = given((0, State.UNCERTAIN))
     assert (progress.message.step, progress.message.final, progress.moved) == (0, False, False)
-    progress.stop(Trigger.TIMEOUT, "timeout")
+    progress.stop(Trigger.TIMEOUT, "timeout", NOW)
     assert (progress.message.step, progress.moved) == (1, True)
 
 
@@ -110,7 +110,7 @@ def test_the_last_step_out_of_time_is_final_and_its_best_attempt_counts() -> Non
     last = replace(MAIL, success=Success.DELIVERED)
     progress, _ = given((0, State.SUBMITTED), steps=(last,))
     assert not progress.message.final
-    progress.stop(Trigger.TIMEOUT, "timeout")
+    progress.stop(Trigger.TIMEOUT, "timeout", NOW)
     assert (progress.message.status, progress.message.final) == (Status.SENT, True)
 
 

@@ -1,8 +1,9 @@
 """Pacing: departure clocks shared by all workers. An account has one only while its vendor, or a limit, slows it."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from uuid import UUID
 
 from tabellion.accounts import rules, store
@@ -13,19 +14,29 @@ Pair = tuple[UUID, UUID]
 """Workspace side and account."""
 
 
-async def reserve(tx: Tx, wanted: Sequence[Pair]) -> list[datetime]:
-    """A departure time for each, in order: now where nothing paces the account. One statement where nothing does."""
+async def reserve(
+    tx: Tx, wanted: Sequence[Pair], kept: Mapping[int, datetime] = MappingProxyType({})
+) -> list[datetime]:
+    """A departure time for each, in order: now where nothing paces the account. One statement where nothing does.
+
+    `kept` are times reserved before, by place: each still holds unless its account is paused now.
+    """
     counts = Counter(wanted)
     paces = await store.lock_paces(tx, sorted(counts)) if counts else {}
     if not paces:
         return [tx.now] * len(wanted)
+    holds = {place for place in kept if (pace := paces.get(wanted[place])) and pace.paused_until <= tx.now}
+    anew = Counter(pair for place, pair in enumerate(wanted) if place not in holds)
     times: dict[Pair, Iterator[datetime]] = {}
     after: dict[Pair, Pace] = {}
     for pair, pace in paces.items():
-        reserved, after[pair] = rules.departures(pace, counts[pair], tx.now)
+        reserved, after[pair] = rules.departures(pace, anew[pair], tx.now)
         times[pair] = iter(reserved)
     await store.write_paces(tx, after)
-    return [next(times[pair]) if pair in times else tx.now for pair in wanted]
+    return [
+        max(kept[place], tx.now) if place in holds else next(times[pair]) if pair in times else tx.now
+        for place, pair in enumerate(wanted)
+    ]
 
 
 async def throttled(tx: Tx, pair: Pair, retry_after: float | None) -> None:

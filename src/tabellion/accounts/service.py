@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -84,9 +85,14 @@ class Accounts:
         account = (await self.by_ids(tx, [(home, account_id)])).get((home, account_id))
         return account if account and account.provider == provider else None
 
-    async def reserve(self, tx: Tx, departures: Sequence[pacing.Pair]) -> list[datetime]:
-        """A departure time for each (workspace, account), in order; now where nothing paces the account."""
-        return await pacing.reserve(tx, departures)
+    async def reserve(
+        self, tx: Tx, departures: Sequence[pacing.Pair], kept: Mapping[int, datetime] = MappingProxyType({})
+    ) -> list[datetime]:
+        """A departure time for each (workspace, account), in order; now where nothing paces the account.
+
+        `kept` are times reserved before, by place: each still holds unless its account is paused now.
+        """
+        return await pacing.reserve(tx, departures, kept)
 
     async def throttled(self, tx: Tx, workspace_id: WorkspaceId, account_id: UUID, retry_after: float | None) -> None:
         """The vendor said "too many": halve the pace (at most once a second), pause for `retry_after` seconds."""

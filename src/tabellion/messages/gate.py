@@ -17,13 +17,13 @@ from tabellion.consent.service import Consent
 from tabellion.consent.types import Question, Verdict
 from tabellion.core.db import Tx
 from tabellion.core.ids import RecipientId, WorkspaceId
-from tabellion.jobs.types import Begun, Claimed, Done, Later
+from tabellion.jobs.types import Begun, Claimed, Done, Later, NewJob
 from tabellion.messages import store
 from tabellion.messages.progress import Progress
 from tabellion.messages.rules import HANDED_OVER
 from tabellion.messages.service import Messages, reaches, shown
 from tabellion.messages.types import Attempt, Guarantee, Message, Step, Trigger
-from tabellion.providers.base import State
+from tabellion.providers.base import Feature, State
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Identifier
 
@@ -32,6 +32,8 @@ Pair = store.Pair
 SKIPPED: Final = timedelta(milliseconds=50)
 NEAR: Final = timedelta(milliseconds=250)
 """A departure further away than this waits as a delayed job, with no attempt written."""
+MOST_ATTEMPTS: Final = 8
+"""Network sends of one step; after them it has failed, or waits for what an uncertain one came to."""
 
 
 @dataclass
@@ -49,6 +51,10 @@ class Case:
     verdict: Verdict | None = None
     account: Account | None = None
     departs: datetime | None = None
+    repeats: Attempt | None = None
+    """The uncertain attempt that this one repeats, at a vendor that drops what it has already."""
+    put_off: NewJob | None = None
+    """The job that comes back at the departure time reserved for it."""
     changed: bool = False
 
     @property
@@ -60,9 +66,14 @@ class Case:
     def current(self) -> Step:
         return self.message.plan.steps[self.step]
 
-    def stop(self, trigger: Trigger, reason: str) -> None:
+    @property
+    def tried(self) -> list[Attempt]:
+        """The attempts of this step so far."""
+        return self.progress.of_step(self.step) if self.progress else []
+
+    def stop(self, trigger: Trigger, reason: str, now: datetime) -> None:
         assert self.progress is not None
-        self.progress.stop(trigger, reason)
+        self.progress.stop(trigger, reason, now)
         self.close()
 
     def close(self) -> None:
@@ -98,7 +109,7 @@ class Gate:
     async def _read(self, tx: Tx, cases: Sequence[Case]) -> None:
         """Read the messages under lock; drop what is over, moved on, expired or already handed over."""
         waiting = open_cases(cases)
-        found = await self.messages.progress(tx, [case.pair for case in waiting])
+        found = await self.messages.progress(tx, [case.pair for case in waiting], content=True)
         seen: set[Pair] = set()
         for case in waiting:
             if case.pair in seen:
@@ -111,8 +122,28 @@ class Gate:
             elif case.message.expires_at <= tx.now:
                 case.progress.expire()
                 case.close()
-            elif _handed_over(case.progress.attempts, case.message.guarantee, case.step):
-                case.begun = Done()
+            else:
+                self._look_back(tx, case)
+
+    def _look_back(self, tx: Tx, case: Case) -> None:
+        """Close the case where an earlier attempt of its step forbids another; else see whether this one repeats it."""
+        states = {attempt.state for attempt in case.tried}
+        uncertain = State.UNCERTAIN in states
+        case.repeats = next((one for one in case.tried if self._repeatable(one)), None)
+        once = case.message.guarantee is Guarantee.AT_MOST_ONCE
+        if states & HANDED_OVER or State.STARTED in states:
+            # One that started without this job's lease having run out belongs to another job, which will end it.
+            case.begun = Done()
+        elif uncertain and (len(case.tried) >= MOST_ATTEMPTS or (once and case.repeats is None)):
+            case.begun = Done()
+        elif len(case.tried) >= MOST_ATTEMPTS:
+            case.stop(Trigger.ERROR, "gave_up", tx.now)
+
+    def _repeatable(self, attempt: Attempt) -> bool:
+        provider = self.accounts.providers.get(attempt.provider)
+        return (
+            attempt.state is State.UNCERTAIN and provider is not None and Feature.IDEMPOTENCY_KEY in provider.features
+        )
 
     async def _decide(self, tx: Tx, cases: Sequence[Case]) -> None:
         """Ask again, now, for the address the step means. In statements of their own: after the lock."""
@@ -121,7 +152,7 @@ class Gate:
         for case in waiting:
             case.identifier = _meant(case.current, addresses.get(_person(case), []))
             if case.identifier is None:
-                case.stop(Trigger.NO_ADDRESS, "no_address")
+                case.stop(Trigger.NO_ADDRESS, "no_address", tx.now)
         waiting = open_cases(waiting)
         verdicts = await self.consent.verdicts(tx, [_question(case) for case in waiting])
         for case, verdict in zip(waiting, verdicts, strict=True):
@@ -132,19 +163,31 @@ class Gate:
 
     async def _route(self, tx: Tx, cases: Sequence[Case]) -> None:
         """Choose the account and reserve a departure from it."""
-        for workspace_id in {case.person[0] for case in open_cases(cases)}:
+        for workspace_id in sorted({case.person[0] for case in open_cases(cases)}):
             usable = await self.accounts.usable(tx, workspace_id)
             for case in open_cases(cases):
                 if case.person[0] == workspace_id:
-                    case.account = _pick(usable, case)
-                    if case.account is None:
-                        case.stop(Trigger.ERROR, "no_account")
+                    self._choose(tx, case, usable)
         waiting = open_cases(cases)
         wanted = [(case.person[0], case.account.id) for case in waiting if case.account]
-        for case, departs in zip(waiting, await self.accounts.reserve(tx, wanted), strict=True):
+        kept = {place: time for place, case in enumerate(waiting) if (time := _reserved(case))}
+        for case, departs in zip(waiting, await self.accounts.reserve(tx, wanted, kept), strict=True):
             case.departs = departs
             if departs - tx.now > NEAR:
-                case.begun = Later(departs, counted=False, reason="paced")
+                case.put_off = _put_off(case, departs)
+                case.begun = Done()
+
+    def _choose(self, tx: Tx, case: Case, usable: Sequence[Account]) -> None:
+        """A repeat goes to the account of what it repeats: another one does not know that it has it already."""
+        before = case.repeats
+        case.account = next((one for one in usable if before and one.id == before.account_id), None)
+        if case.account is None and before and case.message.guarantee is Guarantee.AT_MOST_ONCE:
+            case.begun = Done()
+        elif case.account is None:
+            case.repeats = None
+            case.account = _pick(usable, case)
+        if case.account is None and case.begun is None:
+            case.stop(Trigger.ERROR, "no_account", tx.now)
 
 
 def case_of(job: Claimed) -> Case:
@@ -161,24 +204,12 @@ def open_cases(cases: Sequence[Case]) -> list[Case]:
     return [case for case in cases if case.begun is None]
 
 
-def attempts_of(case: Case) -> list[Attempt]:
-    return case.progress.attempts if case.progress else []
-
-
 def _person(case: Case) -> tuple[WorkspaceId, RecipientId]:
     return case.person[0], RecipientId(case.root or case.person[1])
 
 
 def _people(cases: Sequence[Case]) -> list[tuple[WorkspaceId, RecipientId]]:
     return sorted({_person(case) for case in cases})
-
-
-def _handed_over(attempts: Sequence[Attempt], guarantee: Guarantee, step: int) -> bool:
-    """Whether this step already left, so that another try could be a duplicate the guarantee does not allow."""
-    states = {attempt.state for attempt in attempts if attempt.step == step}
-    if states & HANDED_OVER:
-        return True
-    return guarantee is Guarantee.AT_MOST_ONCE and bool(states & {State.UNCERTAIN, State.STARTED})
 
 
 def _meant(step: Step, addresses: Sequence[Identifier]) -> Identifier | None:
@@ -200,15 +231,31 @@ def _question(case: Case) -> Question:
 
 
 def _pick(usable: Sequence[Account], case: Case) -> Account | None:
-    """One account of the step's pool, by weight, the same for the same message and try."""
+    """One account of the step's pool, by weight, the same for the same message and number of tries."""
     step = case.current
     pool = [a for a in usable if step.channel in a.channels and (not step.accounts or a.id in step.accounts)]
     if not pool:
         return None
-    seed = hashlib.sha256(case.message.id.bytes + bytes([case.job.tries % 256])).digest()
+    seed = hashlib.sha256(case.message.id.bytes + bytes([case.step, len(case.tried)])).digest()
     place = int.from_bytes(seed[:4], "big") % sum(account.weight for account in pool)
     for account in pool:
         place -= account.weight
         if place < 0:
             return account
     return pool[-1]
+
+
+def _put_off(case: Case, departs: datetime) -> NewJob:
+    """The job again, with its reservation: one that reserved anew each time it came back would never leave."""
+    assert case.account is not None
+    reserved = {"account": case.account.id.hex, "departs": departs.isoformat()}
+    run_at = min(departs, case.message.expires_at)
+    return NewJob(case.person[0], case.job.kind, {**case.job.payload, **reserved}, case.job.lane, run_at)
+
+
+def _reserved(case: Case) -> datetime | None:
+    """The departure that this job already has from this account."""
+    payload = case.job.payload
+    if case.account is None or payload.get("account") != case.account.id.hex:
+        return None
+    return datetime.fromisoformat(payload["departs"])

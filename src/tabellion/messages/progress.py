@@ -3,21 +3,21 @@
 Pure: takes the message with its attempts and says what they become.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from tabellion.messages import rules
-from tabellion.messages.types import Attempt, Evidence, Message, Status, Trigger
+from tabellion.messages.types import Attempt, Evidence, Guarantee, Happening, Message, Status, Trigger
 from tabellion.providers.base import State
 
-_ENDED: dict[str | None, Status] = {
+_ENDED: Mapping[str | None, Status] = {
     Trigger.SUPPRESSED: Status.SUPPRESSED,
     Trigger.NO_ADDRESS: Status.UNROUTABLE,
     "no_account": Status.UNROUTABLE,
-    "expired": Status.EXPIRED,
 }
+"""How a plan ended, by the trigger or the reason it ended for; otherwise it failed."""
 
 
 @dataclass
@@ -26,8 +26,7 @@ class Progress:
 
     message: Message
     attempts: list[Attempt]
-    happened: list[tuple[str, Attempt | None, dict[str, Any]]] = field(default_factory=list)
-    """(event type, the attempt it is about, extra data)."""
+    happened: list[Happening] = field(default_factory=list)
     moved: bool = False
     """The plan went to its next step: a job is due for it."""
     changed: dict[int, Attempt] = field(default_factory=dict)
@@ -41,72 +40,105 @@ class Progress:
         """Whether the message itself must be stored."""
         return self.message is not self._stored
 
+    def of_step(self, step: int) -> list[Attempt]:
+        """The attempts of one step, oldest first."""
+        return [attempt for attempt in self.attempts if attempt.step == step]
+
     def record(self, evidence: Evidence, now: datetime) -> None:
         """Apply one piece of evidence to its attempt, then let the plan move."""
+        evidence = evidence if evidence.received_at else replace(evidence, received_at=now)
         place = next(i for i, attempt in enumerate(self.attempts) if attempt.id == evidence.attempt_id)
         before = self.attempts[place]
         state = rules.advance(before.state, evidence.state)
         if name := rules.contradiction(before.state, evidence.state):
-            self.happened.append((f"attempt.{name}", before, {"provider_code": evidence.provider_code}))
-        self.attempts[place] = self.changed[place] = _with(before, state, evidence, now)
+            told = {"provider_code": evidence.provider_code}
+            self.happened.append(Happening(f"attempt.{name}", before, evidence, told))
+        after = _with(before, state, evidence, now)
+        if after != before:
+            self.attempts[place] = self.changed[place] = after
         if state is not before.state:
-            self.happened.append((f"attempt.{state}", self.attempts[place], {}))
-            self._move(self.attempts[place])
+            self.happened.append(Happening(f"attempt.{state}", after, evidence))
+            self._move(before, after)
 
-    def suppress(self, verdict: dict[str, Any], now: datetime) -> None:
+    def suppress(self, verdict: Mapping[str, Any], now: datetime) -> None:
         """The gate refused the current step at hand-off: keep its decision, hand over or end."""
-        decision = {"at": now.isoformat(), "step": self.message.step, **verdict}
-        self.message = replace(self.message, decisions=[*self.message.decisions, decision])
-        self.stop(Trigger.SUPPRESSED, str(verdict["reason"]))
+        self._decide(now, "hand_off", verdict)
+        self._stop(Trigger.SUPPRESSED, str(verdict["reason"]))
 
-    def stop(self, trigger: Trigger, reason: str) -> None:
-        """The current step cannot go on: hand over to the next, or end."""
-        self._go(rules.hand_over(self.message.plan, self.message.step, trigger), reason)
+    def stop(self, trigger: Trigger, reason: str, now: datetime) -> None:
+        """The current step cannot go on: say when and why, hand over to the next, or end."""
+        self._decide(now, "time_limit" if trigger is Trigger.TIMEOUT else "hand_off", {"reason": reason})
+        self._stop(trigger, reason)
 
     def expire(self) -> None:
         self._end(Status.EXPIRED, "expired")
 
+    def cancel(self, reason: str) -> None:
+        self._end(Status.CANCELED, reason)
+
     def settle(self) -> None:
         """Fold the status from the attempts, and say so when it changed."""
-        ended = self.message.status if self.message.final else None
-        status = rules.status((a.state for a in self.attempts), ended=ended)
-        self._set(status)
+        final, status = self.message.final, self.message.status
+        self._fold((Status.FAILED if status in rules.GOOD else status) if final else None, self.message.reason)
 
-    def _move(self, attempt: Attempt) -> None:
+    def _move(self, before: Attempt, attempt: Attempt) -> None:
         if attempt.step < self.message.step:
-            self._late(attempt)
+            self._late(before, attempt)
         elif not self.message.final:
-            move = rules.after(self.message.plan, attempt.step, attempt.state)
+            others = [one.state for one in self.of_step(attempt.step) if one.id != attempt.id]
+            once = self.message.guarantee is Guarantee.AT_MOST_ONCE
+            move = rules.after(self.message.plan, attempt.step, attempt.state, others, at_most_once=once)
             self._go(move, attempt.reason or move.reason or attempt.state)
-        elif self.message.status is Status.SENT and attempt.state in rules.ENDED_BADLY:
+        elif self.message.status in rules.GOOD and attempt.state in rules.ENDED_BADLY:
             self._end(Status.FAILED, attempt.reason or attempt.state)
 
-    def _late(self, attempt: Attempt) -> None:
-        """An earlier step succeeded after a later one began: say so, and start no further step."""
-        if attempt.state is State.DELIVERED:
-            self.happened.append(("message.delivered_after_fallback", attempt, {}))
+    def _late(self, before: Attempt, attempt: Attempt) -> None:
+        """An earlier step succeeded after the plan had gone on: say so, and start no further step."""
+        if self._succeeded(attempt):
+            if not self._succeeded(before) and any(one.step > attempt.step for one in self.attempts):
+                self.happened.append(Happening("message.delivered_after_fallback", attempt))
             if not self.message.final:
                 self._end(Status.DELIVERED, None)
+        elif self.message.final and self.message.status in rules.GOOD and attempt.state in rules.ENDED_BADLY:
+            self._end(Status.FAILED, attempt.reason or attempt.state)
+
+    def _succeeded(self, attempt: Attempt) -> bool:
+        return attempt.state is State.DELIVERED or rules.reached(self.message.plan, attempt.step, attempt.state)
+
+    def _stop(self, trigger: Trigger, reason: str) -> None:
+        self._go(rules.hand_over(self.message.plan, self.message.step, trigger), reason)
 
     def _go(self, move: rules.Move, reason: str) -> None:
         if move.kind == "next":
             self.message = replace(self.message, step=self.message.step + 1, reason=reason)
             self.moved = True
+            steps = {"from_step": self.message.step - 1, "to_step": self.message.step, "on": move.reason}
+            self.happened.append(Happening("message.fell_back", self._latest(), data={**steps, "reason": reason}))
         elif move.kind == "end":
-            self._end(_ENDED.get(move.reason, Status.FAILED), reason if move.reason else None)
+            ended = _ENDED.get(move.reason) or _ENDED.get(reason, Status.FAILED)
+            self._end(ended, reason if move.reason else None)
 
     def _end(self, status: Status, reason: str | None) -> None:
         """End the plan. A good attempt outweighs how it ended."""
-        best = rules.status((a.state for a in self.attempts), ended=status)
         self.moved = False
-        self.message = replace(self.message, final=True, reason=None if best is not status else reason)
-        self._set(best)
+        if not self.message.final:
+            self.message = replace(self.message, final=True)
+        self._fold(status, reason)
 
-    def _set(self, status: Status) -> None:
-        if status is not self.message.status:
-            self.message = replace(self.message, status=status)
-            if status is not Status.SENDING:
-                self.happened.append((f"message.{status}", self._latest(), {}))
+    def _fold(self, ended: Status | None, reason: str | None) -> None:
+        """Set the status that the attempts make, and its reason: none where the best attempt is a good one."""
+        status = rules.status((one.state for one in self.attempts), ended=ended)
+        reason = None if status in rules.GOOD else reason
+        if (status, reason) == (self.message.status, self.message.reason):
+            return
+        news = status not in (self.message.status, Status.SENDING)
+        self.message = replace(self.message, status=status, reason=reason)
+        if news:
+            self.happened.append(Happening(f"message.{status}", self._latest()))
+
+    def _decide(self, now: datetime, stage: str, decision: Mapping[str, Any]) -> None:
+        kept = {"at": now.isoformat(), "step": self.message.step, "stage": stage, **decision}
+        self.message = replace(self.message, decisions=[*self.message.decisions, kept])
 
     def _latest(self) -> Attempt | None:
         return self.attempts[-1] if self.attempts else None
@@ -121,7 +153,7 @@ def _with(attempt: Attempt, state: State, evidence: Evidence, now: datetime) -> 
     known = replace(
         attempt,
         provider_message_id=attempt.provider_message_id or evidence.provider_message_id,
-        ended_at=attempt.ended_at or now,
+        ended_at=attempt.ended_at or (None if state is State.STARTED else now),
     )
     if state is attempt.state:
         return known

@@ -81,6 +81,7 @@ _OURS = frozenset(
 )  # fmt: skip
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
 _LONGEST = timedelta(days=30)
+_MOST_METADATA = 8192
 
 
 def send(body: SendMessage, to: Ref, purposes: Sequence[str]) -> Send:
@@ -91,6 +92,7 @@ def send(body: SendMessage, to: Ref, purposes: Sequence[str]) -> Send:
         raise Invalid("purpose_required", f"say why you write: purpose is one of {known}", missing)
     _check_headers(body)
     _check_times(body)
+    _check_metadata(body)
     return Send(
         to=to,
         purpose=body.purpose,
@@ -174,6 +176,13 @@ def _check_times(body: SendMessage) -> None:
             raise Invalid("invalid", "a time has no zone", FieldError(pointer, "an RFC 3339 time with its zone"))
     if body.send_at and body.expires_at and body.expires_at <= body.send_at:
         raise Invalid("invalid", "the message expires before it is sent", FieldError("/expires_at", "after send_at"))
+
+
+def _check_metadata(body: SendMessage) -> None:
+    """Metadata goes into every event of the message, so it must stay small."""
+    if body.metadata and len(msgspec.json.encode(body.metadata)) > _MOST_METADATA:
+        wrong = FieldError("/metadata", f"at most {_MOST_METADATA} bytes as JSON")
+        raise Invalid("invalid", "the metadata is too large; keep it with you and send a reference", wrong)
 
 
 def _escape(name: str) -> str:

@@ -30,6 +30,10 @@ EXAMPLE = {
     "content": {"subject": "Hi", "text": "Hello"},
 }
 Name = Annotated[str, Parameter(max_length=255)]
+Wanted = Annotated[str | None, Parameter(max_length=255)]
+# Not the enums themselves: the framework would take the word `null` for left out.
+AStatus = Annotated[str | None, Parameter(pattern=f"^({'|'.join(Status)})$", schema_extra={"enum": list(Status)})]
+AChannel = Annotated[str | None, Parameter(pattern=f"^({'|'.join(Channel)})$", schema_extra={"enum": list(Channel)})]
 
 
 def accepting(messages: Messages) -> Any:
@@ -54,15 +58,16 @@ def routes(
         caller: Caller,
         limit: Limit = 50,
         cursor: Cursor = None,
-        recipient: Name | None = None,
-        status: Status | None = None,
-        purpose: Name | None = None,
-        channel: Channel | None = None,
-        provider_message_id: Name | None = None,
-        tag: Name | None = None,
+        recipient: Wanted = None,
+        status: AStatus = None,
+        purpose: Wanted = None,
+        channel: AChannel = None,
+        provider_message_id: Wanted = None,
+        tag: Wanted = None,
     ) -> views.MessagePage:
         person = ids.parse("rcp", recipient) if recipient else None
-        wanted = Filter(person, status, purpose, channel, provider_message_id, tag)
+        state, way = Status(status) if status else None, Channel(channel) if channel else None
+        wanted = Filter(person, state, purpose, way, provider_message_id, tag)
         before = read_cursor(cursor)
         async with db.transaction() as tx:
             found = await messages.page(tx, caller.workspace_id, wanted, before=before, limit=limit)

@@ -26,6 +26,7 @@ RANK: Final[Mapping[State, int]] = {
 
 ENDED_BADLY: Final = frozenset({State.BOUNCED, State.UNDELIVERED, State.REJECTED, State.FAILED})
 HANDED_OVER: Final = frozenset({State.SUBMITTED, State.SENT, State.DELIVERED})
+_MAY_SUCCEED: Final = HANDED_OVER | {State.STARTED}
 
 _TRIGGER: Final[Mapping[State, Trigger]] = {
     State.FAILED: Trigger.ERROR,
@@ -89,12 +90,24 @@ class Move:
 WAIT: Final = Move("wait")
 
 
-def after(plan: Plan, step: int, state: State) -> Move:
-    """The move after an attempt of the current step came to this state."""
-    if state in _ENOUGH[plan.steps[step].success]:
+def after(plan: Plan, step: int, state: State, others: Iterable[State] = (), *, at_most_once: bool = False) -> Move:
+    """The move after an attempt of the current step came to this state; `others` are the step's other attempts.
+
+    While another of them may still succeed the step does not hand over, or the person would get both. One that is
+    uncertain may have succeeded: where a message goes out at most once, only the time limit goes on from there.
+    """
+    if reached(plan, step, state):
         return Move("end")
     trigger = _TRIGGER.get(state)
-    return hand_over(plan, step, trigger) if trigger else WAIT
+    blocking = _MAY_SUCCEED | {State.UNCERTAIN} if at_most_once else _MAY_SUCCEED
+    if trigger is None or not blocking.isdisjoint(others):
+        return WAIT
+    return hand_over(plan, step, trigger)
+
+
+def reached(plan: Plan, step: int, state: State) -> bool:
+    """Whether an attempt in this state is the success that its step wanted."""
+    return state in _ENOUGH[plan.steps[step].success]
 
 
 def hand_over(plan: Plan, step: int, trigger: Trigger) -> Move:
@@ -110,6 +123,10 @@ def status(states: Iterable[State], *, ended: Status | None) -> Status:
     if best:
         return _STATUS[best]
     return ended or Status.SENDING
+
+
+GOOD: Final = frozenset(_STATUS.values())
+"""The statuses that rest on an attempt."""
 
 
 # Planning

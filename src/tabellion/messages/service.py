@@ -18,12 +18,13 @@ from tabellion.core.ids import RecipientId, WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.core.wake import Bell
 from tabellion.events.service import EventLog, of_message
-from tabellion.events.types import Event, Recorded
+from tabellion.events.types import Recorded
 from tabellion.jobs.service import enqueue
 from tabellion.jobs.types import Lane, NewJob
 from tabellion.messages import rules, store
+from tabellion.messages.happened import event
 from tabellion.messages.progress import Progress, open_progress
-from tabellion.messages.types import Attempt, Content, Evidence, Guarantee, Message, Plan, Status, Step
+from tabellion.messages.types import Attempt, Content, Evidence, Guarantee, Happening, Message, Plan, Status, Step
 from tabellion.providers.base import Channel
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Identifier, Ref, Resolved
@@ -80,27 +81,28 @@ class Messages:
 
     async def accept(self, tx: Tx, workspace_id: WorkspaceId, sends: Sequence[Send]) -> list[Message | HubError]:
         """Each send as a stored message with its plan, job and event, or why it was refused. Order kept."""
-        planned = await self._plan(tx, workspace_id, sends)
+        purposes = await self._consent.purposes(tx, workspace_id)
+        # What is refused for its purpose must leave nothing behind, so nobody is looked up, or made, for it.
+        meant = [send for send in sends if send.purpose in purposes]
+        planned = await self._plan(tx, workspace_id, meant, purposes) if meant else []
         if accepted := [one for one in planned if isinstance(one, Planned)]:
             await self._store(tx, workspace_id, accepted)
-        return [one.message if isinstance(one, Planned) else one for one in planned]
+        said = iter(one.message if isinstance(one, Planned) else one for one in planned)
+        return [next(said) if send.purpose in purposes else unknown_purpose(send.purpose, purposes) for send in sends]
 
-    async def _plan(self, tx: Tx, workspace_id: WorkspaceId, sends: Sequence[Send]) -> list[Planned | HubError]:
-        purposes = await self._consent.purposes(tx, workspace_id)
+    async def _plan(
+        self, tx: Tx, workspace_id: WorkspaceId, sends: Sequence[Send], purposes: Mapping[str, Purpose]
+    ) -> list[Planned | HubError]:
         people = await self._resolve(tx, workspace_id, sends)
         accounts = await self._accounts.usable(tx, workspace_id)
         with_account = frozenset(channel for account in accounts for channel in account.channels)
-        options = await self._options(tx, workspace_id, sends, people, with_account)
-        planned: list[Planned | HubError] = []
-        for place, (send, person) in enumerate(zip(sends, people, strict=True)):
-            purpose = purposes.get(send.purpose)
-            if isinstance(person, HubError):
-                planned.append(person)
-            elif purpose is None:
-                planned.append(unknown_purpose(send.purpose, purposes))
-            else:
-                planned.append(_planned(tx, workspace_id, send, person, purpose, options[place], with_account))
-        return planned
+        options = await self._options(tx, workspace_id, sends, people)
+        return [
+            person
+            if isinstance(person, HubError)
+            else _planned(tx, workspace_id, send, person, purposes[send.purpose], options[place], with_account)
+            for place, (send, person) in enumerate(zip(sends, people, strict=True))
+        ]
 
     async def _resolve(self, tx: Tx, workspace_id: WorkspaceId, sends: Sequence[Send]) -> list[Resolved | HubError]:
         """The person behind each `to`; those that may be created and those that may not in one go each."""
@@ -118,7 +120,6 @@ class Messages:
         workspace_id: WorkspaceId,
         sends: Sequence[Send],
         people: Sequence[Resolved | HubError],
-        with_account: frozenset[Channel],
     ) -> list[dict[Channel, rules.Option]]:
         """For each send, the address to use on each channel that its plan may take, with the verdict on it."""
         known = await self._addresses(tx, workspace_id, sends, people)
@@ -172,15 +173,20 @@ class Messages:
             for one in planned
         ]
         await store.insert_messages(tx, workspace_id, messages)
-        await self._events.append(tx, [event(f"message.{m.status}", m) for m in messages])
+        await self._events.append(tx, [event(m, Happening(f"message.{m.status}")) for m in messages])
         if jobs := [one.job for one in planned if one.job]:
             await enqueue(tx, jobs, self._bell)
 
     # Evidence: answers, callbacks, lost leases
 
-    async def progress(self, tx: Tx, pairs: Sequence[store.Pair]) -> dict[store.Pair, Progress]:
-        """The messages under lock with their attempts, ready to change. Store them with `save`."""
-        messages = await store.lock_messages(tx, pairs)
+    async def progress(
+        self, tx: Tx, pairs: Sequence[store.Pair], *, content: bool = False
+    ) -> dict[store.Pair, Progress]:
+        """The messages under lock with their attempts, ready to change. Store them with `save`.
+
+        What they say comes along only with `content`: it is large, and only a hand-off needs it.
+        """
+        messages = await store.lock_messages(tx, pairs, content=content)
         attempts = await store.attempts_of(tx, list(messages)) if messages else {}
         return {pair: open_progress(message, attempts[pair]) for pair, message in messages.items()}
 
@@ -192,9 +198,7 @@ class Messages:
             await store.update_messages(tx, messages)
         if attempts := [attempt for one in changed for attempt in one.changed.values()]:
             await store.update_attempts(tx, attempts)
-        if happened := [
-            event(kind, one.message, attempt, extra) for one in changed for kind, attempt, extra in one.happened
-        ]:
+        if happened := [event(one.message, what) for one in changed for what in one.happened]:
             await self._events.append(tx, happened)
         if jobs := [deliver_job(one.message) for one in changed if one.moved]:
             await enqueue(tx, jobs, self._bell)
@@ -205,6 +209,10 @@ class Messages:
         for pair, fact in evidence:
             found[pair].record(fact, tx.now)
         await self.save(tx, list(found.values()))
+
+    async def find(self, tx: Tx, pairs: Sequence[store.Pair]) -> dict[store.Pair, Attempt]:
+        """The attempts that exist of the (workspace_id, attempt_id) wanted."""
+        return await store.attempts_by_id(tx, pairs)
 
     async def find_by_vendor_id(
         self, tx: Tx, wanted: Sequence[tuple[UUID, UUID, str]]
@@ -262,42 +270,6 @@ def deliver_job(message: Message) -> NewJob:
         kind=DELIVER,
         payload={"message": message.id.hex, "recipient": message.recipient_id.hex, "step": message.step},
         lane=message.lane,
-    )
-
-
-def event(kind: str, message: Message, attempt: Attempt | None = None, extra: Mapping[str, Any] | None = None) -> Event:
-    """The event in the shape that subscribers get: ids and states, no address and no content."""
-    data: dict[str, Any] = {
-        "message": {
-            "id": ids.show("msg", message.id),
-            "status": message.status,
-            "purpose": message.purpose,
-            "tags": list(message.tags),
-            "metadata": message.metadata,
-        },
-        "recipient": {"id": ids.show("rcp", message.recipient_id)},
-        "reason": message.reason,
-    }
-    if attempt is not None:
-        data |= {
-            "attempt": {
-                "id": ids.show("att", attempt.id),
-                "step": attempt.step,
-                "account_id": ids.show("acc", attempt.account_id),
-                "provider": attempt.provider,
-                "state": attempt.state,
-            },
-            "channel": attempt.channel,
-            "reason": attempt.reason or message.reason,
-            "permanent": attempt.permanent,
-            "provider_code": attempt.provider_code,
-        }
-    return Event(
-        workspace_id=WorkspaceId(message.workspace_id),
-        type=kind,
-        data=data | dict(extra or {}),
-        recipient_id=message.recipient_id,
-        message_id=message.id,
     )
 
 

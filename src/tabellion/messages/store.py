@@ -47,24 +47,24 @@ async def insert_messages(tx: Tx, workspace_id: UUID, messages: Sequence[Message
 
 _MESSAGE = """
     m.workspace_id, m.id, m.recipient_id, m.purpose, m.status, m.final, m.reason, m.step, m.lane, m.guarantee,
-    m.send_at, m.expires_at, m.created_at, m.updated_at, m.plan, m.decisions, m.tags, m.metadata, m.content
+    m.send_at, m.expires_at, m.created_at, m.updated_at, m.plan, m.decisions, m.tags, m.metadata
 """
 
 
-async def lock_messages(tx: Tx, pairs: Sequence[Pair]) -> dict[Pair, Message]:
+async def lock_messages(tx: Tx, pairs: Sequence[Pair], *, content: bool) -> dict[Pair, Message]:
     """The messages, locked against every other change until the transaction ends."""
     rows = await tx.rows(
         f"""
-        select {_MESSAGE}
+        select {_MESSAGE}, case when $3 then m.content end as content
           from messages m
           join unnest($1::uuid[], $2::uuid[]) as wanted (workspace_id, id)
             on wanted.workspace_id = m.workspace_id and wanted.id = m.id
          order by m.workspace_id, m.id
            for no key update of m
         """,
-        *columns(sorted(set(pairs)), 2),
-    )
-    return {(row["workspace_id"], row["id"]): _message(row) for row in rows}
+        *columns(sorted(set(pairs)), 2), content,
+    )  # fmt: skip
+    return {(row["workspace_id"], row["id"]): _message(row, row["content"]) for row in rows}
 
 
 async def read_message(tx: Tx, workspace_id: UUID, message_id: UUID) -> Message | None:
@@ -86,32 +86,36 @@ class Filter:
     tag: str | None = None
 
 
+_CONDITION: Mapping[str, str] = {
+    "recipient_id": "m.recipient_id = $%d",
+    "status": "m.status = $%d",
+    "purpose": "m.purpose = $%d",
+    "tag": "$%d = any(m.tags)",
+    "channel": """
+        exists (select from attempts a where a.workspace_id = $1 and a.message_id = m.id and a.channel = $%d)""",
+    "provider_message_id": """
+        m.id in (select a.message_id from attempts a where a.workspace_id = $1 and a.provider_message_id = $%d)""",
+}
+
+
 async def list_messages(
     tx: Tx, workspace_id: UUID, wanted: Filter, *, before: UUID | None, limit: int
 ) -> list[Message]:
-    """Newest first, those older than `before`."""
+    """Newest first, those older than `before`.
+
+    The statement has the conditions that are wanted and no others: one plan for "recipient, or any" reads them all.
+    """
+    given = {name: value for name in _CONDITION if (value := getattr(wanted, name)) is not None}
+    conditions = [_CONDITION[name] % place for place, name in enumerate(given, 4)]
     rows = await tx.rows(
         f"""
         select {_MESSAGE}
           from messages m
-         where m.workspace_id = $1
-           and ($2::uuid is null or m.id < $2)
-           and ($3::uuid is null or m.recipient_id = $3)
-           and ($4::text is null or m.status = $4)
-           and ($5::text is null or m.purpose = $5)
-           and ($6::text is null or m.tags @> array[$6])
-           and (($7::text is null and $8::text is null) or exists (
-                   select from attempts a
-                    where a.workspace_id = m.workspace_id
-                      and a.message_id = m.id
-                      and ($7::text is null or a.channel = $7)
-                      and ($8::text is null or a.provider_message_id = $8)
-               ))
+         where {" and ".join(["m.workspace_id = $1", "($2::uuid is null or m.id < $2)", *conditions])}
          order by m.id desc
-         limit $9
+         limit $3
         """,
-        workspace_id, before, wanted.recipient_id, wanted.status, wanted.purpose, wanted.tag, wanted.channel,
-        wanted.provider_message_id, limit,
+        workspace_id, before, limit, *given.values(),
     )  # fmt: skip
     return [_message(row) for row in rows]
 
@@ -186,6 +190,20 @@ async def attempts_of(tx: Tx, pairs: Sequence[Pair]) -> dict[Pair, list[Attempt]
     return found
 
 
+async def attempts_by_id(tx: Tx, pairs: Sequence[Pair]) -> dict[Pair, Attempt]:
+    """Those that exist of the (workspace_id, id) wanted."""
+    rows = await tx.rows(
+        f"""
+        select {_ATTEMPT}
+          from attempts a
+          join unnest($1::uuid[], $2::uuid[]) as wanted (workspace_id, id)
+            on wanted.workspace_id = a.workspace_id and wanted.id = a.id
+        """,
+        *columns(sorted(set(pairs)), 2),
+    )
+    return {(row["workspace_id"], row["id"]): _attempt(row) for row in rows}
+
+
 async def attempts_by_vendor_id(tx: Tx, wanted: Sequence[tuple[UUID, UUID, str]]) -> dict[tuple[UUID, str], Attempt]:
     """Attempts by (account_id, provider_message_id), for (workspace_id, account_id, provider_message_id) wanted."""
     rows = await tx.rows(
@@ -248,7 +266,7 @@ async def in_flight(
     return [_attempt(row) for row in rows]
 
 
-def _message(row: Row) -> Message:
+def _message(row: Row, content: bytes | None = None) -> Message:
     return Message(
         workspace_id=row["workspace_id"],
         id=row["id"],
@@ -266,9 +284,9 @@ def _message(row: Row) -> Message:
         updated_at=row["updated_at"],
         plan=msgspec.convert(row["plan"], Plan),
         decisions=row["decisions"],
-        tags=row["tags"],
+        tags=tuple(row["tags"]),
         metadata=row["metadata"],
-        content=row["content"],
+        content=content or b"",
     )
 
 

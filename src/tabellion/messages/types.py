@@ -116,11 +116,11 @@ class Message:
     updated_at: datetime
     plan: Plan
     decisions: Sequence[Mapping[str, Any]]
-    """What the gate decided where no attempt followed: `{at, step, …verdict}`."""
+    """Why steps ended of which no attempt tells: `{at, step, stage, reason, …verdict}`."""
     tags: Sequence[str] = ()
     metadata: Mapping[str, Any] | None = None
     content: bytes = b""
-    """Sealed."""
+    """Sealed; empty unless it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +159,24 @@ class Evidence:
     provider_code: str | None = None
     detail: str | None = None
     occurred_at: datetime | None = None
+    """The vendor's time, where it says one."""
+    received_at: datetime | None = None
+    """When a callback arrived; None: it is recorded as it arrives."""
+    raw_ref: UUID | None = None
+    """The callback that said so."""
+    normaliser: str | None = None
+    """The adapter that read it, and its version: `twilio/1`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that happened to a message, on its way to the event log."""
+
+    type: str
+    attempt: Attempt | None = None
+    evidence: Evidence | None = None
+    """What it is known from."""
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Content(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -50,7 +50,7 @@ create table attempts (
 ) with (fillfactor = 80);
 
 create index attempts_by_message on attempts (workspace_id, message_id);
-create index attempts_by_vendor_id on attempts (workspace_id, account_id, provider_message_id)
+create index attempts_by_vendor_id on attempts (workspace_id, provider_message_id, account_id)
     where provider_message_id is not null;
 -- What a restriction must name as in flight: the few attempts that started and have no outcome yet.
 create index attempts_in_flight on attempts (workspace_id, recipient_id) where state = 'started';

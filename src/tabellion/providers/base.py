@@ -154,6 +154,13 @@ class Outbound:
     """Where the vendor reports back; None where the hub cannot be reached."""
     at: datetime | None = None
     """When the attempt started; for date headers."""
+    repeats: str | None = None
+    """The uncertain attempt that this one repeats."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """For vendors with `IDEMPOTENCY_KEY`: a repeat goes out under the key of what it repeats."""
+        return self.repeats or self.attempt_id
 
 
 @dataclass(frozen=True, slots=True)

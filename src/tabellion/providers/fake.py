@@ -113,7 +113,7 @@ class Fake(Provider[Settings]):
                 "behaviour": settings.behaviour,
                 "callback_url": message.callback_url,
             },
-            {"Authorization": f"Bearer {settings.secret.reveal()}", "Idempotency-Key": message.attempt_id},
+            {"Authorization": f"Bearer {settings.secret.reveal()}", "Idempotency-Key": message.idempotency_key},
         )
 
     def accepted(self, answer: Answer, message: Outbound, settings: Settings) -> Accepted:
@@ -219,6 +219,6 @@ def _moment(value: Any) -> datetime | None:
     """A time of the vendor's, in UTC; None where it says none that can be read."""
     try:
         moment = datetime.fromisoformat(value)
-    except (ValueError, TypeError):
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, TypeError, OverflowError):
         return None
-    return moment.astimezone(UTC) if moment.tzinfo else None

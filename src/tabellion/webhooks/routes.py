@@ -1,6 +1,7 @@
 """`/in/{provider}/{account_id}`: where vendors report back. No key: the vendor's signature says who calls."""
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 from litestar import Request, Response, post
@@ -13,6 +14,7 @@ from tabellion.accounts.service import Accounts
 from tabellion.accounts.types import Account
 from tabellion.core import ids
 from tabellion.core.batching import Batcher
+from tabellion.core.clock import Clock
 from tabellion.core.db import Database
 from tabellion.core.errors import HubError, NotFound, Unauthorized
 from tabellion.core.ids import WorkspaceId
@@ -55,6 +57,7 @@ def routes(
     providers: Mapping[str, Provider[Any]],
     receive: Batcher[Arrived, None],
     metrics: Metrics,
+    clock: Clock,
 ) -> list[HTTPRouteHandler]:
     @post(
         "/in/{provider:str}/{account_id:str}",
@@ -71,7 +74,7 @@ def routes(
     ) -> "Response[bytes]":
         account = await find(provider, account_id)
         adapter = providers[account.provider]
-        inbound = await _inbound(request, base(account))
+        inbound = await _inbound(request, base(account), clock.now())
         try:
             adapter.verify(inbound, account.settings)
         except Unauthorized:
@@ -80,17 +83,17 @@ def routes(
         arrived = Arrived(account, inbound, tuple(adapter.parse(inbound)))
         await receive.submit(account.workspace_id, arrived)
         metrics.callbacks.labels(account.provider, "stored").inc()
-        note(request, provider=provider, events=len(arrived.parsed))
+        note(request, provider=account.provider, events=len(arrived.parsed))
         reply = adapter.reply(inbound)
         return Response(reply.body, status_code=reply.status, media_type=reply.content_type)
 
     return [receive_callback]
 
 
-async def _inbound(request: "Request[Any, Any, Any]", base: str) -> Inbound:
+async def _inbound(request: "Request[Any, Any, Any]", base: str, now: datetime) -> Inbound:
     """The callback as the vendor sent and signed it: public URL, raw path and query, raw bytes."""
     raw_path = request.scope.get("raw_path") or request.scope["path"].encode()
     query = request.scope.get("query_string") or b""
     url = base + raw_path.split(b"?")[0].decode("latin-1") + (f"?{query.decode('latin-1')}" if query else "")
     headers = {name.lower(): value for name, value in request.headers.items()}
-    return Inbound(request.method, url, headers, await request.body())
+    return Inbound(request.method, url, headers, await request.body(), now)

@@ -12,16 +12,23 @@ from tabellion.consent.types import RecipientSignal
 from tabellion.core import ids
 from tabellion.core.crypto import Key, sha256
 from tabellion.core.db import Tx
+from tabellion.core.errors import HubError
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.core.wake import Bell
+from tabellion.events.service import EventLog
+from tabellion.events.types import Event
 from tabellion.jobs.service import enqueue
 from tabellion.jobs.types import Lane, NewJob
+from tabellion.messages.evidence import storable
 from tabellion.providers.base import Feature, InboundMessage, Provider, Signal
 from tabellion.webhooks import store
 from tabellion.webhooks.types import Arrived, Callback, Raw
 
 NORMALISE = "callback.normalise"
+LONGEST_SENDER = 255
+MOST_SIGNALS = 256
+"""What the ledger takes at once. One body of a vendor that collects its events may hold more."""
 _DECIDES = frozenset({Signal.STOP, Signal.UNSUBSCRIBED, Signal.COMPLAINED, Signal.BLOCKED})
 
 
@@ -29,6 +36,7 @@ _DECIDES = frozenset({Signal.STOP, Signal.UNSUBSCRIBED, Signal.COMPLAINED, Signa
 class Webhooks:
     vault: Vault
     consent: Consent
+    events: EventLog
     providers: Mapping[str, Provider[Any]]
     bell: Bell | None = None
 
@@ -41,10 +49,25 @@ class Webhooks:
         callbacks = [_callback(tx, workspace_id, one, key) for one in arrived]
         new = await store.insert(tx, callbacks)
         fresh = [(callback, one) for callback, one in zip(callbacks, arrived, strict=True) if callback.id in new]
-        if signals := [signal for callback, one in fresh for signal in self._signals(callback, one)]:
-            await self.consent.record_signals(tx, workspace_id, signals)
+        await self._decide(
+            tx, workspace_id, [signal for callback, one in fresh for signal in self._signals(callback, one)]
+        )
         if fresh:
             await enqueue(tx, [_job(callback) for callback, _ in fresh], self.bell)
+
+    async def _decide(self, tx: Tx, workspace_id: WorkspaceId, signals: Sequence[RecipientSignal]) -> None:
+        """Record the decisions, and say of which signals none could be made: nothing a vendor says is dropped."""
+        refused: list[Event] = []
+        for first in range(0, len(signals), MOST_SIGNALS):
+            some = signals[first : first + MOST_SIGNALS]
+            became = await self.consent.record_signals(tx, workspace_id, some)
+            refused += [
+                _refused(workspace_id, signal, one)
+                for signal, one in zip(some, became, strict=True)
+                if isinstance(one, HubError)
+            ]
+        if refused:
+            await self.events.append(tx, refused)
 
     def _signals(self, callback: Callback, arrived: Arrived) -> Iterator[RecipientSignal]:
         """The decisions in a callback: what the person said, from which address, to which of our senders."""
@@ -56,11 +79,27 @@ class Webhooks:
                     address=one.address,
                     source=arrived.account.provider,
                     actor=ids.show("acc", arrived.account.id),
-                    sender=one.recipient_address,
+                    sender=storable(one.recipient_address, LONGEST_SENDER),
                     blocked_by_vendor=Feature.HANDLES_KEYWORDS in self.providers[arrived.account.provider].features,
                     occurred_at=one.occurred_at,
                     evidence={"callback": ids.show("cbk", callback.id)},
                 )
+
+
+def _refused(workspace_id: WorkspaceId, signal: RecipientSignal, error: HubError) -> Event:
+    return Event(
+        workspace_id=workspace_id,
+        type="signal.refused",
+        data={
+            "signal": signal.signal,
+            "channel": signal.channel,
+            "provider": signal.source,
+            "account_id": signal.actor,
+            "code": error.code,
+            **(signal.evidence or {}),
+        },
+        occurred_at=signal.occurred_at,
+    )
 
 
 def digest(arrived: Arrived) -> bytes:
