@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, end_to_end, jobs, ledger
+from benchmarks import accept, end_to_end, idle, jobs, ledger
 
 RESULTS = Path(__file__).parent / "results"
 ALL: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
@@ -21,6 +21,7 @@ ALL: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "ledger": ledger.run,
     "accept": accept.run,
     "end_to_end": end_to_end.run,
+    "idle": idle.run,
 }
 
 

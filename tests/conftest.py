@@ -143,10 +143,10 @@ async def simulators(clock: FakeClock) -> AsyncIterator[SimulatorAddress]:
 
 
 @pytest.fixture
-async def hub(db: Database, vault: Vault, simulators: SimulatorAddress, tmp_path: Path) -> AsyncIterator[Hub]:
-    """Every domain, wired as in a running process, on this test's database and clock."""
+async def surroundings(db: Database, vault: Vault, simulators: SimulatorAddress, tmp_path: Path) -> Surroundings:
+    """What a process has before it has domains, on this test's database and clock."""
     bell = Bell()
-    around = Surroundings(
+    return Surroundings(
         db=db,
         clock=db.clock,
         log=open_log(io.StringIO(), db.clock),
@@ -160,6 +160,11 @@ async def hub(db: Database, vault: Vault, simulators: SimulatorAddress, tmp_path
         local_url="http://127.0.0.1:1",
         public_url=None,
     )
-    wired = wire(around)
+
+
+@pytest.fixture
+async def hub(surroundings: Surroundings) -> AsyncIterator[Hub]:
+    """Every domain, wired as in a running process."""
+    wired = wire(surroundings)
     yield wired
     await wired.close()

@@ -4,7 +4,7 @@ from collections.abc import Hashable
 import pytest
 
 from tabellion.core.batching import Batcher
-from tabellion.core.errors import Conflict, HubError, Overloaded
+from tabellion.core.errors import Conflict, HubError, Overloaded, Unavailable
 
 
 class Store:
@@ -58,6 +58,41 @@ async def test_a_raise_halves_the_batch_until_the_culprit_stands_alone() -> None
     assert [a for a in answers if isinstance(a, Exception)] == [a for a in answers if isinstance(a, ValueError)]
     assert len([a for a in answers if isinstance(a, ValueError)]) == 1
     assert sorted(unit for _, units in store.batches for unit in units) == [n for n in numbers if n != 37]
+
+
+async def test_a_raised_refusal_is_one_units_own_unless_nobody_can_be_served() -> None:
+    """One unreadable row took the 255 requests beside it along."""
+    calls: list[int] = []
+
+    async def commit(key: Hashable, units: list[int]) -> list[int]:
+        calls.append(len(units))
+        if 7 in units:
+            raise HubError("unreadable", "does not open", 500)
+        if 99 in units:
+            raise Unavailable("database_away", "away")
+        return units
+
+    batcher: Batcher[int, int] = Batcher(commit)
+    answers = await asyncio.gather(*(batcher.submit("w", n) for n in range(16)), return_exceptions=True)
+    assert [a for a in answers if not isinstance(a, HubError)] == [n for n in range(16) if n != 7]
+    calls.clear()
+    answers = await asyncio.gather(*(batcher.submit("w", n) for n in (98, 99)), return_exceptions=True)
+    assert all(isinstance(a, Unavailable) for a in answers)
+    assert calls == [2]
+
+
+async def test_one_workspaces_storm_does_not_shed_another() -> None:
+    store = Store()
+    store.gate.clear()
+    batcher: Batcher[int, int] = Batcher(store.commit, most_waiting=2)
+    storm = [asyncio.create_task(batcher.submit("loud", n)) for n in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await batcher.submit("loud", 3)
+    quiet = asyncio.create_task(batcher.submit("quiet", 4))
+    store.gate.set()
+    assert await quiet == 40
+    await asyncio.gather(*storm)
 
 
 async def test_units_with_an_equal_fold_key_are_committed_once() -> None:

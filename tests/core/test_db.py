@@ -10,7 +10,7 @@ import pytest
 
 from tabellion.core.clock import FakeClock, SystemClock
 from tabellion.core.db import TRIES, Database, Tx, columns, connect
-from tabellion.core.errors import Conflict, Misconfigured, Unavailable
+from tabellion.core.errors import Conflict, Misconfigured, Overloaded, Unavailable
 from tabellion.core.postgres import Postgres
 
 
@@ -131,7 +131,7 @@ async def test_the_watchdog_ends_a_statement_and_gives_the_connection_back(
     database_url: str, db: Database, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     narrow = await connect(database_url, clock, size=1)
-    with pytest.raises(Unavailable) as refused:
+    with pytest.raises(Overloaded) as refused:
         async with narrow.transaction(limit=0.05) as tx:
             await tx.execute("insert into numbers (n) values (1)")
             await tx.execute("select pg_sleep(1000)")
@@ -146,7 +146,7 @@ async def test_the_watchdog_ends_a_statement_and_gives_the_connection_back(
 async def test_the_watchdog_covers_the_wait_for_a_connection(database_url: str, clock: FakeClock) -> None:
     narrow = await connect(database_url, clock, size=1)
     async with narrow.transaction():
-        with pytest.raises(Unavailable):
+        with pytest.raises(Overloaded):
             async with narrow.transaction(limit=0.05):
                 raise AssertionError("there is only one connection")
     await narrow.close()

@@ -13,6 +13,7 @@ import pytest
 from tabellion.core.db import Database, Tx
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.log import Log, open_log
+from tabellion.core.telemetry import Metrics
 from tabellion.core.wake import Bell
 from tabellion.jobs.engine import Engine, Options
 from tabellion.jobs.service import enqueue
@@ -81,8 +82,8 @@ class Bench:
     workspace_id: WorkspaceId
     log: Log
 
-    def engine(self, *kinds: Scripted, slots: int = 64, bell: Bell | None = None) -> Engine:
-        return Engine(self.db, kinds, self.log, bell or Bell(), Options(slots=slots), random.Random(7))
+    def engine(self, *kinds: Scripted, slots: int = 64, metrics: Metrics | None = None) -> Engine:
+        return Engine(self.db, kinds, self.log, Bell(), Options(slots=slots), random.Random(7), metrics)
 
     async def put(self, *payloads: dict[str, Any], kind: str = "test.scripted", **named: Any) -> None:
         jobs = [NewJob(self.workspace_id, kind, payload, **named) for payload in payloads]
@@ -104,7 +105,7 @@ class Bench:
 async def until(true: Callable[[], bool]) -> None:
     """Let the others run until it is so."""
     async with asyncio.timeout(30):
-        while not true():
+        while not true():  # noqa: ASYNC110 - any state may be waited for
             await asyncio.sleep(0)
 
 

@@ -120,6 +120,9 @@ class Worker:
             self._done.clear()
             await self._done.wait()
 
+    async def one_performed(self) -> None:
+        await self._done.wait()
+
     async def finish(self) -> None:
         while self.engine.results:
             await self.engine.finish()
@@ -417,8 +420,8 @@ async def world(db: Database, vault: Vault, clock: FakeClock, tmp_path: Path) ->
     made = World(hub, app, clock, vendors, vendors_url, url, workspace, wires, None, lines)  # type: ignore[arg-type]
     made.worker = made.another_worker()
     yield made
-    await vendors.stop()
     server[0].should_exit = True
+    await vendors.stop()
     await server[1]
     await hub.close()
 

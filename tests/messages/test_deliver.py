@@ -10,6 +10,7 @@ import pytest
 
 from tabellion.access.service import create_workspace
 from tabellion.core.db import Tx
+from tabellion.core.errors import Invalid
 from tabellion.core.vault import Vault
 from tabellion.jobs.service import enqueue
 from tabellion.messages import gate
@@ -200,13 +201,23 @@ async def test_a_throttled_hand_off_waits_as_long_as_the_vendor_asked(world: Wor
     assert await world.states(message) == [(0, "deferred"), (0, "delivered")]
 
 
-async def test_a_vendor_that_never_takes_it_fails_the_step_after_eight_sends(world: World) -> None:
+async def test_an_outage_of_hours_does_not_fail_a_message_of_a_day(world: World) -> None:
+    """Eight tries in two minutes, and an acknowledged message was given up: no greylisting lasts that short."""
     await world.vendor("POST", "/twilio/control/faults", {"kind": "throttle", "times": 0, "retry_after": "1"})
     message = await world.sent(NUMBER)
-    await world.pass_time(HOUR)
-    states = await world.states(message)
-    assert states == [(0, "deferred")] * (gate.MOST_ATTEMPTS - 1) + [(0, "failed")]
-    assert await world.status(message) == ("failed", True, "rate_limited")
+    await world.pass_time(3 * HOUR)
+    assert len(await world.states(message)) > gate.MOST_ATTEMPTS
+    assert await world.status(message) == ("sending", False, None)
+    await world.vendor("DELETE", "/twilio/control/faults")
+    await world.pass_time(2 * HOUR)
+    assert (await world.status(message))[0] == "delivered"
+
+
+async def test_a_vendor_that_never_takes_it_ends_with_the_message(world: World) -> None:
+    await world.vendor("POST", "/twilio/control/faults", {"kind": "throttle", "times": 0, "retry_after": "1"})
+    message = await world.sent(NUMBER, expires_at=world.clock.now() + HOUR)
+    await world.pass_time(2 * HOUR)
+    assert await world.status(message) == ("expired", True, "expired")
     assert await jobs(world) == 0
 
 
@@ -377,13 +388,15 @@ async def test_no_account_at_all_is_unroutable(world: World) -> None:
     assert await world.status(message) == ("unroutable", True, "no_account")
 
 
-async def test_an_unknown_account_and_that_of_another_tenant_are_none(world: World) -> None:
+async def test_an_unknown_account_and_that_of_another_tenant_are_refused(world: World) -> None:
+    """A mistyped account was accepted, and the message ended unroutable where nobody looked."""
     rival = await world.db.run(lambda tx: create_workspace(tx, "rival"))
     theirs = await world.account(side=rival.test)
     for account in (theirs, UUID(int=5)):
-        message = await world.sent(NUMBER, sms(accounts=(account,)))
-        assert await world.status(message) == ("unroutable", True, "no_account")
-    assert world.wire.carried == []
+        [refused] = await world.accept(world.a_send(NUMBER, sms(accounts=(account,))))
+        assert isinstance(refused, Invalid)
+        assert refused.errors[0].pointer == "/route/steps/0/accounts/0"
+    assert await world.rows("select id from messages") == []
 
 
 async def test_an_address_that_went_away_is_unroutable(world: World) -> None:
@@ -417,28 +430,26 @@ async def test_many_opt_outs_in_one_batch_are_each_recorded(world: World) -> Non
     assert tuple(row) == (len(numbers), len(numbers))
 
 
-@pytest.mark.parametrize(
-    ("said", "state"),
-    [
-        (Accepted("an id\0with a nul"), "submitted"),
-        (Accepted("x" * 100_000), "submitted"),
-        (Accepted("SM1", "\0" * 300), "submitted"),
-        (Rejected(Reason.OTHER, "no\0\ud800" * 10_000, "\0" * 100_000), "rejected"),
-        (Deferred("\0" * 5, Reason.OTHER, None, "\ud800"), "deferred"),
-        (Uncertain("\0\ud800"), "uncertain"),
-        (Aborted("\0"), "aborted"),
-    ],
-)
-async def test_nothing_a_vendor_answers_can_keep_the_outcome_from_being_recorded(
-    world: World, said: Result, state: str
-) -> None:
+HOSTILE: list[tuple[Result, str]] = [
+    (Accepted("an id\0with a nul"), "submitted"),
+    (Accepted("x" * 100_000), "submitted"),
+    (Accepted("SM1", "\0" * 300), "submitted"),
+    (Rejected(Reason.OTHER, "no\0\ud800" * 10_000, "\0" * 100_000), "rejected"),
+    (Deferred("\0" * 5, Reason.OTHER, None, "\ud800"), "deferred"),
+    (Uncertain("\0\ud800"), "uncertain"),
+    (Aborted("\0"), "aborted"),
+]
+
+
+async def test_nothing_a_vendor_answers_can_keep_the_outcome_from_being_recorded(world: World) -> None:
     """A NUL in an answer made finish raise; the hand-off was taken for lost, and went out again."""
-    world.wire.script.append(said)
-    message = await world.sent(NUMBER)
-    assert await world.states(message) == [(0, state)]
-    [attempt] = await world.attempts(message)
-    assert attempt.provider_message_id in (None, "SM1")
-    assert len(attempt.detail or "") <= 500
+    for said, state in HOSTILE:
+        world.wire.script.append(said)
+        message = await world.sent(NUMBER)
+        assert await world.states(message) == [(0, state)]
+        [attempt] = await world.attempts(message)
+        assert attempt.provider_message_id in (None, "SM1")
+        assert len(attempt.detail or "") <= 500
 
 
 async def test_what_a_vendor_quotes_of_the_address_is_not_kept(world: World) -> None:

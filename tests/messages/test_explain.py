@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-import pytest
 
 from tabellion.access.service import create_workspace
 from tabellion.core import ids
@@ -283,11 +282,11 @@ async def test_lists_filter_and_page_newest_first(world: World) -> None:
         assert (await http.get("/v1/messages?recipient=rcp_x")).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["msg_x", "att_01m7yqjpkze1wac2tcywed9ytc", "msg_" + "z" * 26, "%00"])
-async def test_what_is_no_message_is_not_found(world: World, path: str) -> None:
+async def test_what_is_no_message_is_not_found(world: World) -> None:
     async with await world.http() as http:
-        for part in ("", "/timeline", "/explain"):
-            assert (await http.get(f"/v1/messages/{path}{part}")).status_code in (400, 404)
+        for path in ("msg_x", "att_01m7yqjpkze1wac2tcywed9ytc", "msg_" + "z" * 26, "%00"):
+            for part in ("", "/timeline", "/explain"):
+                assert (await http.get(f"/v1/messages/{path}{part}")).status_code in (400, 404), path
 
 
 async def test_what_a_list_shows_does_not_cost_what_was_said(world: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tabellion.core.db import Tx
 from tabellion.jobs.types import Lane
-from tabellion.messages import gate, store
+from tabellion.messages import gate, jobs, store
 from tabellion.messages.types import Guarantee, Success, Trigger
 from tabellion.providers.base import Accepted, Deferred, Outbound, Reason, Rejected, Result, State
 
@@ -142,8 +142,9 @@ async def test_a_late_answer_counts_beside_the_repeat(world: World) -> None:
     assert await world.status(message) == ("sent", True, None)
 
 
-async def test_a_late_deferral_gives_nothing_up_and_asks_for_nothing(world: World) -> None:
-    """The eighth send of a worker without a lease was called failed, though its successor was still trying."""
+async def test_a_late_deferral_gives_nothing_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last send of a worker without a lease was called failed, though it was its successor's to give up."""
+    monkeypatch.setattr(jobs, "MOST_ATTEMPTS", 1)
     message = await world.send(NUMBER, guarantee=ONCE)
     late = await dying(world, Deferred("busy", Reason.VENDOR_ERROR))
     await world.pass_time(LEASE)
@@ -180,6 +181,21 @@ async def test_a_late_stop_in_an_answer_is_still_a_stop(world: World) -> None:
     await world.pass_time(LEASE)
     await late.finish()
     assert {one["decision"] for one in await world.rows("select decision from consent_entries")} == {"withdrawn"}
+
+
+async def test_a_worker_that_stops_closes_what_has_not_left_as_aborted(world: World) -> None:
+    """A hand-off that waited for its departure was given up as uncertain."""
+    account = await world.account(rate=5.0)
+    messages = [await world.send(NUMBER, sms(accounts=(account,)), guarantee=ONCE) for _ in range(2)]
+    worker = world.another_worker()
+    await worker.engine.claim(list(Lane), rescan=True)
+    await worker.one_performed()
+    await worker.engine.slots.close()
+    await worker.finish()
+    await worker.engine.release()
+    assert sorted([(await world.states(one))[0][1] for one in messages]) == ["aborted", "submitted"]
+    await world.pass_time(MINUTE)
+    assert [(await world.status(one))[0] for one in messages] == ["delivered", "delivered"]
 
 
 # Repeated deaths

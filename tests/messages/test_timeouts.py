@@ -126,6 +126,22 @@ async def test_at_least_once_stops_repeating_and_ends_when_the_message_expires(w
     assert await waiting(world) == 0
 
 
+async def test_one_uncertain_try_does_not_end_what_is_put_off_again_and_again(world: World) -> None:
+    """With eight tries behind it, one of them uncertain, the job was over and nothing ended the message."""
+    world.wire.script += [LOST, *[DEFER] * 11]
+    message = await world.sent(NUMBER)
+    await world.pass_time(20 * HOUR)
+    assert await world.states(message) == [(0, "uncertain"), *[(0, "deferred")] * 11, (0, "delivered")]
+
+
+async def test_a_message_may_be_tried_more_often_than_a_byte_counts(world: World) -> None:
+    """The account is chosen by the number of tries; above 255 that raised."""
+    world.wire.script += [DEFER] * 300
+    message = await world.sent(NUMBER, expires_at=world.clock.now() + 30 * 24 * HOUR)
+    await world.pass_time(29 * 24 * HOUR)
+    assert (await world.states(message))[-1] == (0, "delivered")
+
+
 async def test_a_failure_after_an_uncertain_try_falls_back_under_at_least_once(world: World) -> None:
     person = await world.person(ANN, NUMBER)
     world.wire.script += [LOST, Rejected(Reason.INVALID_ADDRESS, "no")]
@@ -223,7 +239,7 @@ async def test_a_repeat_refused_without_a_limit_ends_when_the_message_expires(wo
     world.wire.script += [LOST, *[DEFER] * 20]
     message = await world.sent(NUMBER, sms(accounts=(account,)), guarantee=ONCE, expires_at=world.clock.now() + HOUR)
     await world.pass_time(HOUR - SECOND)
-    assert (await world.states(message))[-1] == (0, "failed")
+    assert (await world.states(message))[-1] == (0, "deferred")
     assert not (await world.message(message)).final
     await world.pass_time(SECOND)
     assert await world.status(message) == ("expired", True, "expired")

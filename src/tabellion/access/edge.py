@@ -14,6 +14,7 @@ A domain's routes use three things of this module:
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request, Response
@@ -103,6 +104,8 @@ class Edge:
             asked_version(visit_of(scope).head)
         else:
             await self.admit(scope, handler.opt.get("scope"))
+            refuse_repeated(scope)
+            refuse_unknown(scope, handler)
 
     async def mutate(
         self, request: "Request[Any, Any, Any]", caller: Caller, scope: str, work: Work[T], *, secret: bool = False
@@ -213,6 +216,21 @@ def refuse_null(scope: Any) -> None:
     """Refuse an address with the character that no text column can hold."""
     if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
         raise HubError("null_character", "the address contains the character U+0000 (%00); remove it", 400)
+
+
+def refuse_unknown(scope: Any, handler: BaseRouteHandler) -> None:
+    """Refuse a query parameter the route does not have: a filter that is misspelt must not list everything."""
+    known = handler.parsed_fn_signature.parameters.keys()
+    given = {name for name, _ in parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)}
+    if unknown := sorted(given - known):
+        raise HubError("invalid_parameter", f"there is no parameter {unknown[0][:64]!r} here; see /docs", 400)
+
+
+def refuse_repeated(scope: Any) -> None:
+    """Refuse a query that says something twice: no parameter of ours is a list, and which of the two was meant?"""
+    names = [part.partition(b"=")[0] for part in scope.get("query_string", b"").split(b"&") if part]
+    if len(set(names)) < len(names):
+        raise HubError("repeated_parameter", "a parameter stands in the address twice; give each once", 400)
 
 
 class HubRequest(Request[Any, Any, Any]):

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from tabellion import migrations
-from tabellion.app.opening import Opened, database, opened
+from tabellion.app.opening import Opened, database, installed, opened
 from tabellion.core.config import VARIABLES, Config
 from tabellion.core.db import Tx
 from tabellion.core.errors import HubError
@@ -39,7 +39,7 @@ async def examine(config: Config) -> list[Finding]:
     findings = [Finding(one.name, f"{one.value}  ({one.origin})") for one in config.shown()]
     findings += [_unread(name) for name in config.unread]
     settings = config.settings
-    if settings.database_url is None and not (settings.data / "pg").exists():
+    if not installed(settings):
         return [*findings, Finding("installation", f"nothing in {settings.data} yet; `tabellion up` makes it")]
     try:
         async with database(settings, beside=True) as (url, _):

@@ -40,6 +40,11 @@ def say(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
+def installed(settings: Settings) -> bool:
+    """Whether there is a database to open: the operator's own, or one that was made here before."""
+    return settings.database_url is not None or (settings.data / "pg").exists()
+
+
 @asynccontextmanager
 async def database(settings: Settings, *, beside: bool) -> AsyncIterator[tuple[str, Postgres | None]]:
     """The URL of the database: the operator's own, a running hub's (where `beside`), or a bundled one started now."""
@@ -58,16 +63,20 @@ async def database(settings: Settings, *, beside: bool) -> AsyncIterator[tuple[s
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, beside: bool = True, connections: int = 2) -> AsyncIterator[Opened]:
-    """The installation, migrated, with its keys."""
-    if settings.database_url is not None and settings.keys is None:
-        raise Misconfigured("keys_unset", "with --database, say where the keys folder is: --keys DIR")
+async def opened(
+    settings: Settings, *, make: bool = False, beside: bool = True, connections: int = 2
+) -> AsyncIterator[Opened]:
+    """The installation, migrated, with its keys. Where there is none yet, it is made, or refused."""
+    keys = KeyFolder(settings.keys_folder)
+    if not make and not installed(settings):
+        raise Misconfigured(
+            "not_installed", f"there is nothing in {settings.data}; start the hub with `tabellion up`, or name --data"
+        )
     async with database(settings, beside=beside) as (url, postgres):
         await migrate(url)
         clock = SystemClock()
         db = await connect(url, clock, size=connections)
         try:
-            keys = KeyFolder(settings.keys_folder)
             install_id = await _installation(db, keys)
             vault = await open_vault(keys, clock)
             yield Opened(url, db, clock, vault, keys, install_id, postgres)

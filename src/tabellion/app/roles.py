@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import signal
 import socket
@@ -14,6 +15,7 @@ import uvicorn
 
 from tabellion.access import idempotency
 from tabellion.app.opening import Opened, opened
+from tabellion.app.protocol import BoundedProtocol
 from tabellion.app.routes import App, build
 from tabellion.app.wiring import Hub, Surroundings, wire
 from tabellion.core.config import Role, Settings
@@ -22,6 +24,7 @@ from tabellion.core.log import Bridge, Log, stderr_log
 from tabellion.core.simulation import SimulatorAddress
 from tabellion.core.telemetry import Metrics
 from tabellion.core.wake import Bell, carry
+from tabellion.events.followers import Followers, counting
 from tabellion.events.service import ensure_partitions, open_log
 from tabellion.jobs.worker import Worker
 from tabellion.simulators.server import Simulators
@@ -44,12 +47,13 @@ class Process:
     server: "Server | None" = None
     app: App | None = None
     worker: Worker | None = None
+    followers: Followers | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def stop(self) -> None:
         """Take no more, finish what is under way, give back the rest."""
         self.log.info("hub.stopping")
-        await asyncio.gather(self._stop_serving(), self._stop_working())
+        await asyncio.gather(self._stop_serving(), self._stop_working(), self._stop_following())
         if self.app is not None:
             await self.app.drain()
         for task in self.tasks:
@@ -66,6 +70,10 @@ class Process:
     async def _stop_working(self) -> None:
         if self.worker is not None:
             await self.worker.stop(self.settings.drain_seconds)
+
+    async def _stop_following(self) -> None:
+        if self.followers is not None:
+            await self.followers.stop()
 
 
 class Server(uvicorn.Server):
@@ -108,9 +116,9 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | 
 
 async def _start(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Opened, Process]:
     """Everything running. The stack stops it, also when this is cancelled half-way."""
-    listener = stack.enter_context(_listen(settings)) if Role.API in settings.roles else None
-    opening = opened(settings, beside=False, connections=settings.database_connections)
+    opening = opened(settings, make=True, beside=False, connections=settings.database_connections)
     installation = await stack.enter_async_context(opening)
+    listener = stack.enter_context(_listen(settings)) if Role.API in settings.roles else None
     simulator = await stack.enter_async_context(_simulators(installation))
     around = await _surroundings(settings, installation, simulator, listener)
     logging.basicConfig(handlers=[Bridge(around.log, logging.WARNING)])
@@ -124,7 +132,7 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[
     if Role.WORKER in settings.roles:
         _work(process)
     if Role.FOLLOWERS in settings.roles:
-        _spawn(process, _tidy(process.hub))
+        _follow(process)
     return installation, process
 
 
@@ -158,12 +166,19 @@ def _work(process: Process) -> None:
     _spawn(process, process.worker.run())
 
 
+def _follow(process: Process) -> None:
+    around = process.hub.around
+    process.followers = Followers(around.db, [counting()], around.log, bell=around.bell, metrics=around.metrics)
+    _spawn(process, process.followers.run())
+    _spawn(process, _tidy(process.hub))
+
+
 async def _serve(process: Process, listener: socket.socket) -> None:
     process.app = build(process.hub, process.settings)
     config = uvicorn.Config(
         process.app.asgi,
         loop="none",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -209,8 +224,9 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
+        why = os.strerror(error.errno) if error.errno else error
         raise HubError(
-            "address_in_use", f"{settings.listen} cannot be listened on ({error.strerror}); choose another --listen"
+            "address_in_use", f"{settings.listen} cannot be listened on ({why}); choose another --listen"
         ) from None
 
 
@@ -250,4 +266,11 @@ async def _every(seconds: float, log: Log, *works: Callable[[], Awaitable[object
 def _tidy(hub: Hub) -> Coroutine[Any, Any, None]:
     """Housekeeping: days ahead in the log, old idempotency answers away."""
     db = hub.around.db
-    return _every(TIDY, hub.around.log, lambda: db.run(ensure_partitions), lambda: db.run(idempotency.purge))
+    return _every(TIDY, hub.around.log, lambda: db.run(ensure_partitions), lambda: _purge(hub))
+
+
+async def _purge(hub: Hub) -> None:
+    """Old idempotency answers away, in batches, until none is left."""
+    gone = idempotency.PURGE
+    while gone == idempotency.PURGE:
+        gone = await hub.around.db.run(idempotency.purge)

@@ -50,17 +50,17 @@ async def _test_key(tx: Tx) -> str:
     return secret.reveal()
 
 
-async def simulate_until_stopped(listen: str, smtp_port: int) -> None:
-    """Serve the simulators until SIGINT or SIGTERM."""
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit():
-        raise HubError("invalid_listen", f"'{listen}' is not HOST:PORT; write 127.0.0.1:8090")
+async def simulate_until_stopped(address: tuple[str, int], smtp_port: int) -> None:
+    """Serve the simulators on this host and port until SIGINT or SIGTERM."""
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     simulators = Simulators(SystemClock())
-    address = await simulators.start(host.strip("[]"), int(port), smtp_port)
-    print_text(f"mail {address.smtp_host}:{address.smtp_port}")
-    print_text(f"ready {address.http}")
+    try:
+        served = await simulators.start(*address, smtp_port)
+    except OSError as error:
+        raise HubError("address_in_use", f"the simulators cannot listen: {error}; choose other ports") from None
+    print_text(f"mail {served.smtp_host}:{served.smtp_port}")
+    print_text(f"ready {served.http}")
     await stopping.wait()
     await simulators.stop()

@@ -20,7 +20,7 @@ from tabellion.core.addresses import AddressPolicy
 from tabellion.core.clock import Clock
 from tabellion.core.db import Database, Tx
 from tabellion.core.errors import HubError
-from tabellion.core.ids import RecipientId, WorkspaceId
+from tabellion.core.ids import WorkspaceId
 from tabellion.core.log import Log
 from tabellion.core.outbound import HttpPool
 from tabellion.core.simulation import SimulatorAddress
@@ -33,7 +33,7 @@ from tabellion.jobs.types import Kind
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import Ledger
 from tabellion.messages.gate import Gate
-from tabellion.messages.jobs import Deliver, StepTimeout
+from tabellion.messages.jobs import Deliver, Handoff, StepTimeout
 from tabellion.messages.service import Messages, in_flight
 from tabellion.providers import ALL
 from tabellion.providers.base import Outbound, Provider, Result
@@ -140,7 +140,7 @@ def wire(around: Surroundings) -> Hub:
         send=send,
         callback_url=Callbacks(around, sides).url,
         chance=random.Random(),  # noqa: S311 - jitter, not a secret
-        observe=lambda provider, outcome: around.metrics.attempts.labels(provider, outcome).inc(),
+        observe=Attempts(around).observe,
     )
     normalising = Normalise(messages, around.vault, around.events, providers, around.bell)
     return Hub(
@@ -160,6 +160,30 @@ def wire(around: Surroundings) -> Hub:
         smtp=smtp,
         kinds=(delivering, StepTimeout(messages), normalising),
     )
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """The log line and the metrics of each attempt: ids and outcomes, no address and no content."""
+
+    around: Surroundings
+
+    def observe(self, handoff: Handoff, result: Result, seconds: float) -> None:
+        attempt, outcome = handoff.attempt, type(result).__name__.lower()
+        self.around.metrics.attempts.labels(attempt.provider, outcome).inc()
+        self.around.metrics.attempt_seconds.labels(attempt.provider).observe(seconds)
+        fields: dict[str, object] = {
+            "workspace_id": attempt.workspace_id,
+            "message": ids.show("msg", attempt.message_id),
+            "attempt": ids.show("att", attempt.id),
+            "account": ids.show("acc", attempt.account_id),
+            "provider": attempt.provider,
+            "channel": attempt.channel,
+            "outcome": outcome,
+            "ms": round(seconds * 1000, 2),
+        }
+        fields |= {name: said for name in ("reason", "provider_code") if (said := getattr(result, name, None))}
+        self.around.log.line("attempt", fields)
 
 
 @dataclass(frozen=True)
@@ -187,6 +211,3 @@ def _policy(around: Surroundings) -> AddressPolicy:
     host, _, port = simulator.http.removeprefix("http://").rpartition(":")
     endpoints = [(host, int(port)), (simulator.smtp_host, simulator.smtp_port)]
     return AddressPolicy.of(around.private_networks, endpoints)
-
-
-__all__ = ["Hub", "RecipientId", "Surroundings", "wire"]

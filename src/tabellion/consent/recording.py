@@ -21,6 +21,7 @@ from tabellion.consent.types import (
     Placed,
     Purposes,
     Recorded,
+    Scope,
 )
 from tabellion.core import ids
 from tabellion.core.crypto import Key
@@ -143,8 +144,11 @@ class Recorder:
         ]
         if not places:
             return {}
-        scopes = [_covered(written[place], purposes) for place in places]
-        return dict(zip(places, await self.in_flight(tx, workspace_id, scopes), strict=True))
+        scopes = [written[place].scope for place in places]
+        whole = {one.recipient_id for one in scopes if one.person_scope}
+        merged = await self.recipients.merged(tx, workspace_id, whole)
+        covered = [_covered(one, merged.get(one.recipient_id, ()), purposes) for one in scopes]
+        return dict(zip(places, await self.in_flight(tx, workspace_id, covered), strict=True))
 
 
 async def absorb(tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id: RecipientId) -> None:
@@ -182,7 +186,9 @@ def _incoming(new: NewDecision, placed: Placed, tx: Tx) -> Incoming:
         method=new.method,
         rank=new.rank,
         effective_at=rules.effective(new.decision, new.method, new.rank, new.occurred_at, tx.now),
-        time_known=new.occurred_at is not None,
+        # A live restriction counts from its receipt, which is under the lock: no grant that stands by then is newer,
+        # whatever the clocks of two processes say.
+        time_known=new.occurred_at is not None and rules.imported(new.method, new.rank),
         complete=records.complete(new),
         assertable=bool(new.source and new.notice and new.occurred_at),
         expires_at=new.expires_at,
@@ -234,10 +240,10 @@ async def _undeliverable(tx: Tx, workspace_id: UUID, written: Sequence[Written])
     return {place for place, number in grants.items() if number in blocks}
 
 
-def _covered(written: Written, purposes: Purposes) -> Covered:
-    scope = written.scope
+def _covered(scope: Scope, merged: Sequence[UUID], purposes: Purposes) -> Covered:
+    """What a restriction covers; attempts to whom its person once was, before a merge, among it."""
     return Covered(
-        recipient_ids=(scope.recipient_id,) if scope.person_scope else (),
+        recipient_ids=(scope.recipient_id, *merged) if scope.person_scope else (),
         identifier_hash=scope.identifier_hash,
         channels=frozenset() if scope.channel == ANY else rules.channels_under(scope.channel),
         purposes=rules.purposes_under(purposes, scope.purpose),

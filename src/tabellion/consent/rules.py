@@ -82,17 +82,22 @@ def strength(decision: Decision, method: Method) -> Strength:
     return Strength.FIRM if firm else Strength.PLAIN
 
 
+def imported(method: Method, rank: Rank) -> bool:
+    """Whether a decision was not made to us: it counts from when it happened, and may come late."""
+    return rank is Rank.IMPORT or method in _IMPORTING
+
+
 def effective(decision: Decision, method: Method, rank: Rank, occurred_at: datetime | None, now: datetime) -> datetime:
     """When a decision counts from.
 
     A live restriction counts from its receipt. What was imported counts from when it happened, unknown being oldest,
     and nothing counts from the future.
     """
-    imported = rank is Rank.IMPORT or method in _IMPORTING
-    if decision in RESTRICTIONS and not imported:
+    past = imported(method, rank)
+    if decision in RESTRICTIONS and not past:
         return now
     if occurred_at is None:
-        return OLDEST if imported else now
+        return OLDEST if past else now
     return min(occurred_at.replace(microsecond=occurred_at.microsecond // 1000 * 1000), now)
 
 

@@ -82,7 +82,8 @@ def _unwrapped(address: Address) -> Address:
 
 
 def _public(address: Address) -> bool:
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+    local = isinstance(address, IPv6Address) and address.is_site_local
+    return address.is_global and not (local or address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
 async def checked(

@@ -5,11 +5,13 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from tabellion.core.errors import HubError, Overloaded
+from tabellion.core.errors import HubError, Misconfigured, Overloaded, Unavailable
 
 Unit = TypeVar("Unit")
 Answer = TypeVar("Answer")
 
+NOBODYS = (Unavailable, Overloaded, Misconfigured)
+"""No unit's fault: halving would only ask again, and again."""
 MOST_UNITS = 256
 MOST_WAIT = 0.003
 MOST_WAITING = 8192
@@ -23,6 +25,8 @@ class _Lane(Generic[Unit, Answer]):
     waiting: list[tuple[Unit, "asyncio.Future[Answer]"]] = field(default_factory=list)
     running: int = 0
     last: int = 1
+    count: int = 0
+    """Units without an answer yet."""
     timer: asyncio.TimerHandle | None = None
 
 
@@ -31,7 +35,8 @@ class Batcher(Generic[Unit, Answer]):
 
     `commit(key, units)` does the work in one transaction and returns one answer a unit, in order; a `HubError` among
     the answers is raised to that caller alone. When commit raises, nothing of the batch is done: the batch is halved
-    and tried again until the culprit stands alone. Units with an equal `fold` key share one answer.
+    and tried again until the culprit stands alone. Units with an equal `fold` key share one answer. No more than
+    `most_waiting` units of one key wait at once (None: no bound), so that one workspace's storm is its own.
     """
 
     def __init__(
@@ -41,7 +46,7 @@ class Batcher(Generic[Unit, Answer]):
         *,
         most_units: int = MOST_UNITS,
         most_wait: float = MOST_WAIT,
-        most_waiting: int = MOST_WAITING,
+        most_waiting: int | None = MOST_WAITING,
         observe: Callable[[int], None] = lambda size: None,
     ) -> None:
         self._commit = commit
@@ -52,21 +57,20 @@ class Batcher(Generic[Unit, Answer]):
         self._observe = observe
         self._lanes: dict[Hashable, _Lane[Unit, Answer]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._count = 0
 
     async def submit(self, key: Hashable, unit: Unit) -> Answer:
         """The unit's answer, once it is durable. Raises `Overloaded` when too many wait already."""
-        if self._count >= self._most_waiting:
-            raise Overloaded("too many requests wait to be stored; slow down and repeat")
         lane = self._lanes.setdefault(key, _Lane())
+        if self._most_waiting is not None and lane.count >= self._most_waiting:
+            raise Overloaded("too many requests wait to be stored; slow down and repeat")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         lane.waiting.append((unit, future))
-        self._count += 1
+        lane.count += 1
         self._schedule(key, lane)
         try:
             return await future
         finally:
-            self._count -= 1
+            lane.count -= 1
 
     async def drain(self) -> None:
         """Return when everything submitted has its answer."""
@@ -122,7 +126,7 @@ class Batcher(Generic[Unit, Answer]):
             _resolve(future, answers[place])
 
     async def _halve(self, key: Hashable, batch: list[tuple[Unit, "asyncio.Future[Answer]"]], error: Exception) -> None:
-        if len(batch) == 1 or isinstance(error, HubError):
+        if len(batch) == 1 or isinstance(error, NOBODYS):
             for _, future in batch:
                 _fail(future, error)
             return

@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 
 from tabellion.core.clock import Clock
-from tabellion.core.errors import Misconfigured, Unavailable
+from tabellion.core.errors import Misconfigured, Overloaded, Unavailable
 
 Row = asyncpg.Record
 T = TypeVar("T")
@@ -77,7 +77,10 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, limit: float = WRITE_LIMIT) -> AsyncIterator[Tx]:
-        """One transaction: committed when the block ends well, rolled back when it raises or takes `limit` seconds."""
+        """One transaction: committed when the block ends well, rolled back when it raises or takes `limit` seconds.
+
+        Raises `Overloaded` when the time runs out, waiting for a connection included; `Unavailable` without a database.
+        """
         connection = None
         try:
             async with asyncio.timeout(limit):
@@ -86,6 +89,9 @@ class Database:
                 tx = Tx(connection, self.clock.now())
                 yield tx
                 await connection.execute("COMMIT")
+        except TimeoutError as error:
+            busy = "the hub is busy, and nothing was done; slow down and repeat"
+            raise Overloaded(busy, code="timed_out") from error
         except _AWAY as error:
             raise _away() from error
         except asyncpg.InterfaceError as error:

@@ -120,7 +120,8 @@ class Vault:
         if missing:
             found |= await self._read_subjects(tx, workspace_id, missing)
             absent = [one for one in missing if one not in found]
-            if absent and await self._make_subjects(tx, workspace_id, absent):
+            if absent:
+                await self._make_subjects(tx, workspace_id, absent)
                 found |= await self._read_subjects(tx, workspace_id, absent)
         return found
 
@@ -172,9 +173,9 @@ class Vault:
         tx.after_commit(keep)
         return found
 
-    async def _make_subjects(self, tx: Tx, workspace_id: UUID, subject_ids: Sequence[UUID]) -> bool:
+    async def _make_subjects(self, tx: Tx, workspace_id: UUID, subject_ids: Sequence[UUID]) -> None:
         wrapped = [self._wrap(Key.new(), f"subject:{workspace_id}:{one}") for one in subject_ids]
-        done = await tx.execute(
+        await tx.execute(
             """
             insert into subject_keys (workspace_id, subject_id, epoch, wrapped, created_at)
             select $1, subject_id, $2, wrapped, $3
@@ -184,7 +185,6 @@ class Vault:
             """,
             workspace_id, self._current, tx.now, subject_ids, wrapped,
         )  # fmt: skip
-        return bool(done)
 
     def _wrap(self, key: Key, context: str) -> bytes:
         return self._epochs[self._current].seal(key.raw(), context)

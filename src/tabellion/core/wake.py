@@ -49,11 +49,15 @@ class Bell:
             waiting.discard(event)
 
     async def rung(self) -> frozenset[str]:
-        """The topics rung since the last call; waits until there is one."""
+        """The topics rung since the last call; waits until there is one, or somebody interrupts."""
         await self._news.wait()
         self._news.clear()
         topics, self._rung = frozenset(self._rung), set()
         return topics
+
+    def interrupt(self) -> None:
+        """Have `rung` return at once."""
+        self._news.set()
 
 
 async def waken(event: asyncio.Event, within: float) -> bool:
@@ -86,8 +90,12 @@ async def _carry(bell: Bell, url: str) -> None:
                 bell.wake(*str(payload).split(" "))
 
         await connection.add_listener(CHANNEL, heard)
+        # Who only listens would never notice that the connection is gone.
+        connection.add_termination_listener(lambda _: bell.interrupt())
         while True:
             topics = await bell.rung()
+            if connection.is_closed():
+                return
             await connection.execute("select pg_notify($1, $2)", CHANNEL, " ".join(sorted(topics)))
             await asyncio.sleep(EVERY)
     finally:

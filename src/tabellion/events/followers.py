@@ -182,6 +182,8 @@ class Followers:
                 await self._db.run(self._measure)
             except Unavailable as error:
                 self._log.warning("followers_wait", error=error)
+            except Exception as error:  # noqa: BLE001 - to measure is no reason to stop following
+                self._log.error("followers_unmeasured", error=error)
             await self._rest(MEASURE)
 
     async def _measure(self, tx: Tx) -> None:

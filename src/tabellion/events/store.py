@@ -349,7 +349,7 @@ async def horizon(tx: Tx) -> Horizon:
         select extract(epoch from clock_timestamp() - begun)::float8, pid, database, application, state, prepared
           from (select backend_xid, xact_start, pid, datname, application_name, state, null
                   from pg_stat_activity
-                 where backend_xid is not null and pid <> pg_backend_pid()
+                 where backend_xid is not null and xact_start is not null and pid <> pg_backend_pid()
                 union all
                 select transaction, prepared, null, database, '', 'prepared', gid
                   from pg_prepared_xacts) as open (xid, begun, pid, database, application, state, prepared)

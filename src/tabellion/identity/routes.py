@@ -33,6 +33,7 @@ from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Absorbed, Kind, Recipient, Ref, Resolved
 
 Name = Annotated[str, Parameter(max_length=512)]
+Wanted = Annotated[str | None, Parameter(max_length=512)]
 IfMatch = Annotated[
     str | None,
     HeaderParameter(name="If-Match", max_length=512, description='The `ETag` of the version to change, as `"3"`.'),
@@ -95,9 +96,9 @@ def routes(edge: Edge, vault: Vault, recipients: Recipients, absorbed: Absorbed)
         caller: Caller,
         limit: Limit = 50,
         cursor: Cursor = None,
-        external_id: Name | None = None,
-        email: Name | None = None,
-        phone: Name | None = None,
+        external_id: Wanted = None,
+        email: Wanted = None,
+        phone: Wanted = None,
     ) -> RecipientPage:
         """All recipients, newest first; or the one with an identifier, also where only its address is known."""
         ref = _wanted(recipients, caller.workspace_id, external_id, email, phone)

@@ -19,7 +19,7 @@ from tabellion.core.telemetry import Metrics
 from tabellion.core.wake import Bell
 from tabellion.jobs import service, store
 from tabellion.jobs.rules import parts, shares, watermark
-from tabellion.jobs.slots import Slots, Unit
+from tabellion.jobs.slots import Raised, Slots, Unit
 from tabellion.jobs.steps import Performed, Steps, by_lane
 from tabellion.jobs.store import Lease
 from tabellion.jobs.types import Claimed, Kind, Lane
@@ -66,13 +66,14 @@ class Engine:
         if options.slots < 32:
             raise ValueError("a worker needs at least 32 slots, or the lanes cannot have their shares")
         self.results: list[Performed] = []
-        self.slots = Slots(options.slots, self._collect)
+        self.slots = Slots(options.slots, self._collect, db.clock.monotonic)
         self._db = db
         self._log = log
         self._bell = bell
         self._lease = options.lease
         self._steps = Steps(kinds, chance, bell, metrics)
         self._metrics = metrics
+        self._seconds = {kind.name: metrics.job_seconds.labels(kind.name) for kind in kinds} if metrics else {}
         self._performed = performed
         self._reserved = options.slots // 16
         self._running = dict.fromkeys(Lane, 0)
@@ -183,9 +184,13 @@ class Engine:
             self._running[job.lane] += 1
         self.slots.add(units)
 
-    def _collect(self, job: Claimed, result: Any) -> None:
+    def _collect(self, job: Claimed, result: Any, seconds: float | None) -> None:
         self._running[job.lane] -= 1
         self.results.append((job, result))
+        if isinstance(result, Raised):
+            self._log.error("job_failed", kind=job.kind, job=job.id, workspace_id=job.workspace_id, error=result.error)
+        if seconds is not None and job.kind in self._seconds:
+            self._seconds[job.kind].observe(seconds)
         self._performed()
 
     async def _isolate(self, jobs: Sequence[Claimed], error: Exception) -> None:

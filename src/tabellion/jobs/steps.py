@@ -2,6 +2,7 @@
 
 import random
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from tabellion.jobs.rules import SCHEDULE, Schedule, retry_at, settle
 from tabellion.jobs.service import DELAYED
 from tabellion.jobs.slots import Raised, Unit
 from tabellion.jobs.store import Buried, Returned
-from tabellion.jobs.types import Claimed, Dead, Done, Kind, Lane, Later, Perform, Ruling
+from tabellion.jobs.types import Claimed, Dead, Done, Kind, Lane, Later, Perform, Result, Ruling
 
 Performed: TypeAlias = tuple[Claimed, Any]
 """A job and what came of performing it: a result, or Raised."""
@@ -77,18 +78,21 @@ class Steps:
         owned = await self.complete(tx, [job for job, _ in performed])
         ended: list[Ended] = []
         for name, batch in _grouped(performed).items():
-            kind = self._kinds[name]
-            results = [(job, result, owned.get(job.id) == job.token) for job, result in batch]
-            told = [result for result in results if not isinstance(result[1], Raised)]
-            rulings = await kind.finish(tx, told) if told else []
-            ended += [(job, ruling, False) for (job, _, own), ruling in zip(told, rulings, strict=True) if own]
-            if len(told) < len(results):
-                ended += [
-                    (job, self.retry(tx, result.error, job), True)
-                    for job, result, own in results
-                    if own and isinstance(result, Raised)
-                ]
+            results = [(job, result, owned.get(job.id) is job.token) for job, result in batch]
+            known = [result for result in results if not isinstance(result[1], Raised)]
+            rulings = await self._kinds[name].finish(tx, known) if known else []
+            ended += [(job, ruling, False) for (job, _, own), ruling in zip(known, rulings, strict=True) if own]
+            if len(known) < len(results):
+                ended += self._raised(tx, results)
         await self._end(tx, ended)
+
+    def _raised(self, tx: Tx, results: Sequence[Result]) -> list[Ended]:
+        """Nobody knows what became of these: `lost` will run."""
+        return [
+            (job, self.retry(tx, result.error, job), True)
+            for job, result, own in results
+            if own and isinstance(result, Raised)
+        ]
 
     async def charge(self, tx: Tx, job: Claimed, error: Exception, *, lost: bool, tell: bool = True) -> None:
         """Count a try against the job that alone made begin or finish raise, if it is still ours."""
@@ -111,14 +115,19 @@ class Steps:
     async def _end(self, tx: Tx, ended: Sequence[Ended], *, tell: bool = True) -> None:
         returned: list[Returned] = []
         buried: list[Buried] = []
+        tally: Counter[tuple[str, str]] = Counter()
         for job, asked, lost in ended:
-            kind = self._kinds.get(job.kind)
-            match settle(job, asked, kind.max_tries if kind else job.tries + 2, self._schedule):
+            if type(asked) is Done:  # nearly all of them
+                tally[job.kind, "done"] += 1
+                continue
+            match self._settle(job, asked):
                 case Done():
                     pass
                 case Later(run_at, counted, reason):
+                    tally[job.kind, "retried" if counted else "put_off"] += 1
                     returned.append(Returned(job, run_at, job.tries + counted, lost, reason))
                 case Dead(error):
+                    tally[job.kind, "dead"] += 1
                     buried.append(Buried(job, job.tries, lost, error))
                 case never:
                     assert_never(never)
@@ -127,6 +136,16 @@ class Steps:
             tx.after_commit(lambda: self._bell.ring(DELAYED))
         if buried:
             await self._bury(tx, buried, tell=tell)
+        tx.after_commit(lambda: self._count(tally))
+
+    def _settle(self, job: Claimed, ruling: Ruling) -> Ruling:
+        kind = self._kinds.get(job.kind)
+        return settle(job, ruling, kind.max_tries, self._schedule) if kind else ruling
+
+    def _count(self, tally: Mapping[tuple[str, str], int]) -> None:
+        if self._metrics:
+            for (kind, outcome), count in tally.items():
+                self._metrics.jobs.labels(kind, outcome).inc(count)
 
     async def _bury(self, tx: Tx, buried: Sequence[Buried], *, tell: bool) -> None:
         """Make dead letters; a hand-off among them whose result nobody has is first told to its kind as lost."""

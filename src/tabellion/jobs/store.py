@@ -16,6 +16,13 @@ from tabellion.core.db import Row, Tx, columns
 from tabellion.core.ids import WorkspaceId
 from tabellion.jobs.types import Claimed, DeadLetter, Lane, NewJob
 
+TABLE = {
+    Lane.CRITICAL: "jobs_critical",
+    Lane.HIGH: "jobs_high",
+    Lane.NORMAL: "jobs_normal",
+    Lane.BULK: "jobs_bulk",
+}
+"""The lanes' own tables: a plan on `jobs` for a lane named by a parameter is made anew at every execution."""
 Tokens: TypeAlias = Mapping[int, UUID]
 """Job ids, each with the token it is held under."""
 
@@ -64,11 +71,11 @@ async def in_order(tx: Tx) -> AsyncIterator[None]:
 async def insert(tx: Tx, jobs: Sequence[NewJob]) -> None:
     await tx.execute(
         """
-        insert into jobs (lane, workspace_id, kind, payload, enqueued_at)
-        select (job ->> 0)::smallint, (job ->> 1)::uuid, job ->> 2, job -> 3, $2
+        insert into jobs (workspace_id, kind, payload, lane, enqueued_at)
+        select (job ->> 0)::uuid, job ->> 1, job -> 2, (job ->> 3)::smallint, $2
           from jsonb_array_elements($1::jsonb) as job
         """,
-        [(job.lane, job.workspace_id, job.kind, job.payload) for job in jobs],
+        jobs,
         tx.now,
     )
 
@@ -76,12 +83,12 @@ async def insert(tx: Tx, jobs: Sequence[NewJob]) -> None:
 async def insert_delayed(tx: Tx, jobs: Sequence[NewJob]) -> None:
     await tx.execute(
         """
-        insert into delayed (lane, workspace_id, kind, payload, run_at, enqueued_at)
-        select (job ->> 0)::smallint, (job ->> 1)::uuid, job ->> 2, job -> 3,
+        insert into delayed (workspace_id, kind, payload, lane, run_at, enqueued_at)
+        select (job ->> 0)::uuid, job ->> 1, job -> 2, (job ->> 3)::smallint,
                (job ->> 4)::timestamptz, (job ->> 4)::timestamptz
           from jsonb_array_elements($1::jsonb) as job
         """,
-        [(job.lane, job.workspace_id, job.kind, job.payload, job.run_at) for job in jobs],
+        jobs,
     )
 
 
@@ -97,14 +104,14 @@ async def claim(tx: Tx, lane: Lane, above: int, most: int, lease: Lease) -> list
     An expired lease counts as a try and leaves `lost` set; one that was given back leaves `lost` set only.
     """
     rows = await tx.rows(
-        """
-        update jobs
+        f"""
+        update {TABLE[lane]}
            set lease_token = $5, lease_until = $6,
                lost = lost or lease_token is not null,
                tries = tries + case when lease_until > '-infinity' then 1 else 0 end
          where lane = $1
            and id = any(array(select id
-                                from jobs
+                                from {TABLE[lane]}
                                where lane = $1 and id > $2 and (lease_until is null or lease_until < $3)
                                order by id
                                limit $4
@@ -124,14 +131,14 @@ async def claim(tx: Tx, lane: Lane, above: int, most: int, lease: Lease) -> list
 async def claim_these(tx: Tx, lane: Lane, these: Collection[int], lease: Lease) -> list[Claimed]:
     """Those of the jobs that nobody has claimed meanwhile, now under the lease."""
     rows = await tx.rows(
-        """
-        update jobs
+        f"""
+        update {TABLE[lane]}
            set lease_token = $4, lease_until = $5,
                lost = lost or lease_token is not null,
                tries = tries + case when lease_until > '-infinity' then 1 else 0 end
          where lane = $1
            and id = any(array(select id
-                                from jobs
+                                from {TABLE[lane]}
                                where lane = $1 and id = any($2::bigint[]) and (lease_until is null or lease_until < $3)
                                  for update skip locked))
         returning id, workspace_id, kind, payload, tries, enqueued_at, lost
@@ -153,8 +160,8 @@ def _claimed(row: Row, lane: Lane, token: UUID) -> Claimed:
 async def renew(tx: Tx, lane: Lane, tokens: Tokens, until: datetime) -> None:
     """Lengthen those of the leases that are still ours."""
     await tx.execute(
-        """
-        update jobs
+        f"""
+        update {TABLE[lane]}
            set lease_until = $3
          where lane = $1
            and id = any(array(select jsonb_object_keys($2::jsonb)::bigint))
@@ -169,8 +176,8 @@ async def renew(tx: Tx, lane: Lane, tokens: Tokens, until: datetime) -> None:
 async def release(tx: Tx, lane: Lane, tokens: Tokens) -> None:
     """End those of the leases that are still ours. The next claim runs `lost` for these jobs but counts no try."""
     await tx.execute(
-        """
-        update jobs
+        f"""
+        update {TABLE[lane]}
            set lease_until = '-infinity'
          where lane = $1
            and id = any(array(select jsonb_object_keys($2::jsonb)::bigint))
@@ -184,8 +191,8 @@ async def release(tx: Tx, lane: Lane, tokens: Tokens) -> None:
 async def delete(tx: Tx, lane: Lane, tokens: Tokens) -> list[int]:
     """Delete those of the jobs that are still ours, and return their ids."""
     rows = await tx.rows(
-        """
-        delete from jobs
+        f"""
+        delete from {TABLE[lane]}
          where lane = $1
            and id = any(array(select jsonb_object_keys($2::jsonb)::bigint))
            and lease_token = ($2::jsonb ->> id::text)::uuid

@@ -22,9 +22,11 @@ class Lane(IntEnum):
     BULK = 3
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """Work to enqueue. With `run_at` in the future it waits in `delayed` until then."""
+class NewJob(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Work to enqueue. With `run_at` in the future it waits in `delayed` until then.
+
+    Encoded as an array, in the order of its fields: `store` reads them by number.
+    """
 
     workspace_id: WorkspaceId
     kind: str

@@ -20,7 +20,7 @@ from tabellion.core.ids import RecipientId, WorkspaceId
 from tabellion.jobs.types import Begun, Claimed, Done, Later, NewJob
 from tabellion.messages import store
 from tabellion.messages.progress import Progress
-from tabellion.messages.rules import HANDED_OVER
+from tabellion.messages.rules import HANDED_OVER, hand_over
 from tabellion.messages.service import Messages, reaches, shown
 from tabellion.messages.types import Attempt, Guarantee, Message, Step, Trigger
 from tabellion.providers.base import Feature, State
@@ -33,7 +33,10 @@ SKIPPED: Final = timedelta(milliseconds=50)
 NEAR: Final = timedelta(milliseconds=250)
 """A departure further away than this waits as a delayed job, with no attempt written."""
 MOST_ATTEMPTS: Final = 8
-"""Network sends of one step; after them it has failed, or waits for what an uncertain one came to."""
+"""Network sends of one step; after them a plan with a further step for errors goes there, and an uncertain one waits.
+
+The last resort of a plan is tried until the message expires: an outage of minutes must not fail a message of a day.
+"""
 
 
 @dataclass
@@ -127,16 +130,16 @@ class Gate:
 
     def _look_back(self, tx: Tx, case: Case) -> None:
         """Close the case where an earlier attempt of its step forbids another; else see whether this one repeats it."""
-        states = {attempt.state for attempt in case.tried}
-        uncertain = State.UNCERTAIN in states
+        states = [attempt.state for attempt in case.tried]
+        uncertain = states.count(State.UNCERTAIN)
         case.repeats = next((one for one in case.tried if self._repeatable(one)), None)
         once = case.message.guarantee is Guarantee.AT_MOST_ONCE
-        if states & HANDED_OVER or State.STARTED in states:
+        if not HANDED_OVER.isdisjoint(states) or State.STARTED in states:
             # One that started without this job's lease having run out belongs to another job, which will end it.
             case.begun = Done()
-        elif uncertain and (len(case.tried) >= MOST_ATTEMPTS or (once and case.repeats is None)):
+        elif uncertain >= MOST_ATTEMPTS or (uncertain and once and case.repeats is None):
             case.begun = Done()
-        elif len(case.tried) >= MOST_ATTEMPTS:
+        elif gives_up(case.message, case.step, len(case.tried)):
             case.stop(Trigger.ERROR, "gave_up", tx.now)
 
     def _repeatable(self, attempt: Attempt) -> bool:
@@ -190,6 +193,11 @@ class Gate:
             case.stop(Trigger.ERROR, "no_account", tx.now)
 
 
+def gives_up(message: Message, step: int, tries: int) -> bool:
+    """Whether a step that was put off so often is left for the next one."""
+    return tries >= MOST_ATTEMPTS and hand_over(message.plan, step, Trigger.ERROR).kind == "next"
+
+
 def case_of(job: Claimed) -> Case:
     workspace_id = WorkspaceId(job.workspace_id)
     return Case(
@@ -236,7 +244,7 @@ def _pick(usable: Sequence[Account], case: Case) -> Account | None:
     pool = [a for a in usable if step.channel in a.channels and (not step.accounts or a.id in step.accounts)]
     if not pool:
         return None
-    seed = hashlib.sha256(case.message.id.bytes + bytes([case.step, len(case.tried)])).digest()
+    seed = hashlib.sha256(case.message.id.bytes + bytes([case.step, len(case.tried) % 256])).digest()
     place = int.from_bytes(seed[:4], "big") % sum(account.weight for account in pool)
     for account in pool:
         place -= account.weight

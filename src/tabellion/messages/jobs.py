@@ -28,7 +28,7 @@ from tabellion.jobs.service import enqueue
 from tabellion.jobs.types import Begun, Claimed, Done, Later, NewJob, Perform, Ruling
 from tabellion.messages import store
 from tabellion.messages.evidence import evidence_of, without
-from tabellion.messages.gate import MOST_ATTEMPTS, Case, Gate, Pair, case_of, open_cases
+from tabellion.messages.gate import MOST_ATTEMPTS, Case, Gate, Pair, case_of, gives_up, open_cases
 from tabellion.messages.progress import Progress
 from tabellion.messages.service import DELIVER, STEP_TIMEOUT, Messages, open_content, shown
 from tabellion.messages.types import Attempt, Evidence, Guarantee, Message, Success, Trigger
@@ -86,7 +86,8 @@ class Deliver:
     """Carries an outbound message over the wire: (provider, message, settings, not_after) -> result."""
     callback_url: Callable[[Account], str | None]
     chance: random.Random
-    observe: Callable[[str, str], None] = field(default=lambda provider, outcome: None)
+    observe: Callable[[Handoff, Result, float], None] = field(default=lambda handoff, result, seconds: None)
+    """Told of each attempt: what was handed off, what came of it, and how long the vendor took, in seconds."""
     name: str = DELIVER
     max_tries: int = 50
 
@@ -179,9 +180,9 @@ class Deliver:
                 await asyncio.sleep(work.departs_in)
         except asyncio.CancelledError:
             return work, Aborted("the worker stopped before the departure")
-        provider = self.providers[work.account.provider]
+        provider, began = self.providers[work.account.provider], self.clock.monotonic()
         result = await self.send(provider, work.outbound, work.account.settings, work.not_after)
-        self.observe(work.account.provider, type(result).__name__.lower())
+        self.observe(work, result, self.clock.monotonic() - began)
         return work, result
 
     # finish: the outcome
@@ -196,10 +197,10 @@ class Deliver:
         timers: list[NewJob] = []
         for pair, (_, (work, result), owned) in zip(pairs, results, strict=True):
             progress = found[pair]
-            tries = len(progress.of_step(work.attempt.step))
-            given_up = owned and tries >= MOST_ATTEMPTS
+            tried = progress.of_step(work.attempt.step)
+            given_up = owned and _gives_up(progress.message, work.attempt.step, result, tried)
             progress.record(self._evidence(work, result, given_up=given_up), tx.now)
-            ruling = Done() if given_up else self._ruling(tx, progress, work, result, tries)
+            ruling = Done() if given_up else self._ruling(tx, progress, work, result, len(tried))
             rulings.append(ruling)
             if isinstance(result, Uncertain) and _is_waited_for(progress.message, ruling):
                 timers.append(_expiry_timer(progress.message, work.attempt.step))
@@ -224,7 +225,9 @@ class Deliver:
             case _:
                 return Done()
         run_at = retry_at(tx.now, tries - 1, self.chance, asked)
-        return Later(min(run_at, max(message.expires_at, tx.now)), reason=without(result.detail, work.outbound.to))
+        # Not counted: what ends it is the message's own expiry, not the engine's patience.
+        said = without(result.detail, work.outbound.to)
+        return Later(min(run_at, max(message.expires_at, tx.now)), counted=False, reason=said)
 
     async def _signal(self, tx: Tx, results: Sequence[tuple[Handoff, Result]]) -> None:
         """Record the decisions that answers carried: the person had opted out at the vendor's."""
@@ -319,6 +322,13 @@ class StepTimeout:
 
     async def lost(self, tx: Tx, jobs: Sequence[Claimed]) -> None:
         return None
+
+
+def _gives_up(message: Message, step: int, result: Result, tried: Sequence[Attempt]) -> bool:
+    """Whether this was the step's last try: an uncertain one is not repeated for ever; one put off may fall back."""
+    if not isinstance(result, Uncertain):
+        return gives_up(message, step, len(tried))
+    return sum(one.state is State.UNCERTAIN for one in tried) + 1 >= MOST_ATTEMPTS
 
 
 def _signal(work: Handoff, seen: SignalSeen) -> RecipientSignal:

@@ -165,7 +165,9 @@ def _check_headers(body: SendMessage) -> None:
         if len(value) > 998 or any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
             wrong = FieldError(f"/headers/{_escape(name)}", "at most 998 characters and no control characters")
             raise Invalid("invalid", "a header value is not allowed", wrong)
-    for pointer, line in (("/reply_to", body.reply_to), ("/content/subject", body.content.subject)):
+    lines = [("/reply_to", body.reply_to), ("/content/subject", body.content.subject)]
+    lines += [(f"/content/by_channel/{on}/subject", own.subject) for on, own in body.content.by_channel.items()]
+    for pointer, line in lines:
         if line and any(ord(letter) < 32 or ord(letter) == 127 for letter in line):
             raise Invalid("invalid", "a line has control characters", FieldError(pointer, "no control characters"))
 

@@ -9,12 +9,13 @@ from uuid import UUID
 import msgspec
 
 from tabellion.accounts.service import Accounts
+from tabellion.accounts.types import Account
 from tabellion.consent.service import Consent
 from tabellion.consent.types import Covered, Purpose, Question, Verdict
 from tabellion.core import ids
 from tabellion.core.db import Tx
-from tabellion.core.errors import HubError, Invalid, NotFound
-from tabellion.core.ids import RecipientId, WorkspaceId
+from tabellion.core.errors import FieldError, HubError, Invalid, NotFound
+from tabellion.core.ids import AccountId, RecipientId, WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.core.wake import Bell
 from tabellion.events.service import EventLog, of_message
@@ -82,19 +83,25 @@ class Messages:
     async def accept(self, tx: Tx, workspace_id: WorkspaceId, sends: Sequence[Send]) -> list[Message | HubError]:
         """Each send as a stored message with its plan, job and event, or why it was refused. Order kept."""
         purposes = await self._consent.purposes(tx, workspace_id)
-        # What is refused for its purpose must leave nothing behind, so nobody is looked up, or made, for it.
-        meant = [send for send in sends if send.purpose in purposes]
-        planned = await self._plan(tx, workspace_id, meant, purposes) if meant else []
+        accounts = await self._accounts.usable(tx, workspace_id)
+        # What is refused for what it says must leave nothing behind, so nobody is looked up, or made, for it.
+        refused = [unknown_purpose(send.purpose, purposes) or unknown_account(send, accounts) for send in sends]
+        meant = [send for send, wrong in zip(sends, refused, strict=True) if wrong is None]
+        planned = await self._plan(tx, workspace_id, meant, purposes, accounts) if meant else []
         if accepted := [one for one in planned if isinstance(one, Planned)]:
             await self._store(tx, workspace_id, accepted)
         said = iter(one.message if isinstance(one, Planned) else one for one in planned)
-        return [next(said) if send.purpose in purposes else unknown_purpose(send.purpose, purposes) for send in sends]
+        return [next(said) if wrong is None else wrong for wrong in refused]
 
     async def _plan(
-        self, tx: Tx, workspace_id: WorkspaceId, sends: Sequence[Send], purposes: Mapping[str, Purpose]
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        sends: Sequence[Send],
+        purposes: Mapping[str, Purpose],
+        accounts: Sequence[Account],
     ) -> list[Planned | HubError]:
         people = await self._resolve(tx, workspace_id, sends)
-        accounts = await self._accounts.usable(tx, workspace_id)
         with_account = frozenset(channel for account in accounts for channel in account.channels)
         options = await self._options(tx, workspace_id, sends, people)
         return [
@@ -258,18 +265,34 @@ def _covers(scope: Covered, attempt: Attempt) -> bool:
     return meant and on_channel and attempt.purpose in scope.purposes
 
 
-def unknown_purpose(given: str, purposes: Mapping[str, Purpose]) -> Invalid:
+def unknown_purpose(given: str, purposes: Mapping[str, Purpose]) -> Invalid | None:
+    """The refusal of a purpose that is none."""
+    if given in purposes:
+        return None
     known = ", ".join(sorted(purposes))
-    return Invalid("purpose_unknown", f"there is no purpose '{given[:64]}'; use one of: {known}")
+    wrong = FieldError("/purpose", f"use one of: {known}")
+    return Invalid("purpose_unknown", f"there is no purpose '{given[:64]}'; use one of: {known}", wrong)
 
 
-def deliver_job(message: Message) -> NewJob:
-    """The job that takes the message's current step through the gate."""
+def unknown_account(send: Send, accounts: Sequence[Account]) -> Invalid | None:
+    """The refusal of a step that names an account this side does not have, or one that does not serve its channel."""
+    channels = {account.id: account.channels for account in accounts}
+    for number, step in enumerate(send.steps):
+        for place, account_id in enumerate(step.accounts):
+            if step.channel not in channels.get(AccountId(account_id), ()):
+                wrong = FieldError(f"/route/steps/{number}/accounts/{place}", f"no account of channel {step.channel}")
+                return Invalid("account_unknown", "a step names an account that cannot send it", wrong)
+    return None
+
+
+def deliver_job(message: Message, run_at: datetime | None = None) -> NewJob:
+    """The job that takes the message's current step through the gate, at once or at `run_at`."""
     return NewJob(
         workspace_id=WorkspaceId(message.workspace_id),
         kind=DELIVER,
         payload={"message": message.id.hex, "recipient": message.recipient_id.hex, "step": message.step},
         lane=message.lane,
+        run_at=run_at,
     )
 
 
@@ -306,7 +329,7 @@ def _planned(
         tags=send.tags,
         metadata=send.metadata,
     )
-    job = None if message.final else replace(deliver_job(message), run_at=None if due else send_at)
+    job = None if message.final else deliver_job(message, None if due else send_at)
     return Planned(message, send.content, job)
 
 

@@ -164,6 +164,13 @@ class Recipients:
 
     # Reading
 
+    async def merged(self, tx: Tx, workspace_id: WorkspaceId, roots: Collection[UUID]) -> dict[UUID, list[UUID]]:
+        """The recipients that became part of each root, where there are any: what began under their ids is its own."""
+        found: dict[UUID, list[UUID]] = {}
+        for root, part in await store.merged(tx, workspace_id, sorted(roots)) if roots else ():
+            found.setdefault(root, []).append(part)
+        return found
+
     async def identifiers(self, tx: Tx, pairs: Iterable[Pair]) -> dict[Pair, list[Identifier]]:
         """The identifiers of each (workspace, merge root), values opened, first seen first."""
         wanted = set(pairs)

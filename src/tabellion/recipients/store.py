@@ -113,6 +113,23 @@ async def roots(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> di
     return {row["id"]: Root(row["root_id"], row["address_only"]) for row in rows}
 
 
+async def merged(tx: Tx, workspace_id: UUID, roots_: Sequence[UUID]) -> list[tuple[UUID, UUID]]:
+    """(root, recipient) for each recipient that became part of one of the roots."""
+    rows = await tx.rows(
+        """
+        select wanted.id as root_id, r.id
+          from unnest($2::uuid[]) as wanted (id)
+         cross join lateral (
+               select id
+                 from recipients
+                where workspace_id = $1 and merged_into = wanted.id and merged_into <> recipients.id
+               offset 0) r
+        """,
+        workspace_id, roots_,
+    )  # fmt: skip
+    return [(row["root_id"], row["id"]) for row in rows]
+
+
 async def insert_addresses(
     tx: Tx, workspace_id: UUID, made: Sequence[NewIdentifier], *, address_only: bool, source: str
 ) -> set[UUID]:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Annotated, Any, Protocol, TypeAlias
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from tabellion.core.db import Tx
 from tabellion.core.errors import Conflict, HubError
@@ -36,12 +36,12 @@ class RefObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
     id: str | None = None
     external_id: str | None = None
-    email: str | None = None
-    phone: str | None = None
+    email: Annotated[str | None, Meta(examples=["ann@example.org"], extra_json_schema={"format": "email"})] = None
+    phone: Annotated[str | None, Meta(examples=["+436601234567"])] = None
     identifier: IdentifierRef | None = None
 
 
-RecipientRef: TypeAlias = str | RefObject
+RecipientRef: TypeAlias = Annotated[str | RefObject, Meta(extra_json_schema={"minProperties": 1, "maxProperties": 1})]
 """In requests everywhere: an id, or an object. `rules.ref` turns it into a `Ref`."""
 
 

@@ -24,6 +24,8 @@ from tabellion.webhooks.service import Webhooks
 from tabellion.webhooks.types import Arrived
 
 Name = Annotated[str, Parameter(max_length=255)]
+MOST_WAITING = 65_536
+"""Callbacks are not shed: many vendors tell only once. This bounds the memory of a process and no more."""
 Base = Callable[[Account], str]
 """The address a vendor of this account calls and signs: the public one, or loopback for a simulator."""
 Find = Callable[[str, str], Awaitable[Account]]
@@ -37,7 +39,7 @@ def receiving(db: Database, webhooks: Webhooks, observe: Callable[[int], None]) 
         await db.run(lambda tx: webhooks.receive(tx, workspace_id, arrived))
         return [None] * len(arrived)
 
-    return Batcher(commit, observe=observe)
+    return Batcher(commit, observe=observe, most_waiting=MOST_WAITING)
 
 
 def finding(db: Database, accounts: Accounts) -> Find:

@@ -1,0 +1,745 @@
+-- What the migrations beside this file make of an empty database. Written by `make schema`; not applied.
+
+CREATE TABLE public.account_pacing (
+    workspace_id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    rate double precision NOT NULL,
+    ceiling double precision,
+    next_at timestamp with time zone NOT NULL,
+    paused_until timestamp with time zone NOT NULL,
+    shrunk_at timestamp with time zone NOT NULL,
+    grown_at timestamp with time zone NOT NULL,
+    CONSTRAINT account_pacing_ceiling_check CHECK ((ceiling > (0)::double precision)),
+    CONSTRAINT account_pacing_rate_check CHECK ((rate > (0)::double precision))
+)
+WITH (fillfactor='50');
+
+COMMENT ON COLUMN public.account_pacing.ceiling IS 'the limit that was set; null: none';
+
+COMMENT ON COLUMN public.account_pacing.next_at IS 'the earliest departure not yet reserved';
+
+CREATE TABLE public.accounts (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    provider text NOT NULL,
+    name text NOT NULL,
+    settings jsonb NOT NULL,
+    host text NOT NULL,
+    secrets bytea,
+    weight integer NOT NULL,
+    simulated boolean NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    disabled_at timestamp with time zone,
+    CONSTRAINT accounts_check CHECK (((NOT simulated) OR (secrets IS NULL))),
+    CONSTRAINT accounts_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT accounts_weight_check CHECK (((weight >= 1) AND (weight <= 1000)))
+);
+
+COMMENT ON COLUMN public.accounts.id IS 'unique alone: a callback names the account and nothing else';
+
+COMMENT ON COLUMN public.accounts.settings IS 'without secrets';
+
+COMMENT ON COLUMN public.accounts.host IS 'scheme://host:port that the secrets are sealed for';
+
+COMMENT ON COLUMN public.accounts.simulated IS 'made by the hub for a test side; its settings are made up at each use';
+
+CREATE TABLE public.api_key_usage (
+    workspace_id uuid NOT NULL,
+    key_id uuid NOT NULL,
+    hour timestamp with time zone NOT NULL,
+    uses bigint NOT NULL,
+    last_used_at timestamp with time zone NOT NULL,
+    CONSTRAINT api_key_usage_uses_check CHECK ((uses > 0))
+)
+WITH (fillfactor='70');
+
+CREATE TABLE public.api_keys (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    hash bytea NOT NULL,
+    role text NOT NULL,
+    scopes text[] NOT NULL,
+    name text,
+    networks cidr[] DEFAULT '{}'::cidr[] NOT NULL,
+    rate_limit integer,
+    api_version text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    created_by text NOT NULL,
+    expires_at timestamp with time zone,
+    retires_at timestamp with time zone,
+    replaced_by uuid,
+    revoked_at timestamp with time zone,
+    CONSTRAINT api_keys_check CHECK (((replaced_by IS NULL) = (retires_at IS NULL))),
+    CONSTRAINT api_keys_hash_check CHECK ((length(hash) = 32)),
+    CONSTRAINT api_keys_name_check CHECK ((length(name) <= 200)),
+    CONSTRAINT api_keys_rate_limit_check CHECK ((rate_limit > 0)),
+    CONSTRAINT api_keys_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'developer'::text, 'operator'::text, 'compliance'::text, 'ingest'::text, 'readonly'::text])))
+);
+
+CREATE TABLE public.attempts (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    message_id uuid NOT NULL,
+    recipient_id uuid NOT NULL,
+    step smallint NOT NULL,
+    purpose text NOT NULL,
+    channel text NOT NULL,
+    identifier bytea NOT NULL,
+    account_id uuid NOT NULL,
+    provider text NOT NULL,
+    state text NOT NULL,
+    reason text,
+    permanent boolean DEFAULT false NOT NULL,
+    provider_message_id text,
+    provider_code text,
+    detail text,
+    decision jsonb NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone
+)
+WITH (fillfactor='80');
+
+CREATE TABLE public.audit (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    at timestamp with time zone NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL,
+    target text NOT NULL,
+    detail jsonb NOT NULL
+);
+
+CREATE TABLE public.callbacks (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    provider text NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    digest bytea NOT NULL,
+    state text NOT NULL,
+    raw bytea NOT NULL,
+    CONSTRAINT callbacks_state_check CHECK ((state = ANY (ARRAY['received'::text, 'normalised'::text, 'unmatched'::text])))
+);
+
+CREATE TABLE public.consent_entries (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    log_index bigint NOT NULL,
+    leaf_hash bytea NOT NULL,
+    subject_id uuid,
+    recipient_id uuid,
+    person_scope boolean NOT NULL,
+    identifier_kind text,
+    identifier_hash bytea,
+    channel text NOT NULL,
+    purpose text NOT NULL,
+    decision text NOT NULL,
+    basis text,
+    method text NOT NULL,
+    source text NOT NULL,
+    rank smallint NOT NULL,
+    strength smallint NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    effective_at timestamp with time zone,
+    expires_at timestamp with time zone,
+    applied boolean NOT NULL,
+    reason text,
+    standing boolean NOT NULL,
+    lifts bigint[] NOT NULL,
+    sealed bytea,
+    CONSTRAINT consent_entries_check CHECK ((((rank >= 0) AND (rank <= 3)) AND ((strength >= 0) AND (strength <= 2)))),
+    CONSTRAINT consent_entries_check1 CHECK (((strength > 0) = (decision = ANY (ARRAY['denied'::text, 'withdrawn'::text, 'objected'::text])))),
+    CONSTRAINT consent_entries_check2 CHECK (((identifier_hash IS NULL) = (identifier_kind IS NULL))),
+    CONSTRAINT consent_entries_check3 CHECK (((identifier_hash IS NOT NULL) OR (strength > 0))),
+    CONSTRAINT consent_entries_check4 CHECK ((applied OR (NOT standing))),
+    CONSTRAINT consent_entries_check5 CHECK (((NOT standing) OR (decision = ANY (ARRAY['granted'::text, 'asserted'::text, 'denied'::text, 'withdrawn'::text, 'objected'::text])))),
+    CONSTRAINT consent_entries_check6 CHECK (((strength > 0) OR ((NOT person_scope) AND (channel <> '*'::text) AND (purpose <> '*'::text)))),
+    CONSTRAINT consent_entries_check7 CHECK (((cardinality(lifts) = 0) OR (decision = 'granted'::text))),
+    CONSTRAINT consent_entries_decision_check CHECK ((decision = ANY (ARRAY['granted'::text, 'denied'::text, 'withdrawn'::text, 'objected'::text, 'asserted'::text, 'pending'::text, 'expired'::text])))
+)
+WITH (fillfactor='90');
+
+CREATE TABLE public.dead_letters (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    lane smallint NOT NULL,
+    kind text NOT NULL,
+    payload jsonb NOT NULL,
+    tries integer NOT NULL,
+    lost boolean NOT NULL,
+    error text NOT NULL,
+    enqueued_at timestamp with time zone NOT NULL,
+    died_at timestamp with time zone NOT NULL,
+    CONSTRAINT dead_letters_lane_check CHECK (((lane >= 0) AND (lane <= 3)))
+);
+
+CREATE SEQUENCE public.job_ids
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE public.delayed (
+    run_at timestamp with time zone NOT NULL,
+    id bigint DEFAULT nextval('public.job_ids'::regclass) NOT NULL,
+    lane smallint NOT NULL,
+    workspace_id uuid NOT NULL,
+    kind text NOT NULL,
+    payload jsonb NOT NULL,
+    tries integer DEFAULT 0 NOT NULL,
+    lost boolean DEFAULT false NOT NULL,
+    enqueued_at timestamp with time zone NOT NULL,
+    error text,
+    CONSTRAINT delayed_lane_check CHECK (((lane >= 0) AND (lane <= 3)))
+)
+WITH (autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000');
+
+CREATE TABLE public.event_counts (
+    type text NOT NULL,
+    count bigint NOT NULL
+)
+WITH (fillfactor='50');
+
+CREATE TABLE public.event_eras (
+    era integer NOT NULL,
+    system_identifier bigint NOT NULL,
+    opened_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT event_eras_era_check CHECK (((era >= 1) AND (era <= 65535)))
+);
+
+CREATE SEQUENCE public.event_positions
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE public.events (
+    era integer NOT NULL,
+    "position" bigint DEFAULT nextval('public.event_positions'::regclass) NOT NULL,
+    txid xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    type text NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    recipient_id uuid,
+    message_id uuid,
+    data jsonb NOT NULL
+)
+PARTITION BY RANGE (recorded_at);
+
+CREATE TABLE public.events_default (
+    era integer CONSTRAINT events_era_not_null NOT NULL,
+    "position" bigint DEFAULT nextval('public.event_positions'::regclass) CONSTRAINT events_position_not_null NOT NULL,
+    txid xid8 DEFAULT pg_current_xact_id() CONSTRAINT events_txid_not_null NOT NULL,
+    workspace_id uuid CONSTRAINT events_workspace_id_not_null NOT NULL,
+    id uuid CONSTRAINT events_id_not_null NOT NULL,
+    type text CONSTRAINT events_type_not_null NOT NULL,
+    occurred_at timestamp with time zone CONSTRAINT events_occurred_at_not_null NOT NULL,
+    recorded_at timestamp with time zone CONSTRAINT events_recorded_at_not_null NOT NULL,
+    recipient_id uuid,
+    message_id uuid,
+    data jsonb CONSTRAINT events_data_not_null NOT NULL
+);
+
+CREATE TABLE public.followers (
+    name text NOT NULL,
+    era integer NOT NULL,
+    txid xid8 NOT NULL,
+    "position" bigint NOT NULL,
+    day date,
+    updated_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
+CREATE TABLE public.idempotency (
+    workspace_id uuid NOT NULL,
+    scope bytea NOT NULL,
+    body bytea NOT NULL,
+    status smallint,
+    answer bytea,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT idempotency_body_check CHECK ((length(body) = 32)),
+    CONSTRAINT idempotency_check CHECK (((status IS NULL) = (answer IS NULL))),
+    CONSTRAINT idempotency_scope_check CHECK ((length(scope) = 32))
+)
+WITH (fillfactor='60');
+
+CREATE TABLE public.identifiers (
+    workspace_id uuid NOT NULL,
+    hash bytea NOT NULL,
+    kind text NOT NULL,
+    recipient_id uuid NOT NULL,
+    value bytea NOT NULL,
+    email_domain text,
+    source text NOT NULL,
+    verified_at timestamp with time zone,
+    first_seen_at timestamp with time zone NOT NULL,
+    last_seen_at timestamp with time zone NOT NULL,
+    CONSTRAINT identifiers_check CHECK (((email_domain IS NULL) OR (kind = 'email'::text))),
+    CONSTRAINT identifiers_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT identifiers_kind_check CHECK ((kind = ANY (ARRAY['email'::text, 'phone'::text, 'external_id'::text]))),
+    CONSTRAINT identifiers_source_check CHECK ((length(source) <= 64))
+)
+WITH (fillfactor='90');
+
+COMMENT ON COLUMN public.identifiers.hash IS 'HMAC of kind and value under the workspace side''s look-up key';
+
+COMMENT ON COLUMN public.identifiers.value IS 'sealed with the data key of recipient_id';
+
+CREATE TABLE public.installation (
+    one boolean DEFAULT true NOT NULL,
+    install_id uuid NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT installation_one_check CHECK (one)
+);
+
+CREATE TABLE public.jobs (
+    lane smallint NOT NULL,
+    id bigint DEFAULT nextval('public.job_ids'::regclass) NOT NULL,
+    workspace_id uuid NOT NULL,
+    kind text NOT NULL,
+    payload jsonb NOT NULL,
+    tries integer DEFAULT 0 NOT NULL,
+    lost boolean DEFAULT false NOT NULL,
+    enqueued_at timestamp with time zone NOT NULL,
+    lease_until timestamp with time zone,
+    lease_token uuid,
+    error text,
+    CONSTRAINT jobs_check CHECK (((lease_until IS NULL) = (lease_token IS NULL)))
+)
+PARTITION BY LIST (lane);
+
+CREATE TABLE public.jobs_bulk (
+    lane smallint CONSTRAINT jobs_lane_not_null NOT NULL,
+    id bigint DEFAULT nextval('public.job_ids'::regclass) CONSTRAINT jobs_id_not_null NOT NULL,
+    workspace_id uuid CONSTRAINT jobs_workspace_id_not_null NOT NULL,
+    kind text CONSTRAINT jobs_kind_not_null NOT NULL,
+    payload jsonb CONSTRAINT jobs_payload_not_null NOT NULL,
+    tries integer DEFAULT 0 CONSTRAINT jobs_tries_not_null NOT NULL,
+    lost boolean DEFAULT false CONSTRAINT jobs_lost_not_null NOT NULL,
+    enqueued_at timestamp with time zone CONSTRAINT jobs_enqueued_at_not_null NOT NULL,
+    lease_until timestamp with time zone,
+    lease_token uuid,
+    error text,
+    CONSTRAINT jobs_check CHECK (((lease_until IS NULL) = (lease_token IS NULL)))
+)
+WITH (fillfactor='60', vacuum_truncate='false', autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='100000');
+
+CREATE TABLE public.jobs_critical (
+    lane smallint CONSTRAINT jobs_lane_not_null NOT NULL,
+    id bigint DEFAULT nextval('public.job_ids'::regclass) CONSTRAINT jobs_id_not_null NOT NULL,
+    workspace_id uuid CONSTRAINT jobs_workspace_id_not_null NOT NULL,
+    kind text CONSTRAINT jobs_kind_not_null NOT NULL,
+    payload jsonb CONSTRAINT jobs_payload_not_null NOT NULL,
+    tries integer DEFAULT 0 CONSTRAINT jobs_tries_not_null NOT NULL,
+    lost boolean DEFAULT false CONSTRAINT jobs_lost_not_null NOT NULL,
+    enqueued_at timestamp with time zone CONSTRAINT jobs_enqueued_at_not_null NOT NULL,
+    lease_until timestamp with time zone,
+    lease_token uuid,
+    error text,
+    CONSTRAINT jobs_check CHECK (((lease_until IS NULL) = (lease_token IS NULL)))
+)
+WITH (fillfactor='60', vacuum_truncate='false', autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='100000');
+
+CREATE TABLE public.jobs_high (
+    lane smallint CONSTRAINT jobs_lane_not_null NOT NULL,
+    id bigint DEFAULT nextval('public.job_ids'::regclass) CONSTRAINT jobs_id_not_null NOT NULL,
+    workspace_id uuid CONSTRAINT jobs_workspace_id_not_null NOT NULL,
+    kind text CONSTRAINT jobs_kind_not_null NOT NULL,
+    payload jsonb CONSTRAINT jobs_payload_not_null NOT NULL,
+    tries integer DEFAULT 0 CONSTRAINT jobs_tries_not_null NOT NULL,
+    lost boolean DEFAULT false CONSTRAINT jobs_lost_not_null NOT NULL,
+    enqueued_at timestamp with time zone CONSTRAINT jobs_enqueued_at_not_null NOT NULL,
+    lease_until timestamp with time zone,
+    lease_token uuid,
+    error text,
+    CONSTRAINT jobs_check CHECK (((lease_until IS NULL) = (lease_token IS NULL)))
+)
+WITH (fillfactor='60', vacuum_truncate='false', autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='100000');
+
+CREATE TABLE public.jobs_normal (
+    lane smallint CONSTRAINT jobs_lane_not_null NOT NULL,
+    id bigint DEFAULT nextval('public.job_ids'::regclass) CONSTRAINT jobs_id_not_null NOT NULL,
+    workspace_id uuid CONSTRAINT jobs_workspace_id_not_null NOT NULL,
+    kind text CONSTRAINT jobs_kind_not_null NOT NULL,
+    payload jsonb CONSTRAINT jobs_payload_not_null NOT NULL,
+    tries integer DEFAULT 0 CONSTRAINT jobs_tries_not_null NOT NULL,
+    lost boolean DEFAULT false CONSTRAINT jobs_lost_not_null NOT NULL,
+    enqueued_at timestamp with time zone CONSTRAINT jobs_enqueued_at_not_null NOT NULL,
+    lease_until timestamp with time zone,
+    lease_token uuid,
+    error text,
+    CONSTRAINT jobs_check CHECK (((lease_until IS NULL) = (lease_token IS NULL)))
+)
+WITH (fillfactor='60', vacuum_truncate='false', autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='100000');
+
+CREATE TABLE public.ledger_heads (
+    workspace_id uuid NOT NULL,
+    log text NOT NULL,
+    generation smallint NOT NULL,
+    origin text NOT NULL,
+    size bigint NOT NULL,
+    frontier bytea NOT NULL,
+    checkpoint text NOT NULL,
+    public_key bytea NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    closed_at timestamp with time zone,
+    CONSTRAINT ledger_heads_check CHECK ((octet_length(frontier) = (32 * bit_count((size)::bit(64))))),
+    CONSTRAINT ledger_heads_generation_check CHECK ((generation >= 1)),
+    CONSTRAINT ledger_heads_log_check CHECK ((log ~ '^[a-z][a-z_]{0,31}$'::text)),
+    CONSTRAINT ledger_heads_public_key_check CHECK ((octet_length(public_key) = 32)),
+    CONSTRAINT ledger_heads_size_check CHECK ((size >= 0))
+)
+WITH (fillfactor='50');
+
+CREATE TABLE public.ledger_keys (
+    workspace_id uuid NOT NULL,
+    log text NOT NULL,
+    generation smallint NOT NULL,
+    from_size bigint NOT NULL,
+    to_size bigint,
+    public_key bytea NOT NULL,
+    sealed bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT ledger_keys_check CHECK ((to_size >= from_size)),
+    CONSTRAINT ledger_keys_public_key_check CHECK ((octet_length(public_key) = 32))
+);
+
+CREATE TABLE public.ledger_leaves (
+    workspace_id uuid NOT NULL,
+    log text NOT NULL,
+    generation smallint NOT NULL,
+    index bigint NOT NULL,
+    entry_id uuid NOT NULL,
+    leaf bytea NOT NULL,
+    CONSTRAINT ledger_leaves_index_check CHECK ((index >= 0))
+);
+
+CREATE TABLE public.ledger_tiles (
+    workspace_id uuid NOT NULL,
+    log text NOT NULL,
+    generation smallint NOT NULL,
+    level smallint NOT NULL,
+    index bigint NOT NULL,
+    hashes bytea NOT NULL,
+    root bytea NOT NULL,
+    CONSTRAINT ledger_tiles_hashes_check CHECK ((octet_length(hashes) = 8192)),
+    CONSTRAINT ledger_tiles_index_check CHECK ((index >= 0)),
+    CONSTRAINT ledger_tiles_level_check CHECK (((level >= 0) AND (level <= 7))),
+    CONSTRAINT ledger_tiles_root_check CHECK ((octet_length(root) = 32))
+);
+ALTER TABLE ONLY public.ledger_tiles ALTER COLUMN hashes SET STORAGE EXTERNAL;
+
+CREATE TABLE public.messages (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    recipient_id uuid NOT NULL,
+    purpose text NOT NULL,
+    status text NOT NULL,
+    final boolean NOT NULL,
+    reason text,
+    step smallint NOT NULL,
+    lane smallint NOT NULL,
+    guarantee text NOT NULL,
+    send_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    plan jsonb NOT NULL,
+    decisions jsonb NOT NULL,
+    tags text[] NOT NULL,
+    metadata jsonb,
+    content bytea NOT NULL
+)
+WITH (fillfactor='80');
+
+CREATE TABLE public.recipients (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    merged_into uuid NOT NULL,
+    address_only boolean NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    locale text,
+    time_zone text,
+    traits bytea,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    erased_at timestamp with time zone,
+    CONSTRAINT recipients_check CHECK (((erased_at IS NULL) OR ((traits IS NULL) AND (locale IS NULL) AND (time_zone IS NULL)))),
+    CONSTRAINT recipients_locale_check CHECK ((length(locale) <= 64)),
+    CONSTRAINT recipients_time_zone_check CHECK ((length(time_zone) <= 64)),
+    CONSTRAINT recipients_version_check CHECK ((version > 0))
+)
+WITH (fillfactor='90');
+
+COMMENT ON COLUMN public.recipients.merged_into IS 'its own id for a root; otherwise the root, never a recipient between';
+
+COMMENT ON COLUMN public.recipients.address_only IS 'known only as an address that must not be written to; hidden from lists';
+
+COMMENT ON COLUMN public.recipients.traits IS 'sealed with the person''s data key';
+
+CREATE TABLE public.schema_migrations (
+    number integer NOT NULL,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.subject_keys (
+    workspace_id uuid NOT NULL,
+    subject_id uuid NOT NULL,
+    epoch text NOT NULL,
+    wrapped bytea,
+    created_at timestamp with time zone NOT NULL,
+    destroyed_at timestamp with time zone,
+    CONSTRAINT subject_keys_check CHECK (((wrapped IS NULL) = (destroyed_at IS NOT NULL)))
+);
+
+CREATE TABLE public.vendor_blocks (
+    workspace_id uuid NOT NULL,
+    identifier_hash bytea NOT NULL,
+    sender text NOT NULL,
+    entry_id uuid,
+    blocked_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.workspace_keys (
+    workspace_id uuid NOT NULL,
+    use text NOT NULL,
+    epoch text NOT NULL,
+    wrapped bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.workspace_sides (
+    workspace_id uuid NOT NULL,
+    workspace uuid NOT NULL,
+    mode text NOT NULL,
+    CONSTRAINT workspace_sides_mode_check CHECK ((mode = ANY (ARRAY['live'::text, 'test'::text])))
+);
+
+CREATE TABLE public.workspaces (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT workspaces_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+);
+
+ALTER TABLE ONLY public.events ATTACH PARTITION public.events_default DEFAULT;
+
+ALTER TABLE ONLY public.jobs ATTACH PARTITION public.jobs_bulk FOR VALUES IN ('3');
+
+ALTER TABLE ONLY public.jobs ATTACH PARTITION public.jobs_critical FOR VALUES IN ('0');
+
+ALTER TABLE ONLY public.jobs ATTACH PARTITION public.jobs_high FOR VALUES IN ('1');
+
+ALTER TABLE ONLY public.jobs ATTACH PARTITION public.jobs_normal FOR VALUES IN ('2');
+
+ALTER TABLE ONLY public.account_pacing
+    ADD CONSTRAINT account_pacing_pkey PRIMARY KEY (workspace_id, account_id);
+
+ALTER TABLE ONLY public.accounts
+    ADD CONSTRAINT accounts_id_key UNIQUE (id);
+
+ALTER TABLE ONLY public.accounts
+    ADD CONSTRAINT accounts_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.api_key_usage
+    ADD CONSTRAINT api_key_usage_pkey PRIMARY KEY (workspace_id, key_id, hour);
+
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_id_key UNIQUE (id);
+
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.attempts
+    ADD CONSTRAINT attempts_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.audit
+    ADD CONSTRAINT audit_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.callbacks
+    ADD CONSTRAINT callbacks_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.callbacks
+    ADD CONSTRAINT callbacks_workspace_id_digest_key UNIQUE (workspace_id, digest);
+
+ALTER TABLE ONLY public.consent_entries
+    ADD CONSTRAINT consent_entries_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.consent_entries
+    ADD CONSTRAINT consent_entries_workspace_id_log_index_key UNIQUE (workspace_id, log_index);
+
+ALTER TABLE ONLY public.dead_letters
+    ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.delayed
+    ADD CONSTRAINT delayed_pkey PRIMARY KEY (run_at, id);
+
+ALTER TABLE ONLY public.event_counts
+    ADD CONSTRAINT event_counts_pkey PRIMARY KEY (type);
+
+ALTER TABLE ONLY public.event_eras
+    ADD CONSTRAINT event_eras_pkey PRIMARY KEY (era);
+
+ALTER TABLE ONLY public.followers
+    ADD CONSTRAINT followers_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY public.idempotency
+    ADD CONSTRAINT idempotency_pkey PRIMARY KEY (workspace_id, scope);
+
+ALTER TABLE ONLY public.identifiers
+    ADD CONSTRAINT identifiers_pkey PRIMARY KEY (workspace_id, hash);
+
+ALTER TABLE ONLY public.installation
+    ADD CONSTRAINT installation_pkey PRIMARY KEY (one);
+
+ALTER TABLE ONLY public.jobs
+    ADD CONSTRAINT jobs_pkey PRIMARY KEY (lane, id);
+
+ALTER TABLE ONLY public.jobs_bulk
+    ADD CONSTRAINT jobs_bulk_pkey PRIMARY KEY (lane, id);
+
+ALTER TABLE ONLY public.jobs_critical
+    ADD CONSTRAINT jobs_critical_pkey PRIMARY KEY (lane, id);
+
+ALTER TABLE ONLY public.jobs_high
+    ADD CONSTRAINT jobs_high_pkey PRIMARY KEY (lane, id);
+
+ALTER TABLE ONLY public.jobs_normal
+    ADD CONSTRAINT jobs_normal_pkey PRIMARY KEY (lane, id);
+
+ALTER TABLE ONLY public.ledger_heads
+    ADD CONSTRAINT ledger_heads_origin_key UNIQUE (origin);
+
+ALTER TABLE ONLY public.ledger_heads
+    ADD CONSTRAINT ledger_heads_pkey PRIMARY KEY (workspace_id, log, generation);
+
+ALTER TABLE ONLY public.ledger_keys
+    ADD CONSTRAINT ledger_keys_pkey PRIMARY KEY (workspace_id, log, generation, from_size);
+
+ALTER TABLE ONLY public.ledger_leaves
+    ADD CONSTRAINT ledger_leaves_entry UNIQUE (entry_id, workspace_id);
+
+ALTER TABLE ONLY public.ledger_leaves
+    ADD CONSTRAINT ledger_leaves_pkey PRIMARY KEY (workspace_id, log, generation, index);
+
+ALTER TABLE ONLY public.ledger_tiles
+    ADD CONSTRAINT ledger_tiles_pkey PRIMARY KEY (workspace_id, log, generation, level, index);
+
+ALTER TABLE ONLY public.messages
+    ADD CONSTRAINT messages_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.recipients
+    ADD CONSTRAINT recipients_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.schema_migrations
+    ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY public.subject_keys
+    ADD CONSTRAINT subject_keys_pkey PRIMARY KEY (workspace_id, subject_id);
+
+ALTER TABLE ONLY public.vendor_blocks
+    ADD CONSTRAINT vendor_blocks_pkey PRIMARY KEY (workspace_id, identifier_hash, sender);
+
+ALTER TABLE ONLY public.workspace_keys
+    ADD CONSTRAINT workspace_keys_pkey PRIMARY KEY (workspace_id, use);
+
+ALTER TABLE ONLY public.workspace_sides
+    ADD CONSTRAINT workspace_sides_pkey PRIMARY KEY (workspace_id);
+
+ALTER TABLE ONLY public.workspace_sides
+    ADD CONSTRAINT workspace_sides_workspace_mode_key UNIQUE (workspace, mode);
+
+ALTER TABLE ONLY public.workspaces
+    ADD CONSTRAINT workspaces_name_key UNIQUE (name);
+
+ALTER TABLE ONLY public.workspaces
+    ADD CONSTRAINT workspaces_pkey PRIMARY KEY (id);
+
+CREATE UNIQUE INDEX accounts_one_simulated ON public.accounts USING btree (workspace_id, provider) WHERE simulated;
+
+CREATE INDEX attempts_by_message ON public.attempts USING btree (workspace_id, message_id);
+
+CREATE INDEX attempts_by_vendor_id ON public.attempts USING btree (workspace_id, provider_message_id, account_id) WHERE (provider_message_id IS NOT NULL);
+
+CREATE INDEX attempts_in_flight ON public.attempts USING btree (workspace_id, recipient_id) WHERE (state = 'started'::text);
+
+CREATE INDEX attempts_in_flight_by_address ON public.attempts USING btree (workspace_id, identifier) WHERE (state = 'started'::text);
+
+CREATE INDEX consent_entries_history ON public.consent_entries USING btree (workspace_id, recipient_id, log_index);
+
+CREATE INDEX consent_entries_of_identifier ON public.consent_entries USING btree (workspace_id, identifier_hash) WHERE standing;
+
+CREATE INDEX consent_entries_of_person ON public.consent_entries USING btree (workspace_id, recipient_id) WHERE standing;
+
+CREATE UNIQUE INDEX consent_entries_one_grant ON public.consent_entries USING btree (workspace_id, recipient_id, identifier_hash, channel, purpose) WHERE (standing AND (strength = 0));
+
+CREATE INDEX events_by_message ON ONLY public.events USING btree (workspace_id, message_id) WHERE (message_id IS NOT NULL);
+
+CREATE INDEX events_by_workspace ON ONLY public.events USING btree (workspace_id, era, txid, "position");
+
+CREATE INDEX events_in_order ON ONLY public.events USING btree (era, txid, "position");
+
+CREATE INDEX events_default_era_txid_position_idx ON public.events_default USING btree (era, txid, "position");
+
+CREATE INDEX events_default_workspace_id_era_txid_position_idx ON public.events_default USING btree (workspace_id, era, txid, "position");
+
+CREATE INDEX events_default_workspace_id_message_id_idx ON public.events_default USING btree (workspace_id, message_id) WHERE (message_id IS NOT NULL);
+
+CREATE INDEX idempotency_expiry ON public.idempotency USING btree (expires_at);
+
+CREATE UNIQUE INDEX identifiers_one_external_id ON public.identifiers USING btree (workspace_id, recipient_id) WHERE (kind = 'external_id'::text);
+
+CREATE INDEX identifiers_recipient ON public.identifiers USING btree (workspace_id, recipient_id);
+
+CREATE UNIQUE INDEX ledger_heads_open ON public.ledger_heads USING btree (workspace_id, log) WHERE (closed_at IS NULL);
+
+CREATE UNIQUE INDEX ledger_keys_current ON public.ledger_keys USING btree (workspace_id, log, generation) WHERE (to_size IS NULL);
+
+CREATE INDEX messages_by_recipient ON public.messages USING btree (workspace_id, recipient_id, id);
+
+CREATE INDEX recipients_merged ON public.recipients USING btree (workspace_id, merged_into) WHERE (merged_into <> id);
+
+ALTER INDEX public.events_in_order ATTACH PARTITION public.events_default_era_txid_position_idx;
+
+ALTER INDEX public.events_by_workspace ATTACH PARTITION public.events_default_workspace_id_era_txid_position_idx;
+
+ALTER INDEX public.events_by_message ATTACH PARTITION public.events_default_workspace_id_message_id_idx;
+
+ALTER INDEX public.jobs_pkey ATTACH PARTITION public.jobs_bulk_pkey;
+
+ALTER INDEX public.jobs_pkey ATTACH PARTITION public.jobs_critical_pkey;
+
+ALTER INDEX public.jobs_pkey ATTACH PARTITION public.jobs_high_pkey;
+
+ALTER INDEX public.jobs_pkey ATTACH PARTITION public.jobs_normal_pkey;
+
+ALTER TABLE ONLY public.account_pacing
+    ADD CONSTRAINT account_pacing_workspace_id_account_id_fkey FOREIGN KEY (workspace_id, account_id) REFERENCES public.accounts(workspace_id, id);
+
+ALTER TABLE ONLY public.api_key_usage
+    ADD CONSTRAINT api_key_usage_workspace_id_key_id_fkey FOREIGN KEY (workspace_id, key_id) REFERENCES public.api_keys(workspace_id, id);
+
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES public.workspace_sides(workspace_id);
+
+ALTER TABLE ONLY public.attempts
+    ADD CONSTRAINT attempts_workspace_id_message_id_fkey FOREIGN KEY (workspace_id, message_id) REFERENCES public.messages(workspace_id, id);
+
+ALTER TABLE ONLY public.identifiers
+    ADD CONSTRAINT identifiers_workspace_id_recipient_id_fkey FOREIGN KEY (workspace_id, recipient_id) REFERENCES public.recipients(workspace_id, id);
+
+ALTER TABLE ONLY public.ledger_keys
+    ADD CONSTRAINT ledger_keys_workspace_id_log_generation_fkey FOREIGN KEY (workspace_id, log, generation) REFERENCES public.ledger_heads(workspace_id, log, generation);
+
+ALTER TABLE ONLY public.recipients
+    ADD CONSTRAINT recipients_workspace_id_merged_into_fkey FOREIGN KEY (workspace_id, merged_into) REFERENCES public.recipients(workspace_id, id);
+
+ALTER TABLE ONLY public.workspace_sides
+    ADD CONSTRAINT workspace_sides_workspace_fkey FOREIGN KEY (workspace) REFERENCES public.workspaces(id);

@@ -1,0 +1,363 @@
+"""The `tabellion` command as people and programs use it: what it prints, how it ends, what it says to do next."""
+
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from shutil import which
+from urllib.request import Request, urlopen
+
+import httpx
+import pytest
+
+from tabellion.access.service import find_workspace
+from tabellion.app.opening import Opened, opened
+from tabellion.core import ids
+from tabellion.core.config import Settings
+from tabellion.core.crypto import Secret, sha256
+from tabellion.core.db import Tx
+from tabellion.ledger.published import Checkpoints
+from tabellion.ledger.service import Ledger
+from tabellion.ledger.types import Leaf
+
+from .processes import SMS, Running, Tabellion, alive, environment, eventually
+
+KEY = re.compile(r"tbl_(live|test)_[0-9a-z]{26}_[0-9A-Za-z]{43}_[0-9A-Za-z]{6}")
+
+
+@pytest.fixture(scope="module")
+def tabellion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tabellion]:
+    """An installation with a workspace `acme`, at rest or with the hub below."""
+    made = Tabellion(tmp_path_factory.mktemp("cli"))
+    made.json("workspace", "create", "acme")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def hub(tabellion: Tabellion) -> Iterator[Running]:
+    """The installation serving. Commands now work beside it."""
+    running = tabellion.up()
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture
+def own(tmp_path: Path, empty_database_url: str) -> Iterator[Tabellion]:
+    """The command on a database of the operator's own, with its keys folder."""
+    settings = {"TABELLION_DATABASE_URL": empty_database_url, "TABELLION_KEYS": str(tmp_path / "keys")}
+    made = Tabellion(tmp_path, environ=environment(**settings))
+    yield made
+    made.close()
+
+
+def findings(tabellion: Tabellion, **environ: str) -> dict[str, tuple[bool, str]]:
+    """What doctor found, by name; its exit code must agree."""
+    done = tabellion.run("doctor", "--json", **environ)
+    assert done.stdout.count("\n") == 1
+    said = httpx.Response(200, text=done.stdout).json()
+    assert done.returncode == (0 if said["ok"] else 1)
+    assert said["ok"] == all(one["ok"] for one in said["findings"])
+    return {one["name"]: (one["ok"], one["text"]) for one in said["findings"]}
+
+
+# usage
+
+
+def test_help_names_every_command_and_version_the_version(tabellion):
+    shown = tabellion.run("--help")
+    assert shown.returncode == 0
+    for word in ("up", "migrate", "doctor", "simulate", "workspace", "keys", "ledger"):
+        assert re.search(rf"^│ {word} +\w", shown.stdout, re.MULTILINE), word
+    version = tabellion.run("--version")
+    assert (version.returncode, version.stdout) == (0, "0.1.0\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["nonsense"], 'Unknown command "nonsense"'),
+        (["workspace", "create"], "requires an argument"),
+        (["keys", "create", "--workspace", "acme", "--role", "king"], '"owner", "admin"'),
+        (["keys", "create", "--workspace", "acme", "--role", "admin", "--mode", "dead"], '"live", "test"'),
+        (["keys", "create", "--workspace", "acme", "--role", "admin", "--expires-in", "soon"], "--expires-in"),
+        (["keys", "create", "--workspace", "acme", "--role", "admin", "--networks", "home"], "10.0.0.0/8"),
+        (["up", "--listen", "here"], "HOST:PORT"),
+        (["up", "--roles", "king"], "roles (--roles)"),
+        (["migrate", "--database", "mysql://x"], "postgresql://"),
+        (["workspace", "create", "x", "--database", "postgresql://127.0.0.1:1/x"], "--keys"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_is_2_and_says_what_is_right(tmp_path, words, says):
+    done = Tabellion(tmp_path).run(*words)
+    assert done.returncode == 2, done
+    assert says in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists(), "a wrong command makes nothing"
+
+
+def test_a_wrong_setting_names_where_it_stands(tmp_path):
+    wrong = Tabellion(tmp_path).run("up", TABELLION_PUBLIC_URL="hub")
+    assert (wrong.returncode, "TABELLION_PUBLIC_URL" in wrong.stderr) == (2, True)
+
+
+def test_a_directory_that_is_no_installation_is_said_and_not_made(tmp_path):
+    done = Tabellion(tmp_path).run("keys", "list", "--workspace", "acme", "--data", "elsewhere")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is nothing in elsewhere; start the hub with `tabellion up`, or name --data" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+# workspaces and keys
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a hub"])
+def test_keys_live_from_create_to_revoke(tabellion, beside, request):
+    if beside:
+        request.getfixturevalue("hub")
+    workspace = tabellion.json("workspace", "create", f"shop {beside}")
+    assert set(workspace) == {"id", "name"}
+    named = ["--workspace", workspace["name"]]
+    made = tabellion.json("keys", "create", *named, "--role", "developer", "--mode", "live", "--name", "web")
+    assert set(made) == {"id", "key", "workspace", "role", "mode"}
+    assert (made["workspace"], made["role"], made["mode"]) == (workspace["id"], "developer", "live")
+    assert KEY.fullmatch(made["key"])
+    newer = tabellion.json("keys", "rotate", made["id"], "--grace", "0h")
+    assert KEY.fullmatch(newer["key"])
+    assert tabellion.json("keys", "revoke", newer["id"]) == {"id": newer["id"], "revoked": True}
+    listed = tabellion.json("keys", "list", "--workspace", workspace["id"], "--mode", "live")["data"]
+    assert [(one["id"], one["state"]) for one in listed] == [(newer["id"], "revoked"), (made["id"], "expired")]
+    assert made["key"] not in str(listed)
+    assert tabellion.json("keys", "list", *named)["data"] == [], "the test side has none of them"
+    assert bool(tabellion.postmaster()) == beside
+
+
+def test_keys_are_listed_as_a_table_for_people(tabellion, hub):
+    made = tabellion.json("keys", "create", "--workspace", "acme", "--role", "readonly", "--expires-in", "24h")
+    with hub.client(made["key"]) as client:
+        assert client.get("/v1/messages").status_code == 200
+    eventually(lambda: tabellion.json("keys", "list", "--workspace", "acme")["data"][0]["last_used_at"])
+    shown = tabellion.run("keys", "list", "--workspace", "acme")
+    head, first, *_ = shown.stdout.splitlines()
+    assert head.split() == ["ID", "ROLE", "STATE", "NAME", "CREATED", "EXPIRES", "LAST", "USED"]
+    assert first.split()[:4] == [made["id"], "readonly", "active", "-"]
+    assert shown.stdout.count("Z") == 3, "created, expires and last used"
+
+
+def test_a_key_made_for_people_is_shown_once(tabellion, hub):
+    shown = tabellion.run("keys", "create", "--workspace", "acme", "--role", "ingest")
+    assert shown.returncode == 0
+    assert KEY.match(shown.stdout)
+    assert "not shown again" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["workspace", "create", "acme"], "workspace_exists"),
+        (["keys", "create", "--workspace", "nobody", "--role", "admin"], "workspace_not_found"),
+        (["keys", "revoke", "key_01k0000000e00000000000000a"], "key_not_found"),
+        (["keys", "rotate", "key_"], "not_found"),
+        (["ledger", "succeed", "--workspace", "acme", "--mode", "live"], "ledger_sound"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_what_cannot_be_done_is_1_with_a_code(tabellion, hub, words, code):
+    done = tabellion.run(*words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(rf"tabellion: .{{20,}} \[{code}\]\n", done.stderr), done.stderr
+
+
+# the test key
+
+
+def test_the_first_call_that_is_shown_works(tmp_path):
+    """The promise of `make run`."""
+    assert "tabellion up --test-key" in (Path(__file__).parents[2] / "Makefile").read_text()
+    tabellion = Tabellion(tmp_path)
+    try:
+        hub = tabellion.up("--test-key")
+        shown = hub.printed()
+        assert f"ready {hub.url}\n" in shown
+        [key] = {found[0] for found in KEY.finditer(shown)}
+        [line] = [line.strip() for line in shown.splitlines() if line.strip().startswith("curl ")]
+        found = re.fullmatch(r"""curl (\S+) -H "(\S+): (.+)" --json '(.+)'""", line)
+        assert found is not None, line
+        request = Request(found[1], found[4].encode(), {found[2]: found[3], "Content-Type": "application/json"})
+        with urlopen(request) as answer:
+            assert answer.status == 202
+            sent = httpx.Response(200, content=answer.read()).json()["id"]
+        with hub.client(key) as client:
+            eventually(lambda: client.get(f"/v1/messages/{sent}").json()["status"] == "sent")
+        [listed] = tabellion.json("keys", "list", "--workspace", "default")["data"]
+        assert (listed["mode"], listed["state"]) == ("test", "active")
+        assert listed["created_at"][:10] < listed["expires_at"][:10]
+        assert listed["created_at"][11:] == listed["expires_at"][11:], "24 hours, to the millisecond"
+        run_line(line)
+    finally:
+        tabellion.close()
+
+
+def run_line(line: str) -> None:
+    """The line as a person pastes it, where there is a curl that knows `--json`."""
+    known = subprocess.run(["curl", "--help", "all"], capture_output=True, text=True) if which("curl") else None
+    if known and "--json" in known.stdout:
+        done = subprocess.run(["sh", "-c", line.replace("curl ", "curl -sS ", 1)], capture_output=True, text=True)
+        assert '"status":"queued"' in done.stdout, done
+
+
+# doctor and migrate
+
+
+def test_doctor_before_the_first_start_makes_nothing(tmp_path):
+    found = findings(Tabellion(tmp_path))
+    assert found["installation"] == (True, f"nothing in {tmp_path / 'data'} yet; `tabellion up` makes it")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a hub"])
+def test_doctor_finds_nothing_wrong_with_a_sound_installation(tabellion, beside, request):
+    if beside:
+        request.getfixturevalue("hub")
+    found = findings(tabellion)
+    assert all(ok for ok, _ in found.values())
+    assert {"migrations", "database", "prepared", "keys_folder", "clock", "ledger"} <= set(found)
+    assert found["data"] == (True, f"{tabellion.data}  (TABELLION_DATA)")
+
+
+def test_doctor_names_a_variable_that_is_misspelt(tabellion, hub):
+    found = findings(tabellion, TABELLION_PUBLIC_ULR="https://hub.example")
+    assert found["TABELLION_PUBLIC_ULR"] == (False, "is no setting; did you mean TABELLION_PUBLIC_URL?")
+
+
+def test_doctor_masks_the_password_of_the_database(tmp_path):
+    url = "postgresql://hub:hush@127.0.0.1:1/hub"
+    found = findings(Tabellion(tmp_path), TABELLION_DATABASE_URL=url, TABELLION_KEYS=str(tmp_path))
+    assert "hush" not in str(found)
+    assert found["database_away"][0] is False
+
+
+def test_keys_that_others_can_read_are_found(own):
+    own.json("workspace", "create", "acme")
+    keys = own.folder / "keys"
+    keys.chmod(0o750)
+    assert findings(own)["keys_folder"] == (False, f"{keys} is open to others; chmod 700 it")
+
+
+def test_without_its_keys_nothing_starts(own):
+    own.json("workspace", "create", "acme")
+    keys = own.folder / "keys"
+    keys.rename(own.folder / "elsewhere")
+    for words in (["up"], ["workspace", "create", "other"]):
+        done = own.run(*words)
+        assert done.returncode == 1
+        assert f"{keys}/outer.key cannot be read" in done.stderr
+        assert "restore the keys folder from its backup" in done.stderr
+    assert not keys.exists(), "new keys would hide that the old ones are gone"
+    assert findings(own)["keys_missing"][0] is False
+
+
+def test_the_keys_of_another_installation_are_refused(own, tabellion):
+    own.json("workspace", "create", "acme")
+    wrong = str(tabellion.data) + ".keys"
+    done = own.run("workspace", "create", "other", TABELLION_KEYS=wrong)
+    assert done.returncode == 1
+    assert f"{wrong} belongs to another installation" in done.stderr
+
+
+def test_migrate_says_what_it_applied_and_that_nothing_is_left(own):
+    pending = findings(own)["migrations"]
+    assert pending[0] is False
+    assert "run `tabellion migrate`" in pending[1]
+    applied = own.json("migrate")["applied"]
+    assert applied[0].startswith("0001_")
+    assert own.json("migrate") == {"applied": []}
+    assert own.run("migrate").stdout == "nothing to apply\n"
+    assert findings(own)["migrations"] == (True, "all applied")
+
+
+def test_a_database_of_ones_own_is_used_and_no_other_is_started(own):
+    key = own.key("acme")["key"]
+    hub = own.up()
+    with hub.client(key) as client:
+        assert client.post("/v1/messages", json=SMS).status_code == 202
+    assert not own.data.exists()
+    assert hub.stop() == 0
+
+
+# one owner
+
+
+def test_a_second_hub_on_the_data_names_the_first(tabellion, hub):
+    done = tabellion.run("up", "--listen", "127.0.0.1:0")
+    assert done.returncode == 1
+    assert f"is in use by process {hub.process.pid} (" in done.stderr
+    assert "[data_in_use]" in done.stderr
+    assert alive(tabellion.postmaster())
+    assert httpx.get(f"{hub.url}/health/ready").status_code == 200
+
+
+# the ledger
+
+
+async def test_a_log_that_lost_entries_gets_a_successor(own, empty_database_url):
+    """What a restored older backup comes to: the hub refuses to fork the log until an operator has said so."""
+    own.json("workspace", "create", "acme")
+    settings = Settings(database_url=Secret(empty_database_url), keys=own.folder / "keys")
+    async with opened(settings) as installation:
+        await lose_an_entry(installation)
+    assert "older copy" in str(findings(own))
+    done = own.json("ledger", "succeed", "--workspace", "acme", "--mode", "live")
+    assert set(done) == {"workspace", "mode", "origin"}
+    assert done["origin"].endswith("/2")
+    assert findings(own)["ledger"] == (True, "no log went back")
+    again = own.run("ledger", "succeed", "--workspace", "acme", "--mode", "live")
+    assert (again.returncode, "[ledger_sound]" in again.stderr) == (1, True)
+
+
+class Lost(Exception):
+    """The transaction that a restored backup does not have."""
+
+
+async def lose_an_entry(hub: Opened) -> None:
+    """Publish a checkpoint of two entries, of which the database has one."""
+    checkpoints = Checkpoints(hub.keys.checkpoints)
+    ledger = Ledger(hub.vault, checkpoints, hub.install_id)
+    side = (await hub.db.run(lambda tx: find_workspace(tx, "acme"))).live
+
+    async def append(tx: Tx) -> None:
+        await ledger.append(tx, side, [Leaf(ids.new(), "consent", sha256(b"c"), tx.now.date())])
+
+    async def append_and_lose(tx: Tx) -> None:
+        await append(tx)
+        checkpoints.publish(await ledger.origin(tx, side), 2, await ledger.checkpoint(tx, side))
+        raise Lost
+
+    await hub.db.run(append)
+    with suppress(Lost):
+        await hub.db.run(append_and_lose)
+    await checkpoints.close()
+
+
+# simulators
+
+
+def test_the_simulators_serve_until_told_to_stop(tmp_path):
+    tabellion = Tabellion(tmp_path)
+    try:
+        vendors = tabellion.start("simulate", "--listen", "127.0.0.1:0").started()
+        assert httpx.get(f"{vendors.url}/sim/twilio/control/requests").json() == {"data": []}
+        port = re.search(r"^mail 127.0.0.1:(\d+)$", vendors.printed(), re.MULTILINE)
+        with socket.create_connection(("127.0.0.1", int(port[1]))) as mail:
+            assert mail.recv(3) == b"220"
+        taken = tabellion.run("simulate", "--listen", vendors.url.removeprefix("http://"))
+        assert (taken.returncode, "Traceback" in taken.stderr) == (1, False)
+        assert "in use" in taken.stderr
+        assert vendors.stop() == 0
+        assert tabellion.run("simulate", "--listen", "here").returncode == 2
+    finally:
+        tabellion.close()
