@@ -56,8 +56,9 @@ async def test_another_body_under_the_same_key_is_refused(hub, key, deed, path):
         other_body = await client.post(path, json={"name": "y"}, headers=headers)
         other_query = await client.post(path + "?a=1", json={"name": "x"}, headers=headers)
         other_key = await client.post(path, json={"name": "y"}, headers={"Idempotency-Key": "K"})
-    for response in (other_body, other_query):
-        assert (response.status_code, problem(response)["code"]) == (409, "idempotency_key_reused")
+    # A typed route has no such parameter and says so; on a hot one the query is part of what was said.
+    assert other_query.status_code == (400 if path == "/v1/cold" else 409)
+    assert (other_body.status_code, problem(other_body)["code"]) == (409, "idempotency_key_reused")
     assert other_key.status_code == 201
     assert deed.done == ["x", "y"]
 

@@ -117,6 +117,8 @@ class Asked:
         if isinstance(answer, Recorded):
             said = self.said
             said.entry, said.applied, said.in_flight = answer.id, answer.applied, frozenset(answer.in_flight)
+            if isinstance(self.new, NewDecision):
+                said.people |= {answer.recipient_id}
 
 
 How = Literal["person", "address", "both"]

@@ -67,6 +67,7 @@ MOST_ROUNDS = 12
 @pytest.mark.parametrize("seed", [*SEEDS, None], ids=[*map(str, SEEDS), "fresh"])
 async def test_the_property_holds(database_url: str, tmp_path: Path, seed: int | None) -> None:
     chosen = seed or int(os.environ.get("TABELLION_GATE_SEED") or SystemRandom().getrandbits(32))
+    print(f"TABELLION_GATE_SEED={chosen}")
     async with world(database_url, tmp_path) as opened:
         await Actors(opened, chosen, DECISIONS).run()
         started = await opened.settle()
@@ -203,7 +204,9 @@ async def scene(url: str, folder: Path, form: Form | None = None) -> AsyncIterat
 
 
 @pytest.mark.parametrize(
-    ("form", "breach"), [(Form(), []), (REPEATABLE_READ, ["started after the answer"])], ids=lambda one: str(one)[:20]
+    ("form", "breach"),
+    [(Form(), []), (REPEATABLE_READ, ["started after the answer"])],
+    ids=["ours", REPEATABLE_READ.name],
 )
 async def test_a_withdrawal_answered_between_the_claim_and_the_lock(
     database_url: str, tmp_path: Path, form: Form, breach: list[str]
@@ -217,7 +220,7 @@ async def test_a_withdrawal_answered_between_the_claim_and_the_lock(
 
 
 @pytest.mark.parametrize(
-    ("form", "breach"), [(Form(), []), (ONE_STATEMENT, ["started after the answer"])], ids=lambda one: str(one)[:20]
+    ("form", "breach"), [(Form(), []), (ONE_STATEMENT, ["started after the answer"])], ids=["ours", ONE_STATEMENT.name]
 )
 async def test_a_withdrawal_that_commits_while_a_gate_comes(
     database_url: str, tmp_path: Path, form: Form, breach: list[str]
@@ -265,6 +268,26 @@ async def test_an_attempt_to_an_address_is_named_after_its_owner_was_found(datab
         ann.gets(found)
         said = await one.say(Decision.WITHDRAWN, ann, found, "person", channel=ANY, purpose=ANY)
         assert attempt in said.in_flight
+        assert await one.found() == []
+
+
+async def test_a_restriction_that_waited_for_an_address_to_find_its_owner_covers_the_owner(
+    database_url: str, tmp_path: Path
+) -> None:
+    """It is about the address of somebody unknown when it is asked for, and of Ann when it is answered."""
+    async with scene(database_url, tmp_path) as one:
+        ann, found, coming = one.people[0], one.loose[0], []
+        await one.say(Decision.WITHDRAWN, None, found)
+        process = one.world.processes[1]
+
+        async def work(tx: Tx) -> None:
+            await attach(tx, one.world, process, [ann.named(found)])
+            coming.append(asyncio.create_task(one.say(Decision.OBJECTED, None, found, "address")))
+            assert await one.blocked(coming[0])
+
+        await process.hub.around.db.run(work)
+        assert (await coming[0]).people == {ann.id}
+        assert await one.begin() == []
         assert await one.found() == []
 
 

@@ -110,6 +110,7 @@ async def test_what_is_too_large_or_not_posted_is_refused(world: World) -> None:
 
 
 async def test_a_signed_body_that_says_nothing_is_stored_and_never_fails(world: World) -> None:
+    """A body of nothing but brackets was answered 500."""
     url = await world.callback_url(await world.account())
     bodies = (b"", b"&&&===", b"\xff\xfe\x00", b"a=1&" * 300, b"[" * 100_000, b'{"events": [{"type": []}, 1, null]}')
     for body in bodies:

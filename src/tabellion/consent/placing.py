@@ -3,7 +3,7 @@
 Every restriction gets a recipient row to lock: an address nobody has gets an address-only recipient.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -72,9 +72,22 @@ async def place(
     vague = {roots[case.person.recipient_id] for case in sound if case.identifier is None}
     owned = await recipients.identifiers(tx, [(workspace_id, one) for one in vague])
     addresses = {person: found for (_, person), found in owned.items()}
+    hidden = {roots[case.person.recipient_id] for case in sound if case.person.address_only}
+    hidden = await _still_hidden(tx, recipients, workspace_id, hidden) if hidden else hidden
     return {
-        index: _placed(case, roots, addresses) if isinstance(case, _Case) else case for index, case in cases.items()
+        index: _placed(case, roots, addresses, roots[case.person.recipient_id] in hidden)
+        if isinstance(case, _Case)
+        else case
+        for index, case in cases.items()
     }
+
+
+async def _still_hidden(
+    tx: Tx, recipients: Recipients, workspace_id: WorkspaceId, people: Collection[UUID]
+) -> set[UUID]:
+    """Which are known only as an address, under the lock: somebody's upsert may have been waited for."""
+    seen = await recipients.resolve(tx, workspace_id, [Ref(id=one) for one in people], create=False)
+    return {one.recipient_id for one in seen if isinstance(one, Resolved) and one.address_only}
 
 
 async def _resolve(
@@ -132,7 +145,7 @@ def _case(new: NewDecision, person: Resolved | HubError, named: Resolved | HubEr
 
 
 def _placed(
-    case: _Case, roots: Mapping[UUID, UUID], addresses: Mapping[UUID, Sequence[Identifier]]
+    case: _Case, roots: Mapping[UUID, UUID], addresses: Mapping[UUID, Sequence[Identifier]], hidden: bool
 ) -> Placed | HubError:
     new = case.new
     person = roots[case.person.recipient_id]
@@ -142,13 +155,12 @@ def _placed(
             return _unnamed(new.channel)
         if case.named is not None and roots[case.named.recipient_id] != person:
             return _foreign()
-    scope = Scope(
-        person, identifier.hash if identifier else None, _whole_person(case, identifier), new.channel, new.purpose
-    )
-    return Placed(scope, identifier, case.person.address_only)
+    whole = _whole_person(case, identifier, hidden)
+    scope = Scope(person, identifier.hash if identifier else None, whole, new.channel, new.purpose)
+    return Placed(scope, identifier, hidden)
 
 
-def _whole_person(case: _Case, identifier: Identifier | None) -> bool:
+def _whole_person(case: _Case, identifier: Identifier | None, hidden: bool) -> bool:
     """Whether a restriction covers the person as well.
 
     About the address of somebody known only by it, it does not: it stands on the identifier alone.
@@ -156,7 +168,7 @@ def _whole_person(case: _Case, identifier: Identifier | None) -> bool:
     if case.new.decision in GRANTS or case.new.identifier_only:
         return False
     own = case.named is None or case.named.recipient_id == case.person.recipient_id
-    return not (case.person.address_only and own and identifier is not None)
+    return not (hidden and own and identifier is not None)
 
 
 def _single(channel: str, addresses: Sequence[Identifier]) -> Identifier | None:

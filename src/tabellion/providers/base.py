@@ -176,8 +176,11 @@ class Inbound:
     """When it arrived, by our clock: for vendors that sign a timestamp."""
 
     def json(self) -> Any:
-        """The body as JSON. Raises `ValueError` when it is not."""
-        return msgspec.json.decode(self.body)
+        """The body as JSON. Raises `ValueError` when it is not, or nests deeper than anybody reads."""
+        try:
+            return msgspec.json.decode(self.body)
+        except RecursionError:
+            raise ValueError("the body nests too deep") from None
 
     def form(self) -> list[tuple[str, str]]:
         """The fields in the order sent; repeated names stay repeated. Raises `ValueError` above 256 fields."""
