@@ -62,7 +62,7 @@ def _open(world: World) -> None:
 
 async def _settled(connection: "asyncpg.Connection[asyncpg.Record]", messages: int) -> None:
     """Return when so many messages have their outcome recorded."""
-    while await connection.fetchval("select count(*) from messages where final") < messages:
+    while await connection.fetchval("select count(*) from messages where final") < messages:  # noqa: ASYNC110 - polled
         await asyncio.sleep(0.05)
 
 

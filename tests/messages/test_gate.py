@@ -17,8 +17,8 @@ later applied grant must have come first. So if A is not named, and no transacti
 *issued* when R's COMMIT was, and no applied grant for A's address, channel and purpose that is later in the ledger
 than R was issued before A's COMMIT *returned*, then the property is broken, whichever came first. Every comparison of
 times is of moments on either side of what it must order; where they do not tell, the judge lets A pass. What R covers
-is taken from the request and from what the asker knew when it asked, never from what the hub made of it. An answer
-that got lost counts as given: the same answer is stored for whoever repeats the request.
+is taken from the request, from what the asker knew when it asked, and from the person the answer names, never from
+what the hub made of it. An answer that got lost counts as given: it is stored for whoever repeats the request.
 
 **What it misses.** A breach behind a grant that commits in the same moment; A where its outcome was being written when
 R committed; a person's address while it is being attached; decisions that were imported (they count from their past,

@@ -180,7 +180,7 @@ class Watched:
 @given(
     route=st.lists(steps, min_size=1, max_size=3),
     guarantee=st.sampled_from(list(Guarantee)),
-    said=st.lists(answers, max_size=10),
+    said=st.lists(answers, max_size=14),
     doing=st.lists(actions, max_size=8),
 )
 async def test_every_plan_ends_and_never_has_two_steps_in_flight(
