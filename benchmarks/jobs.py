@@ -65,6 +65,9 @@ class Nothing:
     async def lost(self, tx: Tx, jobs: Sequence[Claimed]) -> None:
         raise AssertionError("nothing is lost here")
 
+    async def died(self, tx: Tx, jobs: Sequence[Claimed]) -> None:
+        raise AssertionError("nothing dies here")
+
     def _count(self, finished: int) -> None:
         self.left -= finished
         if self.left <= 0:

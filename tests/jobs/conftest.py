@@ -30,6 +30,7 @@ class Scripted:
     performed: list[Any] = field(default_factory=list)
     finished: list[tuple[Any, Any, bool]] = field(default_factory=list)
     lost_: list[Any] = field(default_factory=list)
+    died_: list[Any] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def begin(self, tx: Tx, jobs: Sequence[Claimed]) -> Sequence[Begun]:
@@ -53,6 +54,10 @@ class Scripted:
     async def lost(self, tx: Tx, jobs: Sequence[Claimed]) -> None:
         _raise(jobs, "lost")
         tx.after_commit(lambda: self.lost_.extend(job.payload["n"] for job in jobs))
+
+    async def died(self, tx: Tx, jobs: Sequence[Claimed]) -> None:
+        _raise(jobs, "died")
+        tx.after_commit(lambda: self.died_.extend(job.payload["n"] for job in jobs))
 
 
 def _raise(jobs: Sequence[Claimed], where: str) -> None:

@@ -36,6 +36,9 @@ class Note:
     async def lost(self, tx: Tx, jobs: Sequence[Claimed]) -> None:
         await self._note(tx, "lost", jobs)
 
+    async def died(self, tx: Tx, jobs: Sequence[Claimed]) -> None:
+        raise AssertionError("no job is given up here")
+
     async def _note(self, tx: Tx, table: str, jobs: Sequence[Claimed]) -> None:
         numbers = [job.payload["n"] for job in jobs]
         await tx.execute(f"insert into {table} select unnest($1::integer[])", numbers)

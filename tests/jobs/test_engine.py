@@ -1,6 +1,8 @@
 """A job's turn, step by step, on a real database: rulings, retries, poison, leases."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import asyncpg
@@ -9,13 +11,13 @@ from tests.jobs.conftest import Bench, Scripted, until
 
 from tabellion.core import ids
 from tabellion.core.clock import FakeClock
-from tabellion.core.db import Database, connect
+from tabellion.core.db import Database, Tx, connect
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.telemetry import Metrics
 from tabellion.core.wake import Bell
 from tabellion.jobs.rules import MARGIN
 from tabellion.jobs.service import DELAYED, dead_letters, enqueue, topic, waiting
-from tabellion.jobs.types import Lane, NewJob
+from tabellion.jobs.types import Begun, Claimed, Lane, NewJob
 
 
 async def test_a_job_is_begun_performed_finished_and_gone(bench: Bench, scripted: Scripted) -> None:
@@ -188,6 +190,63 @@ async def test_a_kind_that_raises_does_not_stop_another_kind(bench: Bench) -> No
     assert bad.finished == [(2, 20, True)]
 
 
+@dataclass
+class Numbered(Scripted):
+    """Remembers which transactions its jobs began in."""
+
+    transactions: set[str] = field(default_factory=set)
+
+    async def begin(self, tx: Tx, jobs: Sequence[Claimed]) -> Sequence[Begun]:
+        self.transactions.add(await tx.value("select pg_current_xact_id()::text"))
+        return await super().begin(tx, jobs)
+
+
+async def test_kinds_caught_by_one_claim_begin_in_transactions_of_their_own(bench: Bench) -> None:
+    """In one transaction a kind took its locks behind another's, in an order that nobody had chosen."""
+    kinds = [Numbered(f"test.{name}") for name in ("first", "second", "third")]
+    for turn in range(3):
+        for kind in kinds:
+            await bench.put({"n": turn}, {"n": turn + 10}, kind=kind.name)
+    engine = bench.engine(*kinds)
+    await engine.claim(list(Lane))
+    assert [sorted(kind.begun) for kind in kinds] == [[0, 1, 2, 10, 11, 12]] * 3
+    assert all(len(kind.transactions) == 1 for kind in kinds)
+    assert len(set.union(*(kind.transactions for kind in kinds))) == 3
+    await bench.work(engine)
+    assert await bench.rows("jobs") == []
+
+
+async def test_a_worker_that_dies_between_two_kinds_of_a_claim_loses_none(
+    bench: Bench, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Scripted("test.one"), Scripted("test.other")
+    await bench.put({"n": 1}, kind="test.one")
+    await bench.put({"n": 2}, kind="test.other")
+    engine = bench.engine(one, other)
+
+    async def dies(jobs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "_begin_part", dies)
+    with pytest.raises(KeyboardInterrupt):
+        await engine.claim(list(Lane))
+    assert (one.begun, other.begun) == ([1], [])
+    clock.advance(timedelta(seconds=31))
+    await bench.work(bench.engine(one, other))
+    assert other.finished == [(2, 20, True)]
+
+
+async def test_a_kind_that_raises_behind_another_of_its_claim_keeps_its_tries(bench: Bench, clock: FakeClock) -> None:
+    """Begun again in smaller parts, its jobs were held by this worker already: that is no lost lease."""
+    good, bad = Scripted("test.good"), Scripted("test.bad")
+    await bench.put({"n": 1}, kind="test.good")
+    await bench.put({"n": 2, "begin": "raise"}, {"n": 3}, {"n": 4}, kind="test.bad")
+    await bench.work(bench.engine(good, bad))
+    assert (sorted(bad.begun), bad.lost_) == ([3, 4], [])
+    (culprit,) = await bench.rows("delayed")
+    assert (culprit["payload"]["n"], culprit["tries"], culprit["lost"]) == (2, 1, False)
+
+
 async def test_one_result_that_raises_in_finish_costs_the_others_nothing(
     bench: Bench, scripted: Scripted, clock: FakeClock
 ) -> None:
@@ -231,6 +290,28 @@ async def test_a_lost_that_raises_too_still_ends_as_a_dead_letter(
         await engine.tick()
     assert len(await bench.rows("dead_letters")) == 1
     assert await bench.rows("jobs") == await bench.rows("delayed") == []
+
+
+@pytest.mark.parametrize("where", ["begin", "perform", "finish"])
+async def test_its_kind_is_told_of_each_dead_letter_once(
+    bench: Bench, scripted: Scripted, clock: FakeClock, where: str
+) -> None:
+    await bench.put({"n": 1, where: "raise"}, {"n": 2})
+    engine = bench.engine(scripted)
+    for _ in range(scripted.max_tries):
+        await bench.work(engine)
+        clock.advance(timedelta(hours=1))
+        await engine.tick()
+    assert scripted.died_ == [1]
+    assert len(await bench.rows("dead_letters")) == 1
+
+
+async def test_a_died_that_raises_too_still_ends_as_a_dead_letter(bench: Bench, scripted: Scripted) -> None:
+    await bench.put({"n": 1, "begin": "dead", "died": "raise"}, {"n": 2, "begin": "dead"})
+    await bench.work(bench.engine(scripted))
+    assert scripted.died_ == [2]
+    assert [row["payload"]["n"] for row in await bench.rows("dead_letters")] == [2]
+    assert [row["tries"] for row in await bench.rows("delayed")] == [1]
 
 
 async def test_an_error_is_kept_without_words_that_may_be_a_persons(bench: Bench, scripted: Scripted) -> None:

@@ -1,7 +1,8 @@
 """What a worker holds, and each thing it does once: claim, finish, renew, tick, release.
 
-A claim and its begin are one transaction; so are the finish of a batch and the deletion of its jobs. Nothing is open
-while a unit is performed. What a worker holds when it dies is found by its expired lease.
+A claim and the begin of what it caught are one transaction; so are the finish of a batch and the deletion of its jobs.
+What a claim caught of further kinds begins in transactions of their own: locks of one kind never wait behind another's.
+Nothing is open while a unit is performed. What a worker holds when it dies is found by its expired lease.
 """
 
 import random
@@ -10,6 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
+
+from msgspec import structs
 
 from tabellion.core import ids
 from tabellion.core.db import Database, Tx
@@ -18,12 +22,14 @@ from tabellion.core.log import Log
 from tabellion.core.telemetry import Metrics
 from tabellion.core.wake import Bell
 from tabellion.jobs import service, store
-from tabellion.jobs.rules import parts, shares, watermark
+from tabellion.jobs.rules import group, halves, parts, shares, watermark
 from tabellion.jobs.slots import Raised, Slots, Unit
-from tabellion.jobs.steps import Performed, Steps, by_lane
+from tabellion.jobs.steps import Performed, Steps, alike, by_lane
 from tabellion.jobs.store import Lease
 from tabellion.jobs.types import Claimed, Kind, Lane
 
+NOBODYS = UUID(int=0)
+"""The token of a claim that was rolled back."""
 BATCH = 256
 """Jobs claimed, finished or moved in one transaction."""
 
@@ -40,11 +46,14 @@ class Haul:
     """What one claim caught: jobs, the lanes that may have more, and where the next claim may start to look."""
 
     jobs: list[Claimed] = field(default_factory=list)
+    further: list[Sequence[Claimed]] = field(default_factory=list)
+    """Those of the jobs that this transaction does not begin, in batches."""
     full: set[Lane] = field(default_factory=set)
     marks: dict[Lane, int] = field(default_factory=dict)
 
     def clear(self) -> None:
         self.jobs.clear()
+        self.further.clear()
         self.full.clear()
         self.marks.clear()
 
@@ -100,26 +109,31 @@ class Engine:
         async def work(tx: Tx) -> list[Unit]:
             haul.clear()
             await self._take(tx, lanes, rescan, haul)
-            return await self._steps.begin(tx, haul.jobs) if haul.jobs else []
+            batches = group(haul.jobs, alike)
+            haul.further += batches[1:]
+            return await self._steps.begin(tx, batches[0]) if batches else []
 
         try:
             units = await self._db.run(work)
         except Exception as error:
             if not haul.jobs or _away(error):
                 raise
-            await self._isolate(list(haul.jobs), error)
+            # Should the commit have gone through after all, their begin has written: only its lease may undo that.
+            await self._isolate([structs.replace(job, token=NOBODYS) for job in haul.jobs], error)
         else:
-            self._start(haul.jobs, units)
+            self._start(units)
+            for batch in haul.further:
+                await self._begin_part(batch)
         self._marks.update(haul.marks)
         self._observe(haul.jobs)
         return haul.full
 
     async def finish(self) -> bool:
-        """Write what has been performed, up to a batch. False when the database was away and nothing could be."""
+        """Write what has been performed, up to a batch. False when the database was away before all was written."""
         batch, self.results = self.results[:BATCH], self.results[BATCH:]
         self._finishing = True
         try:
-            left = await self._settle(batch)
+            left = [one for part in group(batch, lambda done: done[0].kind) for one in await self._settle(part)]
         finally:
             self._finishing = False
         self.results[:0] = left
@@ -178,7 +192,7 @@ class Engine:
                 oldest = min(job.enqueued_at for job in jobs if job.lane == lane)
                 self._metrics.job_wait.labels(lane.name.lower()).observe((now - oldest).total_seconds())
 
-    def _start(self, jobs: Sequence[Claimed], units: list[Unit]) -> None:
+    def _start(self, units: list[Unit]) -> None:
         for job, _, _ in units:
             self._held[job.id] = job
             self._running[job.lane] += 1
@@ -198,15 +212,13 @@ class Engine:
         if len(jobs) == 1:
             await self._charge(jobs[0], error, again=True)
             return
-        for part in parts(jobs, lambda job: job.kind):
+        for part in parts(jobs, alike):
             await self._begin_part(part)
 
     async def _begin_part(self, part: Sequence[Claimed]) -> None:
-        taken: list[Claimed] = []
-
         async def work(tx: Tx) -> list[Unit]:
-            taken[:] = await self._again(tx, part)
-            return await self._steps.begin(tx, taken)
+            taken = await self._again(tx, part)
+            return await self._steps.begin(tx, taken) if taken else []
 
         try:
             units = await self._db.run(work)
@@ -215,16 +227,16 @@ class Engine:
                 raise
             await self._isolate(part, error)
         else:
-            self._start(taken, units)
+            self._start(units)
 
     async def _again(self, tx: Tx, jobs: Sequence[Claimed]) -> list[Claimed]:
-        """Claim jobs anew whose claim was rolled back."""
+        """Claim jobs anew, those under their token as well as those that are nobody's."""
         lease = Lease(ids.new(), tx.now + self._lease)
         return [
             job for lane, tokens in by_lane(jobs).items() for job in await store.claim_these(tx, lane, tokens, lease)
         ]
 
-    async def _settle(self, batch: list[Performed]) -> list[Performed]:
+    async def _settle(self, batch: Sequence[Performed]) -> Sequence[Performed]:
         """Finish the batch, in smaller parts if it raises. Returns what is left because the database is away."""
         try:
             await self._db.run(lambda tx: self._steps.finish(tx, batch))
@@ -232,8 +244,7 @@ class Engine:
             if _away(error):
                 return batch
             if len(batch) > 1:
-                smaller = parts(batch, lambda one: one[0].kind)
-                return [left for part in smaller for left in await self._settle(list(part))]
+                return [left for part in halves(batch) for left in await self._settle(part)]
             if not await self._charge(batch[0][0], error, again=False):
                 return batch
         for job, _ in batch:

@@ -1,7 +1,7 @@
 """When to try again, when to stop, and who gets the free slots. Values in, values out."""
 
 import random
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -90,12 +90,20 @@ def _sum(free: int, have: Mapping[Lane, int], takers: Sequence[Lane]) -> tuple[i
     return free + sum(have[lane] for lane in takers), sum(WEIGHTS[lane] for lane in takers)
 
 
-def parts(items: Sequence[Item], kind: Callable[[Item], Hashable]) -> list[Sequence[Item]]:
-    """A failed batch cut smaller: by kind while it has several, then in halves."""
-    by_kind: dict[Hashable, list[Item]] = {}
+def group(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:
+    """The items in groups of one key each, everything in the order of first sight."""
+    groups: dict[Hashable, list[Item]] = {}
     for item in items:
-        by_kind.setdefault(kind(item), []).append(item)
-    if len(by_kind) > 1:
-        return list(by_kind.values())
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())
+
+
+def halves(items: Sequence[Item]) -> list[Sequence[Item]]:
     middle = len(items) // 2
     return [items[:middle], items[middle:]]
+
+
+def parts(items: Sequence[Item], key: Callable[[Item], Hashable]) -> Sequence[Sequence[Item]]:
+    """A failed batch cut smaller: by key while it has several, then in halves."""
+    groups = group(items, key)
+    return groups if len(groups) > 1 else halves(items)

@@ -45,23 +45,26 @@ class Steps:
         self._schedule = schedule
 
     async def begin(self, tx: Tx, jobs: Sequence[Claimed]) -> list[Unit]:
-        """What is to be performed of the claimed jobs; the others are done, delayed or dead when tx commits."""
+        """What is to be performed of the claimed jobs; the others are done, delayed or dead when tx commits.
+
+        The jobs are alike, and at least one.
+        """
         units: list[Unit] = []
         ended: list[Ended] = []
-        for name, batch in _by_kind(jobs).items():
-            if kind := self._kinds.get(name):
-                await self._begin(tx, kind, batch, units, ended)
-            else:
-                later = Later(tx.now + STRANGE, counted=False, reason=f"this worker has no kind {name}")
-                ended += [(job, later, job.lost) for job in batch]
+        name = jobs[0].kind
+        if kind := self._kinds.get(name):
+            await self._begin(tx, kind, jobs, units, ended)
+        else:
+            later = Later(tx.now + STRANGE, counted=False, reason=f"this worker has no kind {name}")
+            ended += [(job, later, job.lost) for job in jobs]
         if ended:
             await self.complete(tx, [job for job, _, _ in ended])
             await self._end(tx, ended)
         return units
 
-    async def _begin(self, tx: Tx, kind: Kind, jobs: list[Claimed], units: list[Unit], ended: list[Ended]) -> None:
-        if lost := [job for job in jobs if job.lost]:
-            await kind.lost(tx, lost)
+    async def _begin(self, tx: Tx, kind: Kind, jobs: Sequence[Claimed], units: list[Unit], ended: list[Ended]) -> None:
+        if jobs[0].lost:
+            await kind.lost(tx, jobs)
         live = [job for job in jobs if job.tries < kind.max_tries]
         if len(live) < len(jobs):
             over = [job for job in jobs if job.tries >= kind.max_tries]
@@ -74,16 +77,15 @@ class Steps:
                 ended.append((job, answer, False))
 
     async def finish(self, tx: Tx, performed: Sequence[Performed]) -> None:
-        """Complete the jobs that are still ours and have their kinds record all results."""
+        """Complete the jobs, of one kind, that are still ours, and have their kind record all results."""
         owned = await self.complete(tx, [job for job, _ in performed])
-        ended: list[Ended] = []
-        for name, batch in _grouped(performed).items():
-            results = [(job, result, owned.get(job.id) is job.token) for job, result in batch]
-            known = [result for result in results if not isinstance(result[1], Raised)]
-            rulings = await self._kinds[name].finish(tx, known) if known else []
-            ended += [(job, ruling, False) for (job, _, own), ruling in zip(known, rulings, strict=True) if own]
-            if len(known) < len(results):
-                ended += self._raised(tx, results)
+        results = [(job, result, owned.get(job.id) is job.token) for job, result in performed]
+        known = [result for result in results if not isinstance(result[1], Raised)]
+        kind = self._kinds[performed[0][0].kind]
+        rulings = await kind.finish(tx, known) if known else []
+        ended: list[Ended] = [(job, ruling, False) for (job, _, own), ruling in zip(known, rulings, strict=True) if own]
+        if len(known) < len(results):
+            ended += self._raised(tx, results)
         await self._end(tx, ended)
 
     def _raised(self, tx: Tx, results: Sequence[Result]) -> list[Ended]:
@@ -148,11 +150,18 @@ class Steps:
                 self._metrics.jobs.labels(kind, outcome).inc(count)
 
     async def _bury(self, tx: Tx, buried: Sequence[Buried], *, tell: bool) -> None:
-        """Make dead letters; a hand-off among them whose result nobody has is first told to its kind as lost."""
-        for name, batch in _by_kind([one.job for one in buried if one.lost and tell]).items():
-            if kind := self._kinds.get(name):
-                await kind.lost(tx, batch)
+        """Make dead letters, and tell their kind; first of the hand-offs among them whose result nobody has."""
+        kind = self._kinds.get(buried[0].job.kind)
+        if kind and tell:
+            if lost := [one.job for one in buried if one.lost]:
+                await kind.lost(tx, lost)
+            await kind.died(tx, [one.job for one in buried])
         await store.bury(tx, buried)
+
+
+def alike(job: Claimed) -> tuple[str, bool]:
+    """What the jobs of one begin have in common: their kind, and whether `lost` comes first."""
+    return job.kind, job.lost
 
 
 def by_lane(jobs: Iterable[Claimed]) -> dict[Lane, dict[int, Any]]:
@@ -171,17 +180,3 @@ def told(error: Exception) -> str:
     place = f" at {Path(frames[-1].filename).stem}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
     state = getattr(error, "sqlstate", None)
     return f"{type(error).__name__}{f' ({state})' if state else ''}{place}"
-
-
-def _by_kind(jobs: Iterable[Claimed]) -> dict[str, list[Claimed]]:
-    groups: dict[str, list[Claimed]] = {}
-    for job in jobs:
-        groups.setdefault(job.kind, []).append(job)
-    return groups
-
-
-def _grouped(performed: Iterable[Performed]) -> dict[str, list[Performed]]:
-    groups: dict[str, list[Performed]] = {}
-    for one in performed:
-        groups.setdefault(one[0].kind, []).append(one)
-    return groups

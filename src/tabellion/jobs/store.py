@@ -128,23 +128,27 @@ async def claim(tx: Tx, lane: Lane, above: int, most: int, lease: Lease) -> list
     return [_claimed(row, lane, lease.token) for row in rows]
 
 
-async def claim_these(tx: Tx, lane: Lane, these: Collection[int], lease: Lease) -> list[Claimed]:
-    """Those of the jobs that nobody has claimed meanwhile, now under the lease."""
+async def claim_these(tx: Tx, lane: Lane, tokens: Tokens, lease: Lease) -> list[Claimed]:
+    """Those of the jobs that are still ours, or nobody's, now under the lease."""
     rows = await tx.rows(
         f"""
         update {TABLE[lane]}
            set lease_token = $4, lease_until = $5,
-               lost = lost or lease_token is not null,
-               tries = tries + case when lease_until > '-infinity' then 1 else 0 end
+               lost = lost or coalesce(lease_token <> ($2::jsonb ->> id::text)::uuid, false),
+               tries = tries + case when lease_until > '-infinity'
+                                     and lease_token <> ($2::jsonb ->> id::text)::uuid then 1 else 0 end
          where lane = $1
            and id = any(array(select id
                                 from {TABLE[lane]}
-                               where lane = $1 and id = any($2::bigint[]) and (lease_until is null or lease_until < $3)
+                               where lane = $1
+                                 and id = any(array(select jsonb_object_keys($2::jsonb)::bigint))
+                                 and (lease_until is null or lease_until < $3
+                                      or lease_token = ($2::jsonb ->> id::text)::uuid)
                                  for update skip locked))
         returning id, workspace_id, kind, payload, tries, enqueued_at, lost
         """,
         lane,
-        list(these),
+        tokens,
         tx.now,
         lease.token,
         lease.until,

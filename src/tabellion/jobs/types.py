@@ -106,7 +106,8 @@ class DeadLetter:
 class Kind(Protocol):
     """One kind of job, as four functions; the engine calls them with as large a batch as it has.
 
-    Any of them may raise. The batch is then rolled back and halved until the culprit stands alone; it is tried again,
+    A batch is of one kind and has a transaction of its own, so a kind's locks are taken in its order alone.
+    Any function may raise. The batch is then rolled back and halved until the culprit stands alone; it is tried again,
     counted, and ends as a dead letter after `max_tries`.
     """
 
@@ -145,4 +146,8 @@ class Kind(Protocol):
 
         Runs before `begin`, in the same transaction, or before the job is buried.
         """
+        ...
+
+    async def died(self, tx: Tx, jobs: Sequence[Claimed]) -> None:
+        """These become dead letters in this transaction: end what would wait for them for ever."""
         ...
