@@ -113,6 +113,34 @@ async def test_an_outcome_that_cannot_be_written_is_uncertain(world: World, monk
     assert len(await world.mails(ANN)) == 1
 
 
+# A fault of ours
+
+
+async def test_a_message_whose_job_dies_ends_and_goes_on_where_its_plan_allows(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty faults later the job was a dead letter, and its message stayed open for ever."""
+    ann = await world.person(ANN, NUMBER)
+    until = world.clock.now() + timedelta(days=6)
+    alone = await world.send("bob@example.org", expires_at=until)
+    onward = await world.send(ann, sms(on=EVERY), mail(), expires_at=until)
+    verdicts = world.hub.consent.verdicts
+
+    async def broken(tx: Tx, questions: Any) -> Any:
+        if any(one.channel == "sms" or one.recipient_id != ann for one in questions):
+            raise RuntimeError("a fault of ours")
+        return await verdicts(tx, questions)
+
+    monkeypatch.setattr(world.hub.consent, "verdicts", broken)
+    await world.pass_time(timedelta(days=5))
+    assert await world.status(alone) == ("failed", True, "internal_error")
+    assert await world.status(onward) == ("sent", True, None)
+    assert await world.states(onward) == [(1, "submitted")]
+    assert (await world.message(onward)).decisions[-1]["reason"] == "internal_error"
+    assert [row["kind"] for row in await world.rows("select kind from dead_letters")] == ["message.deliver"] * 2
+    assert await waiting(world) == 0
+
+
 # Too late
 
 

@@ -4,7 +4,7 @@ import re
 from typing import Final, assert_never
 from uuid import UUID
 
-from tabellion.messages.types import Evidence
+from tabellion.messages.types import Attempt, Evidence
 from tabellion.providers.base import Aborted, Accepted, Deferred, Reason, Rejected, Result, State, Uncertain
 
 LONGEST_ID: Final = 255
@@ -36,6 +36,12 @@ def evidence_of(attempt_id: UUID, result: Result, *, address: str, normaliser: s
         attempt_id, state, reason, permanent, provider_code=vendor_code(code), detail=without(detail, address),
         normaliser=normaliser,
     )  # fmt: skip
+
+
+def unheard(attempt: Attempt) -> Evidence:
+    """What is known of a hand-off whose worker ended."""
+    detail = "the worker ended before it could record the answer"
+    return Evidence(attempt.id, State.UNCERTAIN, Reason.NO_ANSWER, detail=detail)
 
 
 def vendor_id(text: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The hand-off: `message.deliver` and `message.step_timeout`.
+"""The hand-off: `message.deliver`.
 
 Begin decides under the recipient's lock, in the transaction that writes the attempt as `started`. A decision takes
 the same lock, so once a restriction is acknowledged no covered attempt starts.
@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -20,18 +20,20 @@ from tabellion.core import ids
 from tabellion.core.clock import Clock
 from tabellion.core.crypto import Key
 from tabellion.core.db import Tx
-from tabellion.core.ids import AccountId, WorkspaceId
+from tabellion.core.ids import AccountId, RecipientId, WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.core.wake import Bell
 from tabellion.jobs.rules import retry_at
 from tabellion.jobs.service import enqueue
 from tabellion.jobs.types import Begun, Claimed, Done, Later, NewJob, Perform, Ruling
 from tabellion.messages import store
-from tabellion.messages.evidence import evidence_of, without
+from tabellion.messages.evidence import evidence_of, unheard, without
 from tabellion.messages.gate import MOST_ATTEMPTS, Case, Gate, Pair, case_of, gives_up, open_cases
 from tabellion.messages.progress import Progress
-from tabellion.messages.service import DELIVER, STEP_TIMEOUT, Messages, open_content, shown
-from tabellion.messages.types import Attempt, Evidence, Guarantee, Message, Success, Trigger
+from tabellion.messages.rules import HANDED_OVER
+from tabellion.messages.service import DELIVER, Messages, open_content, shown
+from tabellion.messages.timers import expiry_timer, timer
+from tabellion.messages.types import Attempt, Evidence, Guarantee, Message
 from tabellion.providers.base import (
     Aborted,
     Accepted,
@@ -49,10 +51,6 @@ from tabellion.providers.base import (
 
 WRITE_WITHIN: Final = 10.0
 """Seconds after `started` within which the first request byte must be written, or the attempt is aborted."""
-SOON: Final = timedelta(seconds=1)
-"""How long a time limit waits for a hand-off under way."""
-OVERDUE: Final = timedelta(minutes=2)
-"""A hand-off that started longer ago is under way no more, whatever its row says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +63,9 @@ class Handoff:
     not_after: float
     departs_in: float = 0.0
 
+
+Decided: TypeAlias = dict[WorkspaceId, list[tuple[UUID, RecipientSignal]]]
+"""By workspace side: whom an attempt went to, and what its answer said they had decided."""
 
 Outcome: TypeAlias = tuple[Claimed, tuple[Handoff, Result], bool]
 """A job, what was handed off and what came of it, and whether the job is still this worker's."""
@@ -112,7 +113,7 @@ class Deliver:
         starting = [case for case in cases if isinstance(case.begun, Perform)]
         if starting:
             await store.insert_attempts(tx, [case.begun.work.attempt for case in starting])  # type: ignore[union-attr]
-        timers = [timer for case in starting if not case.tried and (timer := _timer(case, tx.now))]
+        timers = [one for case in starting if not case.tried and (one := timer(case, tx.now))]
         if jobs := timers + [case.put_off for case in cases if case.put_off]:
             await enqueue(tx, jobs, self.bell)
         if changed := [case.progress for case in cases if case.progress and case.changed]:
@@ -189,8 +190,9 @@ class Deliver:
 
     async def finish(self, tx: Tx, results: Sequence[Outcome]) -> Sequence[Ruling]:
         """Record the outcomes. Of a job another worker took over meanwhile, only the evidence counts."""
-        # Decisions first: they lock recipients, which come before messages.
-        await self._signal(tx, [work_and_result for _, work_and_result, _ in results])
+        decided = _decisions([work_and_result for _, work_and_result, _ in results])
+        # A decision locks its person, who comes before messages, and the head of the ledger, which comes after them.
+        await self._hold(tx, decided)
         pairs = [_message_of(work) for _, (work, _), _ in results]
         found = await self.messages.progress(tx, pairs)
         rulings: list[Ruling] = []
@@ -203,11 +205,13 @@ class Deliver:
             ruling = Done() if given_up else self._ruling(tx, progress, work, result, len(tried))
             rulings.append(ruling)
             if isinstance(result, Uncertain) and _is_waited_for(progress.message, ruling):
-                timers.append(_expiry_timer(progress.message, work.attempt.step))
+                timers.append(expiry_timer(progress.message, work.attempt.step))
         await self.messages.save(tx, list(found.values()))
         await self._pace(tx, [work_and_result for _, work_and_result, _ in results])
         if timers:
             await enqueue(tx, timers, self.bell)
+        for workspace_id, signals in sorted(decided.items()):
+            await self.consent.record_signals(tx, workspace_id, [signal for _, signal in signals])
         return rulings
 
     def _ruling(self, tx: Tx, progress: Progress, work: Handoff, result: Result, tries: int) -> Ruling:
@@ -229,16 +233,11 @@ class Deliver:
         said = without(result.detail, work.outbound.to)
         return Later(min(run_at, max(message.expires_at, tx.now)), counted=False, reason=said)
 
-    async def _signal(self, tx: Tx, results: Sequence[tuple[Handoff, Result]]) -> None:
-        """Record the decisions that answers carried: the person had opted out at the vendor's."""
-        signals: dict[WorkspaceId, list[RecipientSignal]] = {}
-        for work, result in results:
-            if isinstance(result, Rejected):
-                said = [_signal(work, seen) for seen in result.signals]
-                signals.setdefault(WorkspaceId(work.account.workspace_id), []).extend(said)
-        for workspace_id, said in sorted(signals.items()):
-            if said:
-                await self.consent.record_signals(tx, workspace_id, said)
+    async def _hold(self, tx: Tx, decided: Decided) -> None:
+        """Lock the people about whom answers carried decisions."""
+        people = {(side, RecipientId(person)) for side, signals in decided.items() for person, _ in signals}
+        if people:
+            await self.gate.recipients.lock(tx, sorted(people), skip_locked=False)
 
     async def _pace(self, tx: Tx, results: Sequence[tuple[Handoff, Result]]) -> None:
         """Slow down the accounts that said so; let those that took messages go a little faster again."""
@@ -273,55 +272,32 @@ class Deliver:
             progress = found.get(case.pair)
             for attempt in progress.of_step(case.step) if progress else ():
                 if progress and attempt.state is State.STARTED:
-                    progress.record(_unheard(attempt), tx.now)
-                    timers.append(_expiry_timer(progress.message, attempt.step))
+                    progress.record(unheard(attempt), tx.now)
+                    timers.append(expiry_timer(progress.message, attempt.step))
         await self.messages.save(tx, list(found.values()))
         if timers:
             await enqueue(tx, timers, self.bell)
 
+    async def died(self, tx: Tx, jobs: Sequence[Claimed]) -> None:
+        """A fault of ours ended the step: the plan goes on without it, or the message ends.
 
-@dataclass(frozen=True)
-class StepTimeout:
-    """`message.step_timeout`: a step had its time; hand over, or end with the best attempt."""
-
-    messages: Messages
-    name: str = STEP_TIMEOUT
-    max_tries: int = 50
-
-    async def begin(self, tx: Tx, jobs: Sequence[Claimed]) -> Sequence[Begun]:
+        What has left, or may have, is waited for: it has a time limit.
+        """
         cases = [case_of(job) for job in jobs]
         found = await self.messages.progress(tx, [case.pair for case in cases])
-        begun = [self._end(tx, case.step, found.get(case.pair)) for case in cases]
-        if touched := [progress for progress in found.values() if progress.dirty]:
-            await self.messages.save(tx, touched)
-        return begun
+        for case in cases:
+            progress = found.get(case.pair)
+            if progress and not _may_be_heard(progress, case.step):
+                progress.fault(case.step, tx.now)
+        await self.messages.save(tx, list(found.values()))
 
-    def _end(self, tx: Tx, step: int, progress: Progress | None) -> Begun:
-        """End the step if it is still the current one. A hand-off under way is waited for: two would reach the person.
 
-        That is soon: it has 10 s to begin, the vendor has its time to answer, and a dead worker's lease runs out.
-        """
-        if progress is None or progress.message.final or progress.message.step != step:
-            return Done()
-        started = [one for one in progress.of_step(step) if one.state is State.STARTED]
-        if any(one.started_at > tx.now - OVERDUE for one in started):
-            return Later(tx.now + SOON, counted=False, reason="a hand-off is under way")
-        for one in started:
-            progress.record(_unheard(one), tx.now)
-        if progress.message.expires_at <= tx.now:
-            progress.expire()
-        else:
-            progress.stop(Trigger.TIMEOUT, "timeout", tx.now)
-        return Done()
-
-    async def perform(self, work: None) -> None:
-        raise AssertionError("a time limit has nothing to perform")
-
-    async def finish(self, tx: Tx, results: Sequence[tuple[Claimed, None, bool]]) -> Sequence[Ruling]:
-        return [Done() for _ in results]
-
-    async def lost(self, tx: Tx, jobs: Sequence[Claimed]) -> None:
-        return None
+def _may_be_heard(progress: Progress, step: int) -> bool:
+    """Whether an attempt of the step has left, or may have and is not repeated."""
+    heard = HANDED_OVER | {State.STARTED}
+    if progress.message.guarantee is Guarantee.AT_MOST_ONCE:
+        heard |= {State.UNCERTAIN}
+    return any(one.state in heard for one in progress.of_step(step))
 
 
 def _gives_up(message: Message, step: int, result: Result, tried: Sequence[Attempt]) -> bool:
@@ -331,8 +307,17 @@ def _gives_up(message: Message, step: int, result: Result, tried: Sequence[Attem
     return sum(one.state is State.UNCERTAIN for one in tried) + 1 >= MOST_ATTEMPTS
 
 
+def _decisions(results: Sequence[tuple[Handoff, Result]]) -> Decided:
+    """The decisions that answers carried: the person had opted out at the vendor's."""
+    decided: Decided = {}
+    for work, result in results:
+        if isinstance(result, Rejected) and result.signals:
+            told = [(work.attempt.recipient_id, _signal(work, seen)) for seen in result.signals]
+            decided.setdefault(WorkspaceId(work.account.workspace_id), []).extend(told)
+    return decided
+
+
 def _signal(work: Handoff, seen: SignalSeen) -> RecipientSignal:
-    """A decision that a vendor's answer carried: the person had opted out at the vendor's."""
     return RecipientSignal(
         signal=seen.signal,
         channel=work.attempt.channel,
@@ -347,12 +332,6 @@ def _may_repeat(message: Message, provider: Provider[Any]) -> bool:
     return message.guarantee is Guarantee.AT_LEAST_ONCE or Feature.IDEMPOTENCY_KEY in provider.features
 
 
-def _unheard(attempt: Attempt) -> Evidence:
-    """What is known of a hand-off whose worker ended."""
-    detail = "the worker ended before it could record the answer"
-    return Evidence(attempt.id, State.UNCERTAIN, Reason.NO_ANSWER, detail=detail)
-
-
 def _named(callback_url: str | None, attempt: Attempt) -> str | None:
     """The callback URL with the attempt in it: a report that comes before the answer, or without one, finds it."""
     return f"{callback_url}?attempt={ids.show('att', attempt.id)}" if callback_url else None
@@ -365,20 +344,3 @@ def _message_of(work: Handoff) -> Pair:
 def _is_waited_for(message: Message, ruling: Ruling) -> bool:
     """Whether an uncertain hand-off may be the last thing that happens: then the step needs an end of its own."""
     return not message.final and (isinstance(ruling, Done) or message.guarantee is Guarantee.AT_MOST_ONCE)
-
-
-def _timer(case: Case, now: datetime) -> NewJob | None:
-    """The time limit of a step that begins now."""
-    step = case.current
-    if step.within is not None:
-        return _timer_job(case.message, case.step, min(now + step.within, case.message.expires_at))
-    return None if step.success is Success.SUBMITTED else _expiry_timer(case.message, case.step)
-
-
-def _expiry_timer(message: Message, step: int) -> NewJob:
-    return _timer_job(message, step, message.expires_at)
-
-
-def _timer_job(message: Message, step: int, run_at: datetime) -> NewJob:
-    payload = {"message": message.id.hex, "recipient": message.recipient_id.hex, "step": step}
-    return NewJob(WorkspaceId(message.workspace_id), STEP_TIMEOUT, payload, message.lane, run_at)

@@ -70,6 +70,11 @@ class Progress:
         self._decide(now, "time_limit" if trigger is Trigger.TIMEOUT else "hand_off", {"reason": reason})
         self._stop(trigger, reason)
 
+    def fault(self, step: int, now: datetime) -> None:
+        """Nobody will do the job of this step any more; if it is still the current one it stops."""
+        if not self.message.final and self.message.step == step:
+            self.stop(Trigger.ERROR, "internal_error", now)
+
     def expire(self) -> None:
         self._end(Status.EXPIRED, "expired")
 
