@@ -11,7 +11,7 @@ import pytest
 
 from tabellion.core.addresses import AddressPolicy, Resolver
 from tabellion.core.clock import FakeClock, SystemClock
-from tabellion.core.http import HttpRequest, HttpResponse, Lost, NotSent, Refused, TooLate
+from tabellion.core.http import HttpRequest, HttpResponse, Lost, NotSent, Refused, TooLate, Unsent
 from tabellion.core.outbound import PIN_SECONDS, HttpPool, Limits
 from tabellion.simulators.tls import Certificate, self_signed
 
@@ -473,3 +473,53 @@ async def test_a_stream_that_waits_for_its_turn_past_the_deadline_sends_nothing(
     assert seen == [1]
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
+
+
+# Cancelled
+
+
+async def cancelled(pool: HttpPool, request: HttpRequest, when: asyncio.Event) -> asyncio.CancelledError:
+    sending = asyncio.create_task(pool.send(request))
+    async with asyncio.timeout(HANG):
+        await when.wait()
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError) as raised:
+        await sending
+    return raised.value
+
+
+async def test_cancelled_before_there_is_a_connection_nothing_was_sent(pool: Pool) -> None:
+    """A worker that stopped left such hand-offs uncertain, and what goes out at most once was never sent."""
+    asked = asyncio.Event()
+
+    async def resolver(host: str, port: int) -> Sequence[str]:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    raised = await cancelled(pool(resolver=resolver), post(closed_port(), host="vendor.example"), asked)
+    assert isinstance(raised, Unsent)
+
+
+async def test_cancelled_while_the_encryption_is_agreed_nothing_was_sent(serve: Serve, pool: Pool) -> None:
+    greeted = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        greeted.set()
+        await reader.read()
+
+    raised = await cancelled(pool(limits=PATIENT), post(await serve(silent), scheme="https"), greeted)
+    assert isinstance(raised, Unsent)
+
+
+async def test_cancelled_once_bytes_have_left_nobody_knows(serve: Serve, pool: Pool) -> None:
+    arrived = asyncio.Event()
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await take(reader)
+        arrived.set()
+        await reader.read()
+
+    raised = await cancelled(pool(limits=PATIENT), post(await serve(mute)), arrived)
+    assert not isinstance(raised, Unsent)

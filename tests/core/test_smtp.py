@@ -13,7 +13,7 @@ import pytest
 from tabellion.core.addresses import AddressPolicy, Resolver
 from tabellion.core.clock import FakeClock, SystemClock
 from tabellion.core.crypto import Secret
-from tabellion.core.http import Lost, NotSent, Refused, TooLate
+from tabellion.core.http import Lost, NotSent, Refused, TooLate, Unsent
 from tabellion.core.simulation import simulated_secret
 from tabellion.core.smtp import SmtpLimits, SmtpPool, SmtpReply, SmtpRequest
 from tabellion.simulators.smtp import Mailbox, MailServer
@@ -196,6 +196,22 @@ async def test_a_silent_server_was_not_sent_to(play: Play, pool: Pool, command: 
     assert not isinstance(caught.value, TooLate)
 
 
+@pytest.mark.parametrize(("command", "unsent"), [("banner", True), ("RCPT", True), ("DATA", True), (".", False)])
+async def test_a_cancelled_session_says_whether_content_may_have_left(
+    play: Play, pool: Pool, command: str, unsent: bool
+) -> None:
+    """A worker that stopped left what it had not begun to send as uncertain."""
+    reached = asyncio.Event()
+    script = Script({command: SILENCE}, on=lambda said: reached.set() if said == command else None)
+    sending = asyncio.create_task(pool(limits=PATIENT).send(await play(script)))
+    async with asyncio.timeout(HANG):
+        await reached.wait()
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError) as raised:
+        await sending
+    assert isinstance(raised.value, Unsent) is unsent
+
+
 # lost
 
 
@@ -376,11 +392,31 @@ async def test_an_untrusted_certificate_gets_nothing(mail_server: tuple[Mailbox,
     assert not mailbox._mails
 
 
-async def test_starttls_is_never_skipped(play: Play, pool: Pool) -> None:
-    script = Script()
+@pytest.mark.parametrize(
+    "replies",
+    [{}, {"EHLO": "250-script\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN", "STARTTLS": "454 4.7.0 not just now"}],
+    ids=["not offered", "refused"],
+)
+async def test_starttls_is_never_skipped(play: Play, pool: Pool, replies: dict[str, str]) -> None:
+    """Whoever strips the offer from the wire must not get the password in its place."""
+    script = Script(replies)
+    ask = replace(await play(script), security="starttls", username="ann", password=Secret("hush"))
     with pytest.raises(NotSent):
-        await pool().send(replace(await play(script), security="starttls"))
+        await pool().send(ask)
+    assert {line.split()[0] for line in script.sessions[0]} <= {"EHLO", "STARTTLS", "QUIT"}
     assert script.contents == []
+
+
+async def test_the_simulator_without_starttls_gets_neither_password_nor_mail(pool: Pool) -> None:
+    mailbox = Mailbox(SystemClock())
+    server = MailServer(mailbox, tls=None)
+    port = await server.start("127.0.0.1", 0)
+    given = {"username": "ann", "password": Secret(simulated_secret("smtp", "ann"))}
+    with pytest.raises(NotSent):
+        await pool().send(replace(request(port), security="starttls", **given))
+    assert not mailbox._mails
+    assert (await pool().send(replace(request(port), **given))).code == 250, "it was up, and knew the password"
+    await server.stop()
 
 
 async def test_tls_from_the_start(pool: Pool, certificate: Certificate) -> None:

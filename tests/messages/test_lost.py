@@ -1,6 +1,7 @@
 """Workers that die: what they had started, what they say when they are too late, and what a rollback leaves."""
 
 import asyncio
+import contextlib
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from tabellion.core.db import Tx
 from tabellion.jobs.types import Lane
 from tabellion.messages import gate, jobs, store
 from tabellion.messages.types import Guarantee, Success, Trigger
-from tabellion.providers.base import Accepted, Deferred, Outbound, Reason, Rejected, Result, State
+from tabellion.providers.base import Aborted, Accepted, Deferred, Outbound, Reason, Rejected, Result, State
 
 from .conftest import ANN, HOUR, MINUTE, NUMBER, ONCE, SECOND, Worker, World, mail, sms
 
@@ -110,6 +111,27 @@ async def test_an_outcome_that_cannot_be_written_is_uncertain(world: World, monk
     assert await world.states(message) == [(0, "started")]
     await world.pass_time(MINUTE)
     assert await world.states(message) == [(0, "uncertain")]
+    assert len(await world.mails(ANN)) == 1
+
+
+async def test_a_worker_that_stops_before_the_first_byte_leaves_nothing_uncertain(world: World) -> None:
+    """Marketing, which goes out at most once, was lost at every deployment."""
+    message = await world.send(ANN, guarantee=ONCE)
+    worker = world.another_worker()
+
+    async def connecting(outbound: Outbound) -> Result:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return Aborted("the worker stopped before the first byte")
+
+    world.wire.script.append(connecting)
+    await worker.engine.claim(list(Lane), rescan=True)
+    await asyncio.sleep(0)
+    await worker.engine.slots.close()
+    await worker.finish()
+    assert await world.states(message) == [(0, "aborted")]
+    await world.pass_time(MINUTE)
+    assert await world.states(message) == [(0, "aborted"), (0, "submitted")]
     assert len(await world.mails(ANN)) == 1
 
 

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from tabellion.core.clock import SystemClock
 from tabellion.core.errors import Unauthorized
-from tabellion.core.http import HttpRequest, HttpResponse
+from tabellion.core.http import HttpRequest, HttpResponse, Unsent
 from tabellion.core.simulation import SimulatorAddress
 from tabellion.core.smtp import SmtpReply
 from tabellion.providers import ALL, decode_settings, describe, expose, secret_fields
 from tabellion.providers.base import (
     Aborted,
     Accepted,
+    Answer,
     Channel,
     Deferred,
     Feature,
@@ -28,6 +29,7 @@ from tabellion.providers.base import (
     Provider,
     Reason,
     Rejected,
+    Request,
     State,
     StatusEvent,
     Uncertain,
@@ -154,6 +156,24 @@ async def test_too_late_is_aborted(provider: Anything, wire: Carrier, simulator:
     assert isinstance(
         await deliver(provider, message_for(provider), settings, wire, SystemClock().monotonic()), Aborted
     )
+
+
+@dataclass
+class Stopping:
+    """A wire on which the worker is stopped."""
+
+    cancelled: asyncio.CancelledError
+
+    async def carry(self, request: Request, *, not_after: float) -> Answer:
+        raise self.cancelled
+
+
+@every
+async def test_stopped_before_the_first_byte_it_is_aborted(provider: Anything) -> None:
+    settings = provider.simulated(None, NOWHERE)
+    assert isinstance(await deliver(provider, message_for(provider), settings, Stopping(Unsent()), 1e12), Aborted)
+    with pytest.raises(asyncio.CancelledError):
+        await deliver(provider, message_for(provider), settings, Stopping(asyncio.CancelledError()), 1e12)
 
 
 @every

@@ -1,5 +1,6 @@
 """Outbound HTTP behind a port of one method. Requests and responses are values. `core.outbound` is the adapter."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -24,6 +25,10 @@ class Refused(NotSent):
 
 class Lost(Exception):
     """Bytes left, and no readable answer came: a time limit, a reset, a protocol error, an answer over the size cap."""
+
+
+class Unsent(asyncio.CancelledError):
+    """Cancelled when the other side cannot have acted yet. To whoever cancels it is a cancellation like any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,5 +63,8 @@ class HttpResponse:
 
 class HttpClient(Protocol):
     async def send(self, request: HttpRequest, *, not_after: float | None = None) -> HttpResponse:
-        """The answer. Raises `NotSent` or `Lost`. No byte is written after `not_after` (seconds, monotonic clock)."""
+        """The answer. Raises `NotSent` or `Lost`; cancelled in time, `Unsent`.
+
+        No byte is written after `not_after` (seconds, monotonic clock).
+        """
         ...

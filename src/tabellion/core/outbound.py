@@ -25,7 +25,7 @@ from pyreqwest.response import Response
 
 from tabellion.core.addresses import AddressPolicy, Resolver, checked, system_resolver
 from tabellion.core.clock import Clock
-from tabellion.core.http import HttpRequest, HttpResponse, Lost, NotSent, Refused, TooLate
+from tabellion.core.http import HttpRequest, HttpResponse, Lost, NotSent, Refused, TooLate, Unsent
 
 PIN_SECONDS: Final = 30.0
 """How long a checked address is used before its name is looked up again."""
@@ -90,6 +90,10 @@ class HttpPool:
                 return await self._exchange(_build(client, request, body))
         except (PyreqwestError, TimeoutError) as error:
             raise self._failure(error, request, body, target) from error
+        except asyncio.CancelledError:
+            if request.body and body.drop():
+                raise Unsent from None
+            raise
         finally:
             body.unwatch()
 
@@ -195,13 +199,14 @@ class _Target:
 class _Body:
     """The request's bytes, given when the connection asks for them, unless the deadline has passed."""
 
-    __slots__ = ("_clock", "_data", "_handle", "_not_after", "begun", "cut", "given")
+    __slots__ = ("_clock", "_data", "_dropped", "_handle", "_not_after", "begun", "cut", "given")
 
     def __init__(self, data: bytes, clock: Clock, not_after: float | None) -> None:
         self._data = data
         self._clock = clock
         self._not_after = not_after
         self._handle: asyncio.TimerHandle | None = None
+        self._dropped = False
         self.begun = False
         """Some of it was asked for."""
         self.given = False
@@ -215,11 +220,18 @@ class _Body:
         if self.late():
             raise TooLate("no connection before the deadline")
         self.begun = True
+        if self._dropped:
+            raise TooLate("cancelled")
         for start in range(0, len(self._data), PIECE):
             if start and self.late():
                 raise Lost("the deadline passed while the request was being written")
             self.given = start + PIECE >= len(self._data)
             yield self._data[start : start + PIECE]
+
+    def drop(self) -> bool:
+        """Give nothing from now on. Says whether nothing was given: the connection asks from a thread of its own."""
+        self._dropped = True
+        return not self.begun
 
     def late(self) -> bool:
         return self._not_after is not None and self._clock.monotonic() >= self._not_after

@@ -22,7 +22,7 @@ from aiosmtplib.protocol import SMTPProtocol
 from tabellion.core.addresses import AddressPolicy, Resolver, checked, system_resolver
 from tabellion.core.clock import Clock
 from tabellion.core.crypto import Secret
-from tabellion.core.http import Lost, NotSent, Refused, TooLate
+from tabellion.core.http import Lost, NotSent, Refused, TooLate, Unsent
 
 Security = Literal["none", "starttls", "tls"]
 
@@ -61,7 +61,10 @@ class SmtpReply:
 
 class SmtpClient(Protocol):
     async def send(self, request: SmtpRequest, *, not_after: float | None = None) -> SmtpReply:
-        """The reply that ended the transaction. Raises `NotSent` when no content left, `Lost` when some may have."""
+        """The reply that ended the transaction. Raises `NotSent` when no content left, `Lost` when some may have.
+
+        Cancelled before any content left it raises `Unsent`.
+        """
         ...
 
 
@@ -212,6 +215,8 @@ class SmtpPool:
             raise (
                 TooLate(f"{otherwise}: the deadline") if left <= self._limits.envelope else NotSent(otherwise)
             ) from None
+        except asyncio.CancelledError:
+            raise Unsent from None
 
     def _line(self, server: Server) -> "_Line":
         line = self._lines.setdefault(server, _Line())

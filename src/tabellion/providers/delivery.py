@@ -3,7 +3,7 @@
 | what happened | outcome |
 | --- | --- |
 | the adapter cannot say it; the address policy forbids the target | Rejected |
-| the adapter failed; the deadline passed before a byte | Aborted |
+| the adapter failed; the deadline passed, or the worker stopped, before a byte | Aborted |
 | connecting failed; 429, 503; SMTP 4yz | Deferred |
 | any other 4xx; SMTP 5yz | Rejected, by the adapter |
 | 2xx that the adapter can read; SMTP 2yz | Accepted |
@@ -14,7 +14,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, assert_never
 
-from tabellion.core.http import HttpClient, HttpRequest, HttpResponse, Lost, NotSent, Refused, TooLate
+from tabellion.core.http import HttpClient, HttpRequest, HttpResponse, Lost, NotSent, Refused, TooLate, Unsent
 from tabellion.core.smtp import SmtpClient, SmtpReply, SmtpRequest
 from tabellion.providers.base import (
     Aborted,
@@ -54,7 +54,10 @@ class Carrier:
 
 
 async def deliver(provider: Provider[S], message: Outbound, settings: S, wire: Wire, not_after: float) -> Result:
-    """What the hand-off of message came to. Never raises; no byte is written after `not_after` (monotonic seconds)."""
+    """What the hand-off of message came to. No byte is written after `not_after` (monotonic seconds).
+
+    Raises nothing but the cancellation that came when bytes had left.
+    """
     try:
         request = provider.request(message, settings)
     except Unsendable as refusal:
@@ -65,6 +68,8 @@ async def deliver(provider: Provider[S], message: Outbound, settings: S, wire: W
         answer = await wire.carry(request, not_after=not_after)
     except TooLate as late:
         return Aborted(str(late))
+    except Unsent:
+        return Aborted("the worker stopped before the first byte")
     except Refused as refusal:
         return Rejected(Reason.NOT_PERMITTED, str(refusal))
     except NotSent as failure:
