@@ -65,6 +65,34 @@ def test_a_single_endpoint_opens_neither_its_neighbour_nor_another_port() -> Non
             policy.check(address, port, encrypted=False)
 
 
+@pytest.mark.parametrize(
+    ("host", "opened"),
+    [
+        ("10.1.2.3", True),
+        ("::ffff:10.1.2.3", True),
+        ("192.168.0.1", False),
+        ("93.184.216.34", False),
+        ("127.0.0.1", False),
+        ("localhost", False),
+        ("mail.localhost", False),
+        ("mailpit", True),
+        ("relay.corp.internal", True),
+        ("printer.local", True),
+        ("mail.example.org", False),
+        ("internal.example.org", False),
+    ],
+)
+def test_a_host_is_opened_by_its_network_and_a_name_only_where_it_cannot_be_public(host: str, opened: bool) -> None:
+    assert AddressPolicy.of(["10.0.0.0/8"]).opens(host, 25) is opened
+    assert not AddressPolicy().opens(host, 25), "where nothing was opened, nothing is open"
+
+
+def test_loopback_is_opened_by_either_of_its_names_and_an_endpoint_by_its_port() -> None:
+    assert all(AddressPolicy.of(["127.0.0.0/8"]).opens(host, 1025) for host in ("localhost", "127.0.0.1"))
+    endpoint = AddressPolicy.of(endpoints=[("127.0.0.1", 8099)])
+    assert (endpoint.opens("127.0.0.1", 8099), endpoint.opens("127.0.0.1", 8098)) == (True, False)
+
+
 @pytest.mark.parametrize("address", sorted(map(str, METADATA)))
 def test_no_network_opens_the_metadata_services(address: str) -> None:
     everything = AddressPolicy.of(["0.0.0.0/0", "::/0"], [(address, 80)])

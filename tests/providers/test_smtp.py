@@ -283,6 +283,25 @@ def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
         msgspec.structs.replace(SETTINGS, **wrong)
 
 
+@pytest.mark.parametrize(
+    ("change", "unfit"),
+    [
+        ({}, set()),
+        ({"security": "tls", "port": 465}, set()),
+        ({"port": 25}, set()),
+        ({"port": 2525}, set()),
+        ({"security": "none"}, {"security"}),
+        ({"port": 22}, {"port"}),
+        ({"security": "none", "port": 6379}, {"security", "port"}),
+    ],
+    ids=str,
+)
+def test_clear_text_and_ports_that_are_not_for_mail_are_unfit_for_a_public_server(
+    change: dict[str, Any], unfit: set[str]
+) -> None:
+    assert set(msgspec.structs.replace(SETTINGS, **change).unfit_in_public()) == unfit
+
+
 def test_the_simulator_gets_no_credentials() -> None:
     simulated = SMTP.simulated(SETTINGS, SimulatorAddress("http://127.0.0.1:1", "127.0.0.1", 2525))
     assert (simulated.server, simulated.port, simulated.security) == ("127.0.0.1", 2525, "none")

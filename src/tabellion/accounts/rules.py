@@ -91,6 +91,10 @@ class CustomHosts:
             return address is not None and self._lists(address, port)
         return address is None or self._checks(address, port)
 
+    def opened(self, settings: ProviderSettings) -> bool:
+        """Whether the operator opened the network of this host, also for clear text and any port."""
+        return self.addresses.opens(*endpoint(settings.host()))
+
     def _lists(self, address: Address, port: int) -> bool:
         listed = (address, port) in self.addresses.endpoints or any(address in one for one in self.addresses.networks)
         return listed and self._checks(address, port)

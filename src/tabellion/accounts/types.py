@@ -106,3 +106,15 @@ class HostRefused(HubError):
             f"{host} is not the vendor's own host; the operator must allow it (TABELLION_ALLOW_PRIVATE_NETWORKS)",
             422,
         )
+
+
+class UnfitInPublic(Invalid):
+    """Settings that would carry secrets in clear text, or knock at strange ports, of a host anybody may be at."""
+
+    def __init__(self, host: str, unfit: Mapping[str, str]) -> None:
+        errors = [FieldError(f"/settings/{name}", detail) for name, detail in unfit.items()]
+        detail = (
+            f"{host} is not in a network that the operator opened (TABELLION_ALLOW_PRIVATE_NETWORKS):"
+            f" {'; '.join(unfit.values())}"
+        )
+        super().__init__("settings_invalid", detail, *errors)

@@ -30,6 +30,9 @@ METADATA: Final = frozenset(
 )
 """Cloud metadata services: whoever reaches them reads the machine's own credentials. No allow-list opens them."""
 _NAT64: Final = ip_network("64:ff9b::/96")
+_LOOPBACK: Final = ip_address("127.0.0.1")
+_LOCAL_NAMES: Final = (".internal", ".local", ".home.arpa")
+"""Endings that no public name has (RFC 6762, RFC 8375; `internal` is reserved by ICANN since 2024-07-29)."""
 
 
 class Resolver(Protocol):
@@ -71,6 +74,17 @@ class AddressPolicy:
         if not encrypted:
             raise Refused(f"{address} would be reached without TLS; use https or TLS, or allow its network")
 
+    def opens(self, host: str, port: int) -> bool:
+        """Whether the operator opened the way to host: an address by its network or endpoint.
+
+        A name that cannot be a public one counts where any network is open: `check` sees the address behind it at
+        every connection. Any other name counts as public.
+        """
+        address = _named_address(host)
+        if address is None:
+            return bool(self.networks) and _cannot_be_public(host)
+        return (address, port) in self.endpoints or any(address in network for network in self.networks)
+
 
 def _unwrapped(address: Address) -> Address:
     """The IPv4 address that an IPv6 form (mapped, 6to4, Teredo, NAT64) leads to, else the address itself."""
@@ -79,6 +93,17 @@ def _unwrapped(address: Address) -> Address:
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else address)
+
+
+def _named_address(host: str) -> Address | None:
+    """The address that host is; None where it is a name to be resolved."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return _LOOPBACK
+    return _unwrapped(ip_address(host.partition("%")[0])) if _literal(host) else None
+
+
+def _cannot_be_public(name: str) -> bool:
+    return "." not in name or name.endswith(_LOCAL_NAMES)
 
 
 def _public(address: Address) -> bool:

@@ -116,6 +116,10 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         """`scheme://host:port` that the secrets are for; it is part of what they are sealed under."""
         raise NotImplementedError
 
+    def unfit_in_public(self) -> Mapping[str, str]:
+        """What these settings must not say where the operator did not open the network of the host: field, detail."""
+        return {}
+
 
 def origin(url: str) -> str:
     """The `scheme://host:port` of a base URL. Raises `ValueError` unless it is http(s) and has nothing but a path."""

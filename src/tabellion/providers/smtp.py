@@ -14,7 +14,7 @@ Quirks
 import base64
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from email.header import Header
 from email.utils import format_datetime, formataddr
 from typing import Final
@@ -75,6 +75,9 @@ BY_CODE: Final = {
 }
 HARD: Final = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10"})
 """The address does not exist, or never did."""
+PUBLIC_PORTS: Final = (25, 465, 587, 2525)
+"""Where mail servers listen (RFC 5321, 6409, 8314; 2525 where a network closes those). Any other port of the public
+world is somebody's other service."""
 SCHEME: Final = {"none": "smtp", "starttls": "smtp+starttls", "tls": "smtps"}
 
 _ENHANCED: Final = re.compile(r"\b5\.(\d{1,3}\.\d{1,3})\b")
@@ -118,6 +121,15 @@ class Settings(ProviderSettings, frozen=True, kw_only=True, forbid_unknown_field
     def host(self) -> str:
         """The way of encrypting is part of it: a password given for TLS is not sent in clear text later."""
         return f"{SCHEME[self.security]}://{self.server}:{self.port}"
+
+    def unfit_in_public(self) -> Mapping[str, str]:
+        """Clear text, and ports that are not for mail."""
+        unfit = {}
+        if self.security == "none":
+            unfit["security"] = "`none` sends mail and password in clear text; use `starttls` or `tls`"
+        if self.port not in PUBLIC_PORTS:
+            unfit["port"] = f"a public mail server is reached on {', '.join(map(str, PUBLIC_PORTS))}"
+        return unfit
 
 
 class Smtp(Provider[Settings]):
