@@ -319,3 +319,40 @@ async def test_a_checkpoint_file_that_cannot_be_read_stops_the_log(
         await append(db, other_process(), 1)
     assert refused.value.code == "checkpoint_unreadable"
     assert await codes(db, other_process()) == ["checkpoint_unreadable"]
+
+
+async def watched(db: Database, ledger: Ledger) -> list[str]:
+    await db.run(ledger.watch)
+    return [problem.code for problem in ledger.problems]
+
+
+async def test_a_restored_older_dump_is_seen_before_anything_is_appended(
+    restored: Database, other_process: Callable[[], Ledger]
+) -> None:
+    assert await watched(restored, other_process()) == ["ledger_forked"]
+
+
+async def test_a_log_that_refuses_is_watched_until_it_has_a_successor(
+    restored: Database, ledger: Ledger, other_process: Callable[[], Ledger], append: Append, workspace_id: WorkspaceId
+) -> None:
+    """The hub told nobody but the caller that a log refused entries."""
+    ledger._suspect = False  # it looked while all was well
+    with pytest.raises(Forked):
+        await append(restored, ledger, 1)
+    assert await watched(restored, ledger) == ["ledger_forked"]
+    await restored.run(lambda tx: other_process().succeed(tx, workspace_id))
+    assert await watched(restored, ledger) == []
+
+
+async def test_a_checkpoint_that_stays_in_the_database_is_late(
+    open_db: Open, database_url: str, ledger: Ledger, checkpoints: Checkpoints, append: Append, clock: FakeClock
+) -> None:
+    db, patience = await open_db(database_url), timedelta(seconds=10)
+    await append(db, ledger, 1)
+    await checkpoints.flush()
+    checkpoints.publish = lambda *_: None  # type: ignore[method-assign] # the process dies before it writes
+    await append(db, ledger, 1)
+    assert await db.run(lambda tx: ledger.unpublished(tx, patience)) == []
+    clock.advance(timedelta(seconds=11))
+    [late] = await db.run(lambda tx: ledger.unpublished(tx, patience))
+    assert (late.code, late.detail) == ("checkpoint_late", "published at 1, and stands at 2")

@@ -63,6 +63,12 @@ async def test_a_failed_write_is_named_kept_and_made_good(tmp_path: Path) -> Non
     assert await size_of(checkpoints) == 7
 
 
+async def test_whether_a_checkpoint_could_be_written_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    assert await Checkpoints(tmp_path).try_writing() is None
+    assert {one.name for one in tmp_path.iterdir()} == {".lock"}
+    assert "away" in (await Checkpoints(tmp_path / "away").try_writing() or "")
+
+
 async def test_one_damaged_file_does_not_keep_the_others_back(tmp_path: Path) -> None:
     """And is not overwritten: it is evidence."""
     successor = Signer.of("tabellion.log/ab/cd/2", bytes(32))

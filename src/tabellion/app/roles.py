@@ -26,6 +26,7 @@ from tabellion.core.telemetry import Metrics
 from tabellion.core.wake import Bell, carry
 from tabellion.events.followers import Followers, counting
 from tabellion.events.service import ensure_partitions, open_log
+from tabellion.jobs.service import waiting
 from tabellion.jobs.worker import Worker
 from tabellion.simulators.server import Simulators
 
@@ -35,6 +36,10 @@ FLUSH = 5.0
 """Seconds between two writes of the key uses counted in memory."""
 TIDY = 60.0
 """Seconds between two rounds of housekeeping."""
+WATCH = 5.0
+"""Seconds between two looks at the ledger, and two counts of the lanes."""
+LONG = 600.0
+"""Seconds that the first look may take: it is at all logs of all workspaces."""
 
 
 @dataclass
@@ -53,13 +58,15 @@ class Process:
     async def stop(self) -> None:
         """Take no more, finish what is under way, give back the rest."""
         self.log.info("hub.stopping")
-        await asyncio.gather(self._stop_serving(), self._stop_working(), self._stop_following())
-        if self.app is not None:
-            await self.app.drain()
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self.hub.close()
+        try:
+            await asyncio.gather(self._stop_serving(), self._stop_working(), self._stop_following())
+            if self.app is not None:
+                await self.app.drain()
+            for task in self.tasks:
+                task.cancel()
+            await asyncio.gather(*self.tasks, return_exceptions=True)
+        finally:
+            await self.hub.close()
 
     async def _stop_serving(self) -> None:
         """Return when every request under way is answered and every connection closed."""
@@ -125,6 +132,7 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[
     process = Process(settings, wire(around), around.log)
     stack.push_async_callback(process.stop)
     _spawn(process, carry(around.bell, installation.url))
+    _spawn(process, _every(WATCH, around.log, lambda: watch_ledger(process.hub)))
     if installation.postgres is not None:
         _spawn(process, installation.postgres.keep())
     if listener is not None:
@@ -164,6 +172,7 @@ def _work(process: Process) -> None:
         around.db, process.hub.kinds, around.clock, around.log, bell=around.bell, metrics=around.metrics, chance=chance
     )
     _spawn(process, process.worker.run())
+    _spawn(process, _every(WATCH, around.log, lambda: count_waiting(process.hub)))
 
 
 def _follow(process: Process) -> None:
@@ -267,6 +276,20 @@ def _tidy(hub: Hub) -> Coroutine[Any, Any, None]:
     """Housekeeping: days ahead in the log, old idempotency answers away."""
     db = hub.around.db
     return _every(TIDY, hub.around.log, lambda: db.run(ensure_partitions), lambda: _purge(hub))
+
+
+async def watch_ledger(hub: Hub) -> None:
+    """See whether the ledger is whole and its checkpoints get out, and say so in the log and the metrics."""
+    await hub.around.db.run(hub.ledger.watch, limit=LONG)
+    hub.around.metrics.refusing.set(len(hub.ledger.problems))
+    for trouble in hub.ledger_trouble():
+        hub.around.log.error("ledger.troubled", trouble=trouble)
+
+
+async def count_waiting(hub: Hub) -> None:
+    """Measure the lanes, for the metrics; a lane longer than what is counted shows as that many."""
+    for lane, jobs in (await hub.around.db.run(waiting)).items():
+        hub.around.metrics.backlog.labels(lane.name.lower()).set(jobs)
 
 
 async def _purge(hub: Hub) -> None:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -33,8 +33,9 @@ from tabellion.jobs.types import Kind
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import Ledger
 from tabellion.messages.gate import Gate
-from tabellion.messages.jobs import Deliver, Handoff, StepTimeout
+from tabellion.messages.jobs import Deliver, Handoff
 from tabellion.messages.service import Messages, in_flight
+from tabellion.messages.timers import StepTimeout
 from tabellion.providers import ALL
 from tabellion.providers.base import Outbound, Provider, Result
 from tabellion.providers.delivery import Carrier, deliver
@@ -84,13 +85,21 @@ class Hub:
     smtp: SmtpPool
     kinds: tuple[Kind, ...]
 
+    def ledger_trouble(self) -> list[str]:
+        """What is wrong with the ledger, for the operator: it names files."""
+        failure = self.checkpoints.failure
+        unwritten = [f"the checkpoint cannot be written: {failure}"] if failure else []
+        return unwritten + [f"{one.origin}: {one.detail}" for one in self.ledger.problems]
+
     async def close(self) -> None:
-        """Write what is held back, and close every connection."""
-        await self.checkpoints.close()
+        """Write what is held back, and close every connection, also where one of these fails."""
+        async with AsyncExitStack() as stack:
+            for last_first in (self.smtp.close, self.http.close, self._close_keyring, self.checkpoints.close):
+                stack.push_async_callback(last_first)
+
+    async def _close_keyring(self) -> None:
         with suppress(HubError):  # uses are counts: better lost than in the way of an orderly end
             await self.keyring.close()
-        await self.http.close()
-        await self.smtp.close()
 
 
 class Sides:

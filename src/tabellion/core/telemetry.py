@@ -27,9 +27,13 @@ class Metrics:
         self.jobs = self._counter("jobs", "Jobs that ended, by what became of them.", "kind", "outcome")
         self.job_seconds = self._histogram("job_perform_seconds", "Time to perform one job.", SECONDS, "kind")
         self.job_wait = self._histogram("job_wait_seconds", "Time from due to claimed.", SECONDS, "lane")
-        self.backlog = self._gauge("jobs_waiting", "Jobs that wait in a lane.", "lane")
+        self.backlog = self._gauge(
+            "jobs_waiting", "Jobs in a lane, waiting or under way; counted up to 10,000.", "lane"
+        )
         self.lag = self._gauge("follower_lag_seconds", "Age of the oldest event a follower has not read.", "follower")
         self.horizon = self._gauge("event_horizon_seconds", "Age of the oldest open writing transaction.")
+        self.events = self._gauge("events_recorded", "Events of each type in the log since it began.", "type")
+        self.refusing = self._gauge("ledger_logs_refusing", "Logs that refuse entries until an operator has looked.")
         self.attempts = self._counter("attempts", "Hand-offs to a vendor, by outcome.", "provider", "outcome")
         self.attempt_seconds = self._histogram("attempt_seconds", "Time a vendor took.", SECONDS, "provider")
         self.callbacks = self._counter("callbacks", "Vendor callbacks, by what became of them.", "provider", "outcome")

@@ -61,6 +61,10 @@ class Checkpoints:
             if failed:
                 self._schedule(RETRY)
 
+    async def try_writing(self) -> str | None:
+        """Why no checkpoint could be written now; None where one could. Leaves nothing behind."""
+        return await asyncio.to_thread(self._try)
+
     async def close(self) -> None:
         """Write what waits and stop."""
         await self.flush()
@@ -96,6 +100,16 @@ class Checkpoints:
             standing = self._read(origin)
             if standing is None or standing.size < size:
                 write_file(self._file(origin), signed.encode())
+
+    def _try(self) -> str | None:
+        probe = self._folder / ".probe"
+        try:
+            with self._alone():
+                write_file(probe, b"")
+                probe.unlink()
+        except OSError as error:
+            return str(error)
+        return None
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -40,6 +40,10 @@ class Ledger:
         self._install_id = install_id
         self._signers: dict[str, note.Signer] = {}
         self._seen: dict[str, _Seen] = {}
+        self._suspect = True
+        """No look yet, or one that found something, or an append refused since."""
+        self.problems: tuple[Problem, ...] = ()
+        """What the last `watch` found: logs that refuse entries."""
 
     async def append(
         self, tx: Tx, workspace_id: WorkspaceId, leaves: Sequence[Leaf], log: str = "consent"
@@ -51,6 +55,15 @@ class Ledger:
         Raises `Forked` where the database has lost what was already published.
         """
         rules.check_batch(leaves)
+        try:
+            return await self._append(tx, workspace_id, leaves, log)
+        except (Forked, Misconfigured):
+            self._suspect = True
+            raise
+
+    async def _append(
+        self, tx: Tx, workspace_id: WorkspaceId, leaves: Sequence[Leaf], log: str
+    ) -> tuple[list[Appended], int]:
         head = await self._locked(tx, workspace_id, log)
         checked_at = await self._check(tx, head)
         entries = [rules.leaf_bytes(leaf) for leaf in leaves]
@@ -122,6 +135,23 @@ class Ledger:
         commitment = sha256((last or (head.checkpoint if head else "")).encode())
         await self.append(tx, workspace_id, [Leaf(ids.new(), "successor", commitment, tx.now.date())], log)
         return rules.origin(self._install_id, fresh)
+
+    async def watch(self, tx: Tx) -> None:
+        """Keep `problems` true: look at every log at first, and again as long as one of them refuses entries."""
+        if self._suspect:
+            found = await self.verify_heads(tx)
+            # A log's first checkpoint is written a moment after its first entry.
+            self.problems = tuple(one for one in found if one.code != "checkpoint_missing")
+            self._suspect = bool(self.problems)
+
+    async def unpublished(self, tx: Tx, patience: timedelta) -> list[Problem]:
+        """The logs whose newest checkpoint has been in the database alone for longer than patience."""
+        late = []
+        for origin, size in await store.settled(tx, tx.now - patience):
+            published = await self._checkpoints.last(origin)
+            if published is not None and published.size < size:
+                late.append(Problem(origin, "checkpoint_late", f"published at {published.size}, and stands at {size}"))
+        return late
 
     async def verify_heads(self, tx: Tx) -> list[Problem]:
         """What is wrong with any log of the installation: rebuilt from its rows, its signature, what it published."""

@@ -1,6 +1,7 @@
 """All SQL of the ledger's tables."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from tabellion.core.db import Row, Tx, columns
@@ -50,6 +51,14 @@ async def heads(tx: Tx) -> list[Head]:
         """
     )
     return [_head(row) for row in rows]
+
+
+async def settled(tx: Tx, since: datetime) -> list[tuple[str, int]]:
+    """Origin and size of the logs in use that have not grown since."""
+    rows = await tx.rows(
+        "select origin, size from ledger_heads where closed_at is null and updated_at < $1 order by origin", since
+    )
+    return [(row["origin"], row["size"]) for row in rows]
 
 
 async def known_origins(tx: Tx) -> set[str]:
