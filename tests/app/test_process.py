@@ -87,12 +87,24 @@ def test_a_killed_hub_loses_nothing_it_acknowledged(tabellion, key):
     with Load(hub, key) as load:
         eventually(lambda: len(load.acknowledged) > 200)
         hub.kill()
-    assert alive(tabellion.postmaster())
+    orphan = tabellion.postmaster()
+    assert alive(orphan)
     again = tabellion.up()
-    assert "earlier run left behind" in again.said()
+    assert f"earlier run left behind (process {orphan})" in again.said()
+    assert not alive(orphan)
     eventually(lambda: all_handed_off(again, key, load.acknowledged))
     assert again.stop() == 0
     assert not alive(tabellion.postmaster())
+
+
+def test_a_command_after_a_killed_hub_leaves_no_postmaster_behind(tabellion):
+    """Also where nobody starts the hub again."""
+    tabellion.up().kill()
+    orphan = tabellion.postmaster()
+    assert alive(orphan)
+    assert tabellion.json("doctor")["ok"]
+    assert not alive(orphan)
+    assert tabellion.postmaster() == 0
 
 
 def test_a_killed_postmaster_is_replaced_under_load(tabellion, key):

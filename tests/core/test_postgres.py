@@ -19,7 +19,7 @@ import pytest
 
 from tabellion.core.clock import SystemClock
 from tabellion.core.errors import Misconfigured
-from tabellion.core.postgres import Postgres, ownership, programs, running_url, user
+from tabellion.core.postgres import Postgres, logfile, ownership, pidfile, programs, running_url, user
 
 ROOT = os.geteuid() == 0
 as_root = pytest.mark.skipif(not ROOT, reason="needs root, to become somebody else")
@@ -189,9 +189,11 @@ async def test_a_killed_hub_loses_no_acknowledged_row_and_the_next_takes_over(tm
     hub.wait()
     orphan = postmaster(tmp_path / "data")
     assert running_url(tmp_path / "data") is None
+    assert pidfile.runs(orphan, tmp_path / "data" / "pg")
     async with running(tmp_path / "data") as (_, url):
         assert acknowledged <= await rows(url)
         assert postmaster(tmp_path / "data") != orphan
+        assert not pidfile.runs(orphan, tmp_path / "data" / "pg"), "two servers never share a cluster"
 
 
 async def test_a_killed_postmaster_comes_back_at_the_same_url_with_every_acknowledged_row(tmp_path: Path) -> None:
@@ -219,6 +221,45 @@ async def test_killing_the_server_with_all_its_processes_loses_no_acknowledged_r
             await writers.reach(400)
         assert writers.acknowledged <= await rows(url)
         keeper.cancel()
+
+
+# its log
+
+
+async def test_a_log_that_has_outgrown_its_bound_begins_anew_while_the_server_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It grew for as long as the hub lived."""
+    monkeypatch.setattr(logfile.outgrown, "__defaults__", (4096,))
+    async with running(tmp_path / "data", **QUICK, log_statement="all") as (postgres, url):
+        keeper = asyncio.create_task(postgres.keep())
+        kept = postgres.log.with_name("postgres.log.1")
+        number = 0
+        while not kept.exists() or f"turn {number}" not in postgres.log.read_text():
+            number += 1
+            await ask(url, f"select 'turn {number}', '{'x' * 200}'")
+        assert "turn" in kept.read_text()
+        assert b"\0" not in postgres.log.read_bytes(), "the server goes on at the new beginning"
+        assert kept.stat().st_mode & 0o077 == 0
+        keeper.cancel()
+
+
+async def test_a_long_log_of_earlier_runs_is_put_aside_at_the_start(tmp_path: Path) -> None:
+    log = tmp_path / "data" / "postgres.log"
+    log.parent.mkdir()
+    with log.open("wb") as file:
+        file.truncate(logfile.BOUND + 1)
+    async with running(tmp_path / "data", **QUICK):
+        assert log.stat().st_size < logfile.BOUND
+    assert log.with_name("postgres.log.1").stat().st_size == logfile.BOUND + 1
+
+
+def test_where_the_copy_fails_the_log_is_emptied_all_the_same(tmp_path: Path) -> None:
+    log = tmp_path / "postgres.log"
+    log.write_text("old")
+    log.with_name("postgres.log.1").mkdir()
+    logfile.begin_anew(log)
+    assert log.read_text() == ""
 
 
 async def crash(data: Path) -> None:

@@ -2,7 +2,7 @@
 
     DIR/owner.lock    held (flock) by the process that runs the server, with its pid inside
     DIR/database.url  where the server answers, while it runs
-    DIR/postgres.log  what the server says
+    DIR/postgres.log  what the server says; the last 16 MiB of it, and in postgres.log.1 the 16 before
     DIR/pg/           the cluster; it alone belongs to the user that PostgreSQL runs as
     DIR/run/          the socket, unless DIR is too long for one or closed to that user
 

@@ -13,7 +13,7 @@ import asyncpg
 
 from tabellion.core.clock import Clock
 from tabellion.core.errors import Misconfigured
-from tabellion.core.postgres import cluster, ownership, pidfile, user
+from tabellion.core.postgres import cluster, logfile, ownership, pidfile, user
 from tabellion.core.postgres.cluster import ADMIN, ROLE
 from tabellion.core.postgres.programs import programs
 from tabellion.core.vault import write_file
@@ -73,9 +73,14 @@ class Postgres:
         return url
 
     async def keep(self) -> None:
-        """Start the server again, at the same URL, whenever it dies. Runs until cancelled; raises if it stays dead."""
+        """Start the server again, at the same URL, whenever it dies, and keep its log from growing without bound.
+
+        Runs until cancelled; raises if the server stays dead.
+        """
         while self._server is not None:
             if self._server.poll() is None:
+                if logfile.outgrown(self.log):
+                    await asyncio.to_thread(logfile.begin_anew, self.log)
                 await asyncio.sleep(0.2)
             else:
                 self._say(f"PostgreSQL died (status {self._server.returncode}); starting it again")
@@ -99,6 +104,8 @@ class Postgres:
     def _prepare(self) -> None:
         """Everything short of the start: user, programs, cluster, socket directory, settings."""
         self._forget_last_owner()
+        if logfile.outgrown(self.log):
+            logfile.begin_anew(self.log)
         self._user = user.choose(self.cluster)
         self._bin = programs(self._user, self._wanted)
         if not self.cluster.exists():
