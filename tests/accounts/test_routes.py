@@ -79,6 +79,19 @@ async def test_another_host_needs_its_secrets_again(client: Client) -> None:
     assert answer.json()["errors"][0]["pointer"] == "/settings/password"
 
 
+async def test_clear_text_to_a_public_mail_server_is_refused_at_its_place(client: Client) -> None:
+    """Such an account was taken once, and then could send nothing."""
+    http = await client()
+    for change, pointer in (({"security": "none"}, "/settings/security"), ({"port": 6379}, "/settings/port")):
+        answer = await http.post("/v1/accounts", json={"provider": "smtp", "settings": {**SMTP, **change}})
+        assert (answer.status_code, answer.json()["code"]) == (422, "settings_invalid")
+        assert [one["pointer"] for one in answer.json()["errors"]] == [pointer]
+    made = await http.post("/v1/accounts", json={"provider": "smtp", "settings": SMTP})
+    changes = {"settings": {"security": "none", "password": TOKEN}}
+    changed = await http.patch(f"/v1/accounts/{made.json()['id']}", json=changes)
+    assert [one["pointer"] for one in changed.json()["errors"]] == ["/settings/security"]
+
+
 async def test_a_wrong_body_is_422_at_its_place(client: Client) -> None:
     http = await client()
     for body, pointer in (

@@ -10,7 +10,7 @@ from tabellion.access.service import list_audit
 from tabellion.access.types import Role, Workspace
 from tabellion.accounts.rules import CustomHosts
 from tabellion.accounts.service import Accounts
-from tabellion.accounts.types import AccountPatch, Configured, HostRefused, SecretsRequired
+from tabellion.accounts.types import AccountPatch, Configured, HostRefused, SecretsRequired, UnfitInPublic
 from tabellion.core import ids
 from tabellion.core.addresses import AddressPolicy
 from tabellion.core.clock import FakeClock
@@ -181,6 +181,18 @@ async def test_a_host_in_place_of_the_vendors_own_needs_the_installation_and_the
     patch = {"base_url": "http://10.1.2.3:8080", "auth_token": "x"}
     with pytest.raises(HostRefused):
         await change(db, new_accounts(), caller(workspace), plain, settings=patch)
+
+
+async def test_clear_text_and_any_port_are_for_networks_that_the_operator_opened(
+    db: Database, new_accounts: NewAccounts, workspace: Workspace
+) -> None:
+    accounts = new_accounts(CustomHosts(AddressPolicy.of(["127.0.0.0/8"])))
+    plain = {**SMTP, "security": "none", "port": 1025}
+    for host in ("127.0.0.1", "localhost", "mailpit"):
+        assert (await create(db, accounts, caller(workspace), "smtp", {**plain, "host": host})).readable
+    with pytest.raises(UnfitInPublic):
+        await create(db, accounts, caller(workspace), "smtp", plain)
+    assert (await create(db, accounts, caller(workspace, "test"), "smtp", plain)).readable, "it goes to the simulator"
 
 
 async def test_a_base_url_that_is_none_is_refused(db: Database, accounts: Accounts, workspace: Workspace) -> None:

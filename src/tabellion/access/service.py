@@ -48,6 +48,11 @@ async def find_workspace(tx: Tx, wanted: UUID | str) -> Workspace:
     return found
 
 
+async def list_workspaces(tx: Tx) -> list[Workspace]:
+    """All workspaces, oldest first. For the command line: no key reaches beyond its own."""
+    return await store.workspaces(tx)
+
+
 async def mode_of(tx: Tx, workspace_id: WorkspaceId) -> Mode:
     """Whether a workspace side is the live or the test one."""
     mode = await store.read_mode(tx, workspace_id)

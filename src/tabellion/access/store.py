@@ -53,6 +53,20 @@ async def find_workspace(tx: Tx, workspace_id: UUID | None, name: str | None) ->
     return Workspace(**row) if row else None
 
 
+async def workspaces(tx: Tx) -> list[Workspace]:
+    """All of them, oldest first: for the operator's checks."""
+    rows = await tx.rows(
+        """
+        select workspaces.id, workspaces.name, live.workspace_id as live, test.workspace_id as test
+          from workspaces
+          join workspace_sides live on live.workspace = workspaces.id and live.mode = 'live'
+          join workspace_sides test on test.workspace = workspaces.id and test.mode = 'test'
+         order by workspaces.id
+        """
+    )
+    return [Workspace(**row) for row in rows]
+
+
 async def read_mode(tx: Tx, workspace_id: WorkspaceId) -> Mode | None:
     mode: Mode | None = await tx.value("select mode from workspace_sides where workspace_id = $1", workspace_id)
     return mode

@@ -4,19 +4,29 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from tabellion.access.service import audit
 from tabellion.access.types import Caller, Role
 from tabellion.accounts import pacing, store
 from tabellion.accounts.rules import CustomHosts, is_custom
 from tabellion.accounts.store import Stored
-from tabellion.accounts.types import Account, AccountPatch, Configured, HostRefused, ModeOf, NewAccount, SecretsRequired
+from tabellion.accounts.types import (
+    Account,
+    AccountPatch,
+    Configured,
+    HostRefused,
+    ModeOf,
+    NewAccount,
+    SecretsRequired,
+    UnfitInPublic,
+)
 from tabellion.core import ids
 from tabellion.core.clock import Clock
 from tabellion.core.crypto import Key
@@ -31,7 +41,9 @@ from tabellion.providers.settings import MASK, decode_settings, expose, mask, se
 FRESH_SECONDS = 1.0
 """How long a process may use accounts without looking again."""
 CACHE_SIDES = 10_000
-CACHE_HOMES = 50_000
+CACHE_CALLED = 50_000
+CACHE_STRANGE = 10_000
+"""Ids that vendors, or strangers, called and that are no account's. Apart, so that strangers push nobody out."""
 SIMULATED_CHANNELS = frozenset({Channel.EMAIL, Channel.SMS})
 """Each provider of one of them has a simulator account on every test side; `fake` only when somebody adds it."""
 
@@ -55,7 +67,8 @@ class Accounts:
         self._mode_of = mode_of
         self._hosts = hosts
         self._cache: OrderedDict[UUID, tuple[float, tuple[Account, ...]]] = OrderedDict()
-        self._homes: OrderedDict[UUID, UUID] = OrderedDict()
+        self._called: OrderedDict[UUID, tuple[float, Account]] = OrderedDict()
+        self._strange: dict[UUID, float] = {}
 
     @property
     def providers(self) -> Mapping[str, Provider[Any]]:
@@ -74,16 +87,22 @@ class Accounts:
         found = [one for side in sides for one in await self._read(tx, WorkspaceId(side))]
         return {(one.workspace_id, one.id): one for one in found if (one.workspace_id, one.id) in wanted}
 
-    async def for_callback(self, tx: Tx, provider: str, account_id: UUID) -> Account | None:
-        """The account a vendor's callback names. A disabled one still hears what became of its messages."""
-        home = self._homes.get(account_id) or await store.workspace_of(tx, account_id)
-        if home is None:
-            return None
-        self._homes[account_id] = home
-        if len(self._homes) > CACHE_HOMES:
-            self._homes.popitem(last=False)
-        account = (await self.by_ids(tx, [(home, account_id)])).get((home, account_id))
-        return account if account and account.provider == provider else None
+    def called(self, account_id: UUID) -> Account | UnsetType | None:
+        """The account a vendor's callback names, or None for no account's id, as `for_callbacks` found it at most a
+        second ago. UNSET: it must be asked."""
+        now = self._clock.monotonic()
+        until, account = self._called.get(account_id) or (self._strange.get(account_id, now), None)
+        return account if now < until else UNSET
+
+    async def for_callbacks(self, tx: Tx, account_ids: Sequence[UUID]) -> dict[UUID, Account]:
+        """Those of the accounts that exist, read now, disabled ones too: they still hear what became of messages."""
+        asked = self._clock.monotonic()
+        found: dict[UUID, Account] = {}
+        for side, rows in groupby(await store.by_ids(tx, account_ids), key=lambda row: row.workspace_id):
+            test = await self._mode_of(tx, WorkspaceId(side)) == "test"
+            found |= {one.id: one for one in await self._opened(tx, WorkspaceId(side), list(rows), test)}
+        tx.after_commit(lambda: self._keep_called(asked + FRESH_SECONDS, account_ids, found))
+        return found
 
     async def reserve(
         self, tx: Tx, departures: Sequence[pacing.Pair], kept: Mapping[int, datetime] = MappingProxyType({})
@@ -114,7 +133,7 @@ class Accounts:
         )  # fmt: skip
         stored = self._with_settings(caller, empty, new.settings, key)
         await store.insert(tx, stored)
-        tx.after_commit(lambda: self._forget(caller.workspace_id))
+        tx.after_commit(lambda: self._forget(caller.workspace_id, stored.id))
         if new.rate is not None:
             await pacing.limit(tx, (stored.workspace_id, stored.id), new.rate)
         await self._audit(tx, caller, "account.created", stored, {"provider": provider.name, "host": stored.host})
@@ -158,6 +177,10 @@ class Accounts:
         await self._read(tx, workspace_id)
         return await self._shown(tx, workspace_id, await store.page(tx, workspace_id, before, limit))
 
+    async def survey(self, tx: Tx, workspace_id: WorkspaceId) -> list[Configured]:
+        """All accounts of a side, oldest first, as they are: none is made by looking."""
+        return await self._shown(tx, workspace_id, await store.of_workspace(tx, workspace_id))
+
     # Reading
 
     async def _read(self, tx: Tx, workspace_id: WorkspaceId) -> tuple[Account, ...]:
@@ -175,6 +198,12 @@ class Accounts:
         if test and (missing := self._not_simulated(rows)):
             await store.insert_simulated(tx, workspace_id, [(ids.new(), name) for name in missing])
             rows = await store.of_workspace(tx, workspace_id)
+        return await self._opened(tx, workspace_id, rows, test)
+
+    async def _opened(
+        self, tx: Tx, workspace_id: WorkspaceId, rows: Sequence[Stored], test: bool
+    ) -> tuple[Account, ...]:
+        """The accounts of these rows of one side that can be used."""
         key = await self._vault.workspace(tx, workspace_id, "secrets") if any(row.secrets for row in rows) else None
         found = [(row, self._settings(row, key, test)) for row in rows]
         return tuple(self._account(row, settings) for row, settings in found if settings is not None)
@@ -210,6 +239,19 @@ class Accounts:
         self._cache.move_to_end(workspace_id)
         while len(self._cache) > CACHE_SIDES:
             self._cache.popitem(last=False)
+
+    def _keep_called(self, until: float, asked: Sequence[UUID], found: Mapping[UUID, Account]) -> None:
+        if len(self._strange) > CACHE_STRANGE:
+            self._strange.clear()
+        for one in asked:
+            self._called.pop(one, None)
+            self._strange.pop(one, None)
+            if one in found:
+                self._called[one] = (until, found[one])
+            else:
+                self._strange[one] = until
+        while len(self._called) > CACHE_CALLED:
+            self._called.popitem(last=False)
 
     # Showing
 
@@ -253,6 +295,8 @@ class Accounts:
             raise Forbidden("role_missing", "only owner and admin keys may put another host in place of the vendor's")
         if not self._hosts.allows(settings):
             raise HostRefused(settings.host())
+        if not self._hosts.opened(settings) and (unfit := settings.unfit_in_public()):
+            raise UnfitInPublic(settings.host(), unfit)
 
     async def _locked(self, tx: Tx, workspace_id: WorkspaceId, account_id: UUID) -> Stored:
         """The row, locked first and then read."""
@@ -261,7 +305,7 @@ class Accounts:
         )
         if stored is None:
             raise _unknown(account_id)
-        tx.after_commit(lambda: self._forget(workspace_id))
+        tx.after_commit(lambda: self._forget(workspace_id, account_id))
         return stored
 
     def _with_settings(self, caller: Caller, before: Stored, patch: Mapping[str, Any], key: Key) -> Stored:
@@ -283,8 +327,10 @@ class Accounts:
     async def _audit(self, tx: Tx, caller: Caller, action: str, stored: Stored, detail: Mapping[str, object]) -> None:
         await audit(tx, caller.workspace_id, caller.actor, action, ids.show("acc", stored.id), detail)
 
-    def _forget(self, workspace_id: UUID) -> None:
+    def _forget(self, workspace_id: UUID, account_id: UUID) -> None:
         self._cache.pop(workspace_id, None)
+        self._called.pop(account_id, None)
+        self._strange.pop(account_id, None)
 
 
 def _unknown(account_id: UUID) -> NotFound:

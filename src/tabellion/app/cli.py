@@ -13,7 +13,7 @@ COMMANDS: Final = {
     "": {
         "up": ("serve:up", "Run the hub, on the bundled PostgreSQL unless told otherwise."),
         "migrate": ("upkeep:migrate", "Apply the migrations that are missing."),
-        "doctor": ("upkeep:doctor", "Check settings, database, clock, keys and ledger, and say what to do."),
+        "doctor": ("upkeep:doctor", "Check settings, database, keys, ledger and accounts, and say what to do."),
         "simulate": ("serve:simulate", "Run all vendor simulators."),
     },
     "workspace": {"create": ("keys:create_workspace", "Make a workspace.")},

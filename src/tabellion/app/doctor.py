@@ -1,43 +1,75 @@
 """`tabellion doctor`: what is set, what is wrong, and what to do about it."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
+from enum import StrEnum
 from typing import Any
 
 from tabellion import migrations
-from tabellion.app.opening import Opened, database, installed, opened
+from tabellion.access.service import list_workspaces, mode_of
+from tabellion.access.types import Mode, Workspace
+from tabellion.accounts.service import Accounts
+from tabellion.accounts.types import Configured
+from tabellion.app.opening import LONG, Opened, database, installed, opened
+from tabellion.core import ids
 from tabellion.core.config import VARIABLES, Config
 from tabellion.core.db import Tx
 from tabellion.core.errors import HubError
+from tabellion.core.simulation import SimulatorAddress
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import Ledger
+from tabellion.ledger.types import Problem
+from tabellion.providers import ALL
 
 SKEW = timedelta(seconds=2)
 OLDEST = 150_000
+PATIENCE = timedelta(seconds=10)
+"""How far a checkpoint's file may lag behind the database: writing it takes well under a second."""
+NOWHERE = SimulatorAddress("http://127.0.0.1:1", "127.0.0.1", 1)
+"""Doctor runs no simulators, and sends nothing to any."""
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    WRONG = "wrong"
+
+
+MARKS = {Level.OK: "✓", Level.WARNING: "!", Level.WRONG: "✗"}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at, and where it is not `ok`, what to do."""
+    """One thing looked at, and where it is not well, what to do."""
 
     name: str
     text: str
-    ok: bool = True
+    level: Level = Level.OK
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """The same for programs, where the text holds more than one thing."""
+
+    @property
+    def ok(self) -> bool:
+        """A warning is no fault: it says what does not work the way it is set."""
+        return self.level is not Level.WRONG
 
     @property
     def mark(self) -> str:
-        return "✓" if self.ok else "✗"
+        return MARKS[self.level]
 
     def shown(self) -> dict[str, Any]:
-        return {"name": self.name, "ok": self.ok, "text": self.text}
+        data = {"data": dict(self.data)} if self.data else {}
+        return {"name": self.name, "ok": self.ok, "level": self.level, "text": self.text, **data}
 
 
 async def examine(config: Config) -> list[Finding]:
     """Everything looked at, problems included; it does not stop at the first."""
     findings = [Finding(one.name, f"{one.value}  ({one.origin})") for one in config.shown()]
     findings += [_unread(name) for name in config.unread]
+    findings.append(_callbacks(config.settings.public_url))
     settings = config.settings
     if not installed(settings):
         return [*findings, Finding("installation", f"nothing in {settings.data} yet; `tabellion up` makes it")]
@@ -49,32 +81,32 @@ async def examine(config: Config) -> list[Finding]:
                 async with opened(settings) as installation:
                     findings += await _installation(installation)
     except HubError as error:
-        findings.append(Finding(error.code, error.detail, ok=False))
+        findings.append(Finding(error.code, error.detail, Level.WRONG))
     return findings
 
 
 def _unread(name: str) -> Finding:
     meant = get_close_matches(name, VARIABLES, 1)
-    return Finding(name, f"is no setting; {f'did you mean {meant[0]}?' if meant else 'unset it'}", ok=False)
+    return Finding(name, f"is no setting; {f'did you mean {meant[0]}?' if meant else 'unset it'}", Level.WRONG)
 
 
 def _migrations(missing: Sequence[str]) -> Finding:
     if missing:
-        return Finding("migrations", f"{', '.join(missing)} not applied; run `tabellion migrate`", ok=False)
+        return Finding("migrations", f"{', '.join(missing)} not applied; run `tabellion migrate`", Level.WRONG)
     return Finding("migrations", "all applied")
 
 
 async def _installation(installation: Opened) -> list[Finding]:
     looks: list[Callable[[Tx], Awaitable[list[Finding]]]] = [_version, _prepared, _keys(installation)]
-    looks += [_clock, _ledger(installation)]
-    return [finding for look in looks for finding in await installation.db.run(look)]
+    looks += [_clock, _ledger(installation), _checkpoints(installation), _accounts(installation)]
+    return [finding for look in looks for finding in await installation.db.run(look, limit=LONG)]
 
 
 async def _version(tx: Tx) -> list[Finding]:
     number = int(await tx.value("select current_setting('server_version_num')"))
     text = await tx.value("select current_setting('server_version')")
     if number < OLDEST:
-        return [Finding("database", f"PostgreSQL {text} is too old; use 15 or newer", ok=False)]
+        return [Finding("database", f"PostgreSQL {text} is too old; use 15 or newer", Level.WRONG)]
     return [Finding("database", f"PostgreSQL {text}")]
 
 
@@ -82,14 +114,14 @@ async def _prepared(tx: Tx) -> list[Finding]:
     """Prepared transactions hold every follower back for as long as they stay."""
     count = await tx.value("select count(*) from pg_prepared_xacts")
     if count:
-        return [Finding("prepared", f"{count} prepared transactions hold the event log back; end them", ok=False)]
+        return [Finding("prepared", f"{count} prepared transactions hold the event log back; end them", Level.WRONG)]
     return [Finding("prepared", "no prepared transactions")]
 
 
 async def _clock(tx: Tx) -> list[Finding]:
     away = abs(await tx.value("select clock_timestamp()") - tx.now)
     if away > SKEW:
-        return [Finding("clock", f"is {away} away from the database's; set the time of both machines", ok=False)]
+        return [Finding("clock", f"is {away} away from the database's; set the time of both machines", Level.WRONG)]
     return [Finding("clock", f"agrees with the database within {away}")]
 
 
@@ -98,7 +130,7 @@ def _keys(installation: Opened) -> Callable[[Tx], Awaitable[list[Finding]]]:
 
     async def look(tx: Tx) -> list[Finding]:
         if path.stat().st_mode & 0o077:
-            return [Finding("keys_folder", f"{path} is open to others; chmod 700 it", ok=False)]
+            return [Finding("keys_folder", f"{path} is open to others; chmod 700 it", Level.WRONG)]
         return [Finding("keys_folder", f"{path}, closed to others; back it up apart from the database")]
 
     return look
@@ -106,9 +138,70 @@ def _keys(installation: Opened) -> Callable[[Tx], Awaitable[list[Finding]]]:
 
 def _ledger(installation: Opened) -> Callable[[Tx], Awaitable[list[Finding]]]:
     async def look(tx: Tx) -> list[Finding]:
-        checkpoints = Checkpoints(installation.keys.checkpoints)
-        ledger = Ledger(installation.vault, checkpoints, installation.install_id)
-        problems = await ledger.verify_heads(tx)
-        return [Finding("ledger", str(one), ok=False) for one in problems] or [Finding("ledger", "no log went back")]
+        problems = await _open_ledger(installation).verify_heads(tx)
+        found = [_of_log("ledger", one, Level.WRONG) for one in problems]
+        return found or [Finding("ledger", "no log went back")]
 
     return look
+
+
+def _checkpoints(installation: Opened) -> Callable[[Tx], Awaitable[list[Finding]]]:
+    """The files outside the database that tell a restored older copy of it."""
+    folder = installation.keys.checkpoints
+
+    async def look(tx: Tx) -> list[Finding]:
+        if failure := await Checkpoints(folder).try_writing():
+            text = f"cannot be written ({failure}); until they can, a fork of the log would go unnoticed"
+            return [Finding("checkpoints", text, Level.WRONG, {"failure": failure})]
+        late = await _open_ledger(installation).unpublished(tx, PATIENCE)
+        found = [_of_log("checkpoints", one, Level.WARNING) for one in late]
+        return found or [Finding("checkpoints", f"{folder} can be written, and no log is ahead of it")]
+
+    return look
+
+
+def _open_ledger(installation: Opened) -> Ledger:
+    return Ledger(installation.vault, Checkpoints(installation.keys.checkpoints), installation.install_id)
+
+
+def _of_log(name: str, one: Problem, level: Level) -> Finding:
+    # The ledger's own sentences begin with the log they are about.
+    text = f"{one.origin}: {one.detail.removeprefix(one.origin).lstrip()}"
+    return Finding(name, text, level, {"origin": one.origin, "code": one.code})
+
+
+def _callbacks(public_url: str | None) -> Finding:
+    if public_url is None:
+        text = (
+            "no public URL is set: vendors of live accounts are not asked for status callbacks, so messages end at"
+            " `sent`, and what a vendor signs with its URL, a STOP too, is refused; set TABELLION_PUBLIC_URL"
+        )
+        return Finding("callbacks", text, Level.WARNING)
+    return Finding("callbacks", f"vendors report to {public_url.rstrip('/')}/in/…")
+
+
+def _accounts(installation: Opened) -> Callable[[Tx], Awaitable[list[Finding]]]:
+    accounts = Accounts(installation.vault, ALL, NOWHERE, installation.clock, mode_of)
+    modes: tuple[Mode, ...] = ("live", "test")
+
+    async def look(tx: Tx) -> list[Finding]:
+        sides = [(workspace, mode) for workspace in await list_workspaces(tx) for mode in modes]
+        surveyed = [(*side, await accounts.survey(tx, side[0].side(side[1]))) for side in sides]
+        found = [_of_side(workspace, mode, there) for workspace, mode, there in surveyed if there]
+        return found or [Finding("accounts", "no workspace has one yet")]
+
+    return look
+
+
+def _of_side(workspace: Workspace, mode: Mode, there: Sequence[Configured]) -> Finding:
+    providers = dict(sorted(Counter(one.provider for one in there).items()))
+    closed = [one for one in there if not one.readable]
+    shown = [ids.show("acc", one.id) for one in closed]
+    data = {"workspace": workspace.name, "mode": mode, "providers": providers, "unopened": shown}
+    text = f"{workspace.name} ({mode}): {', '.join(f'{name} {count}' for name, count in providers.items())}"
+    if not closed:
+        return Finding("accounts", text, data=data)
+    text += (
+        f"; the settings of {', '.join(shown)} do not open and it is not used: give its secrets again, or disable it"
+    )
+    return Finding("accounts", text, Level.WRONG if any(one.enabled for one in closed) else Level.WARNING, data)

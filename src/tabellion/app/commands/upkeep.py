@@ -18,7 +18,7 @@ def migrate(*, where: Where = HERE, json: Json = False) -> None:
 
 
 def doctor(*, where: Where = HERE, json: Json = False) -> None:
-    """Check configuration, database, clock, keys and ledger, and say what to do."""
+    """Check configuration, database, clock, keys, ledger and accounts, and say what to do. Warnings are no failure."""
     findings = wait(examine(where.config()))
     if json:
         print_json({"ok": all(one.ok for one in findings), "findings": [one.shown() for one in findings]})
