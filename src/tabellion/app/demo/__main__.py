@@ -1,7 +1,5 @@
 """The story itself."""
 
-import base64
-import hashlib
 import shutil
 import sys
 import tempfile
@@ -10,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
+from tabellion.app.demo import audit
 from tabellion.app.demo.story import Story, Untrue
 from tabellion.app.demo.world import World
+from tabellion.core.ids import show
 
 ANN = {"phone": "+12025550111", "email": "ann@example.org"}
 BEN = {"phone": "+15005550009", "email": "ben@example.org"}
@@ -104,7 +102,30 @@ def hear_stop(story: Story, world: World) -> None:
     answer = world.vendor("POST", "/twilio/control/inbound", {"from": ANN["phone"], "body": "STOP"})
     story.check("the signed callback was answered with 200", answer["callback_status"] == 200, answer)
     after = tree_size(world)
-    story.check(f"the opt-out was in the signed tree by then ({before} → {after})", after == before + 1)
+    story.check(f"the signed tree had grown by one entry by then ({before} → {after})", after == before + 1)
+    asked = {"recipient": {"external_id": "ann"}, "channel": "sms", "purpose": "marketing"}
+    verdict = world.call("POST", "/v1/consents/check", asked)
+    story.check(f"texts to her are denied, by entry {verdict['log_index']}", verdict["verdict"] == "denied", verdict)
+    find_in_the_tree(story, world, verdict)
+
+
+def find_in_the_tree(story: Story, world: World, verdict: Any) -> None:
+    """Compute the signed root anew from the log's entries, and find the one that a verdict rests on among them."""
+    head = audit.signed_head(world.text("/v1/ledger/checkpoint"), world.text("/v1/ledger/key"))
+    entries = audit.entries(world.data, head)
+    leaves = [one.leaf for one in entries]
+    story.check(f"the log has the {head.size} entries that the head signs for", len(leaves) == head.size, len(leaves))
+    story.check("their hashes, computed anew (RFC 6962), lead to the signed root", audit.tree_root(leaves) == head.root)
+    index = verdict["log_index"]
+    story.check(
+        f"entry {index} of them is what the hub names as her STOP",
+        show("cns", entries[index].id) == verdict["entry_id"],
+        verdict,
+    )
+    story.tell(f"its leaf {leaves[index].decode()}")
+    story.tell(f"hashes to {audit.leaf_hash(leaves[index]).hex()}")
+    others = [leaf for leaf in leaves if leaf != leaves[index]]
+    story.check("and without it the root would be another", audit.tree_root(others) != head.root)
 
 
 def keep_the_promise(story: Story, world: World) -> None:
@@ -126,15 +147,11 @@ def keep_the_promise(story: Story, world: World) -> None:
 
 def verify_the_checkpoint(story: Story, world: World) -> None:
     story.scene("The checkpoint verifies with a few independent lines")
-    text, _, signature = world.text("/v1/ledger/checkpoint").partition("\n\n")
-    name, key_id, key = world.text("/v1/ledger/key").split()[-1].split("+", 2)
-    public = base64.b64decode(key)
-    computed = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
-    story.check("the key id is the hash of name and key", computed.hex() == key_id)
-    signed = base64.b64decode(signature.split()[-1])
-    story.check("the signature names that key", signed[:4] == computed)
-    Ed25519PublicKey.from_public_bytes(public[1:]).verify(signed[4:], text.encode() + b"\n")
-    story.check(f"and holds over the head: {' | '.join(text.splitlines()[1:])}", True)
+    head = audit.signed_head(world.text("/v1/ledger/checkpoint"), world.text("/v1/ledger/key"))
+    story.check(f"the key's signature holds over {head.origin}", True)
+    story.check(f"at {head.size} entries, root {head.root.hex()}", head.size > 1)
+    leaves = [one.leaf for one in audit.entries(world.data, head)]
+    story.check("which is the root of the entries that are in the database", audit.tree_root(leaves) == head.root)
 
 
 def survive_a_kill(story: Story, world: World) -> None:
