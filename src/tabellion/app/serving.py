@@ -21,7 +21,7 @@ A test key for a day, workspace {workspace}:
   {key}
 
 Send a first message (it goes to a simulated mail server):
-  curl {url}/v1/messages -H "Authorization: Bearer {key}" --json '{body}'
+  curl {url}/v1/messages -H "Authorization: Bearer {key}" -H "Content-Type: application/json" -d '{body}'
 
 Documents: {url}/docs    Stop: Ctrl-C
 """
@@ -60,7 +60,9 @@ async def simulate_until_stopped(address: tuple[str, int], smtp_port: int) -> No
         served = await simulators.start(*address, smtp_port)
     except OSError as error:
         raise HubError("address_in_use", f"the simulators cannot listen: {error}; choose other ports") from None
-    print_text(f"mail {served.smtp_host}:{served.smtp_port}")
-    print_text(f"ready {served.http}")
-    await stopping.wait()
-    await simulators.stop()
+    try:
+        print_text(f"mail {served.smtp_host}:{served.smtp_port}")
+        print_text(f"ready {served.http}")
+        await stopping.wait()
+    finally:
+        await simulators.stop()
