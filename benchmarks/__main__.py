@@ -1,4 +1,7 @@
-"""`make bench`: every benchmark, a table, and `benchmarks/results/*.json`. Names choose: `make bench ONLY=accept`."""
+"""`make bench`: every benchmark, a table, and `benchmarks/results/*.json`.
+
+Names choose among them: `make bench ARGS="accept idle"`.
+"""
 
 import asyncio
 import json
@@ -35,6 +38,8 @@ def machine() -> dict[str, Any]:
 
 
 async def main(names: list[str]) -> None:
+    if unknown := set(names) - set(ALL):
+        raise SystemExit(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
     console = Console()
     table = Table("benchmark", "figure", "value", title="Tabellion benchmarks")
     RESULTS.mkdir(exist_ok=True)

@@ -117,8 +117,9 @@ def test_the_password_of_a_database_is_never_shown(url: str, tmp_path: Path) -> 
 
 def test_an_own_database_needs_its_keys_folder_named(tmp_path: Path) -> None:
     environ = {"TABELLION_DATABASE_URL": "postgresql://db.example/hub"}
-    with pytest.raises(Misconfigured, match="--keys or TABELLION_KEYS"):
+    with pytest.raises(Misconfigured, match="--keys or TABELLION_KEYS") as refused:
         _ = load(environ, {}, tmp_path).settings.keys_folder
+    assert refused.value.code == "keys_required"
     assert load(environ, {"keys": "/keys"}, tmp_path).settings.keys_folder == Path("/keys")
 
 
