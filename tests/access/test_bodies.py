@@ -161,6 +161,17 @@ def test_other_media_types_are_415(said):
     assert refused.value.status == 415
 
 
+@pytest.mark.parametrize(("encoding", "taken"), [(b"identity", True), (b"gzip", False), (b"", False)])
+def test_a_compressed_body_is_415_and_not_broken_json(encoding, taken):
+    """Who compressed heard that the body is not JSON, and looked for the fault in it."""
+    if taken:
+        require_json(b"application/json", encoding)
+    else:
+        with pytest.raises(HubError, match="Content-Encoding") as refused:
+            require_json(b"application/json", encoding)
+        assert refused.value.status == 415
+
+
 def receiving(*parts: bytes, ends: bool = True) -> Any:
     messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
     if ends:

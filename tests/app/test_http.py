@@ -80,6 +80,59 @@ async def test_the_scheme_of_authorization_is_read_in_any_case(hub, key):
         assert (await client.get("/v1/hot", headers={"Authorization": f"bearer {key}"})).status_code == 200
 
 
+# parameters
+
+
+@BOTH
+@pytest.mark.parametrize("query", ["dry_run=1", "name=x", "x", "x=%00", "caller=me", "data=x"])
+@pytest.mark.parametrize("again", [{}, {"Idempotency-Key": "k"}])
+async def test_a_parameter_a_route_does_not_have_is_refused(hub, key, deed, path, query, again):
+    """Hot routes took any: `?dry_run=1` sent the message."""
+    async with hub.client(key) as client:
+        response = await client.post(f"{path}?{query}", json={"name": "x"}, headers=again)
+        unknown = await client.post(f"{path}?{query}", json={"name": "x"}, headers={"Authorization": "Bearer x"})
+        plain = await client.post(f"{path}?", json={"name": "x"}, headers=again)
+    assert response.status_code == 400
+    assert problem(response)["code"] in ("invalid_parameter", "null_character")
+    assert unknown.status_code in (400, 401)
+    assert (plain.status_code, deed.done) == (201, ["x"])
+
+
+@pytest.mark.parametrize("query", ["sizes=1", "thing_id=x", "caller=me", "request=1", "edge=1", "size=1&size=2"])
+async def test_what_a_route_is_given_is_no_parameter_of_it(hub, key, query):
+    """`?caller=…` passed as known, because the function has an argument of that name."""
+    async with hub.client(key) as client:
+        for path in ("/v1/hot", f"/v1/hot/{ids.show('msg', ids.new())}"):
+            response = await client.get(f"{path}?{query}")
+            assert (response.status_code, problem(response)["status"]) == (400, 400), path
+        assert (await client.get("/v1/hot?size=3")).json()["name"] == "3"
+        told = problem(await client.get("/v1/hot?sizes=3"))
+    assert told["detail"].endswith("it has size")
+
+
+# addresses
+
+
+@pytest.mark.parametrize("path", ["/v1/keys/batch", "/v1/hot/cancel", "/v1/hot/cancel/"])
+async def test_a_word_where_an_id_would_stand_is_no_address(hub, key, path):
+    """What is not built yet answered 405, because it looked like a thing's address; it is 404."""
+    async with hub.client(key) as client:
+        answer = await client.post(path, json={})
+        there = await client.post(f"/v1/hot/{ids.show('msg', ids.new())}", json={})
+        known = await client.put("/v1/cold", json={})
+    assert (answer.status_code, problem(answer)["code"]) == (404, "not_found")
+    assert [one.status_code for one in (there, known)] == [405, 405]
+    assert "POST" in known.headers["allow"]
+
+
+@BOTH
+async def test_a_compressed_body_is_not_taken(hub, key, deed, path):
+    async with hub.client(key) as client:
+        answer = await client.post(path, json={"name": "x"}, headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, deed.done) == (415, [])
+    assert "Content-Encoding" in problem(answer)["detail"]
+
+
 # bodies
 
 

@@ -1,7 +1,6 @@
 """Answers: JSON with times in milliseconds, problems where the status says so, pages of lists."""
 
 import base64
-import binascii
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +21,24 @@ T = TypeVar("T")
 JSON: Final = "application/json"
 _JSON_TYPE: Final = (b"content-type", JSON.encode())
 _PROBLEM_TYPE: Final = (b"content-type", PROBLEM_JSON.encode())
+_CURSOR: Final = re.compile("[A-Za-z0-9_-]{22}")
 _TIME: Final = re.compile(rb'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?(?:Z|[+-]\d\d:\d\d)"')
 
 Limit: TypeAlias = Annotated[int, Parameter(ge=1, le=500, description="How many to return at most.")]
 Cursor: TypeAlias = Annotated[
     str | None,
-    Parameter(pattern="^[A-Za-z0-9_-]{22}$", description="`next_cursor` of the page before; none for the first page."),
+    Parameter(
+        description="`next_cursor` of the page before; none for the first page.",
+        schema_extra={"pattern": "^[A-Za-z0-9_-]{22}$"},  # said, not checked by the framework: `read_cursor` does
+    ),
+]
+Person: TypeAlias = Annotated[
+    str | None,
+    Parameter(
+        max_length=1024,
+        description='An id, or a RecipientRef as JSON with one of its fields: `rcp_…`, `{"external_id": "crm-1042"}`,'
+        ' `{"email": "ann@example.org"}`. Of somebody unknown there is nothing.',
+    ),
 ]
 
 
@@ -98,10 +109,9 @@ def read_cursor(cursor: str | None) -> UUID | None:
     """The id after which a page begins. Raises 400 `invalid_cursor` for what is not one of ours."""
     if cursor is None:
         return None
-    try:
-        return UUID(bytes=base64.urlsafe_b64decode(cursor + "=="))
-    except (ValueError, binascii.Error):
-        raise HubError("invalid_cursor", "pass next_cursor of the page before as it is, or leave it out", 400) from None
+    if not _CURSOR.fullmatch(cursor):
+        raise HubError("invalid_cursor", "pass next_cursor of the page before as it is, or leave it out", 400)
+    return UUID(bytes=base64.urlsafe_b64decode(cursor + "=="))
 
 
 def next_cursor(ids: Sequence[UUID], limit: int) -> str | None:

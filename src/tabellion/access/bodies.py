@@ -11,6 +11,8 @@ from tabellion.core.errors import FieldError, HubError, Invalid
 T = TypeVar("T")
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
+REQUIRED: Final = {"x-required": True}
+"""`extra_json_schema` of a field that must be there and whose absence its route refuses in words of its own."""
 MAX_BODY: Final = 1 << 20
 MAX_DEPTH: Final = 32
 
@@ -63,8 +65,10 @@ def _bounded(body: "bytes | bytearray") -> bytes:
     return body  # type: ignore[return-value]
 
 
-def require_json(content_type: bytes | None) -> None:
-    """Return if the body is declared as JSON in UTF-8; raise 415 otherwise."""
+def require_json(content_type: bytes | None, encoding: bytes | None = None) -> None:
+    """Return if the body is declared as JSON in UTF-8, not compressed; raise 415 otherwise."""
+    if encoding is not None and encoding.lower() != b"identity":
+        raise HubError("unsupported_media_type", "send the body as it is, without Content-Encoding", 415)
     if content_type != b"application/json" and not _JSON.fullmatch(content_type or b""):
         raise HubError("unsupported_media_type", "send JSON in UTF-8, with Content-Type: application/json", 415)
 

@@ -24,6 +24,7 @@ Scope = MutableMapping[str, Any]
 LONGEST_KEY: Final = 255
 _SLOT: Final = {
     b"authorization": 0, b"content-type": 1, b"content-length": 2, b"idempotency-key": 3, b"tabellion-version": 4,
+    b"content-encoding": 5,
 }  # fmt: skip
 
 
@@ -35,6 +36,7 @@ class Head(NamedTuple):
     content_length: bytes | None
     idempotency_key: bytes | None
     version: bytes | None
+    content_encoding: bytes | None
 
 
 @dataclass(slots=True)
@@ -89,7 +91,7 @@ def visit_of(scope: Any) -> Visit:
 
 
 def read_head(headers: RawHeaders) -> Head:
-    found: list[bytes | None] = [None] * 5
+    found: list[bytes | None] = [None] * 6
     for name, value in headers:
         slot = _SLOT.get(name)
         if slot is not None:
@@ -125,4 +127,9 @@ def idempotency_key(scope: Scope, head: Head, body: bytes) -> IdempotencyKey | N
         raise HubError(
             "invalid_idempotency_key", f"an Idempotency-Key has 1 to {LONGEST_KEY} printable ASCII characters", 400
         )
-    return identify("POST", scope["path"], key, body, scope.get("query_string", b""))
+    return identify("POST", _plain(scope["path"]), key, body, scope.get("query_string", b""))
+
+
+def _plain(path: str) -> str:
+    """The one spelling of a path: `/v1/messages/` is served as `/v1/messages`, so it is the same to a key."""
+    return "/" + "/".join(part for part in path.split("/") if part)

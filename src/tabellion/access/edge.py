@@ -12,16 +12,20 @@ A domain's routes use three things of this module:
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request, Response
 from litestar.connection import ASGIConnection
+from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.params import HeaderParameter
 from litestar.types import Receive, Send
 from litestar.types import Scope as AsgiScope
+from litestar.typing import FieldDefinition
 
 from tabellion.access import bodies
 from tabellion.access.answers import Answer
@@ -35,7 +39,7 @@ from tabellion.access.calls import (
     idempotency_key,
     visit_of,
 )
-from tabellion.access.idempotency import Busy, Fresh, IdempotencyKey, Outcome, Replay, Reused, claim, store
+from tabellion.access.idempotency import Busy, Fresh, IdempotencyKey, Replay, Reused, claim, store
 from tabellion.access.keyring import KeyRing
 from tabellion.access.limits import Limits, limited
 from tabellion.access.problems import already_shown, in_progress, internal, reused, translate
@@ -47,16 +51,19 @@ from tabellion.core.log import Log
 from tabellion.core.telemetry import Metrics
 from tabellion.core.vault import Vault
 
-__all__ = ["Answer", "Call", "Edge", "HubRequest", "hot", "note", "refuse", "respond", "settle"]
+__all__ = ["Answer", "Call", "Edge", "HubRequest", "hot", "note", "refuse", "respond"]
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Tx], Awaitable[tuple[int, T]]]
 Execute: TypeAlias = Callable[[Tx], Awaitable[Answer]]
 
+ID: Final = re.compile(r"[a-z]{3}_[0-9a-hjkmnp-tv-z]{26}")
 BUSY_FOR: Final = 2.0
 BUSY_PAUSE: Final = 0.025
 LASTING: Final = frozenset({404, 409, 410, 412})
 """Refusals by the work itself, that are its answer as much as a success is. 422 is not: the request never was one."""
+GIVEN: Final = frozenset({"caller", "data", "edge", "request"})
+"""What a typed route's function may be given that is no parameter of the address."""
 
 
 class Edge:
@@ -105,7 +112,7 @@ class Edge:
         else:
             await self.admit(scope, handler.opt.get("scope"))
             refuse_repeated(scope)
-            refuse_unknown(scope, handler)
+            refuse_unknown(scope, parameters(scope, handler))
 
     async def mutate(
         self, request: "Request[Any, Any, Any]", caller: Caller, scope: str, work: Work[T], *, secret: bool = False
@@ -182,19 +189,6 @@ class Edge:
         return Answer.refusal(said)
 
 
-def settle(outcome: Outcome) -> Answer | None:
-    """The answer that a claimed key already has; None where the work is to be done. Raises 409 where it cannot be."""
-    match outcome:
-        case Fresh():
-            return None
-        case Replay():
-            return Answer.replay(outcome)
-        case Reused():
-            raise reused()
-        case Busy():
-            raise in_progress()
-
-
 def note(request: "Request[Any, Any, Any]", **fields: object) -> None:
     """Add fields to the request's log line: ids and counts, never what a person said or is called."""
     visit_of(request.scope).notes.update(fields)
@@ -218,12 +212,25 @@ def refuse_null(scope: Any) -> None:
         raise HubError("null_character", "the address contains the character U+0000 (%00); remove it", 400)
 
 
-def refuse_unknown(scope: Any, handler: BaseRouteHandler) -> None:
+def refuse_unknown(scope: Any, known: Collection[str]) -> None:
     """Refuse a query parameter the route does not have: a filter that is misspelt must not list everything."""
-    known = handler.parsed_fn_signature.parameters.keys()
     given = {name for name, _ in parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)}
-    if unknown := sorted(given - known):
-        raise HubError("invalid_parameter", f"there is no parameter {unknown[0][:64]!r} here; see /docs", 400)
+    if unknown := sorted(given - set(known)):
+        has = f"it has {', '.join(sorted(known))}" if known else "it has none"
+        detail = f"this address has no parameter {unknown[0][:64]!r}; {has}"
+        raise HubError("invalid_parameter", detail, 400)
+
+
+def parameters(scope: Any, handler: BaseRouteHandler) -> frozenset[str]:
+    """The query parameters of a typed route: what its function takes that is not given, in the path or a header."""
+    taken = handler.parsed_fn_signature.parameters.items()
+    queried = (getattr(field.kwarg_definition, "query", None) or name for name, field in taken if not _is_header(field))
+    placed: Collection[str] = scope.get("path_params", {})
+    return frozenset(queried) - GIVEN - frozenset(placed)
+
+
+def _is_header(field: FieldDefinition) -> bool:
+    return isinstance(field.kwarg_definition, HeaderParameter)
 
 
 def refuse_repeated(scope: Any) -> None:
@@ -237,7 +244,8 @@ class HubRequest(Request[Any, Any, Any]):
     """A request whose `data` is decoded as on hot routes: declared as JSON, bounded, strict, unknown fields refused."""
 
     async def json(self) -> Any:
-        bodies.require_json(visit_of(self.scope).head.content_type)
+        head = visit_of(self.scope).head
+        bodies.require_json(head.content_type, head.content_encoding)
         field = self.route_handler.parsed_data_field
         return bodies.decode(msgspec.json.Decoder(field.annotation if field else Any), await self.body())
 
@@ -253,9 +261,17 @@ def refuse(edge: Edge) -> "Callable[[Request[Any, Any, Any], Exception], Respons
 
     def answer(request: "Request[Any, Any, Any]", error: Exception) -> "Response[Any]":
         visit = visit_of(request.scope)
+        if isinstance(error, MethodNotAllowedException) and not _is_there(request):
+            error = NotFoundException()
         return respond(edge.refuse(error, visit), visit)
 
     return answer
+
+
+def _is_there(request: "Request[Any, Any, Any]") -> bool:
+    """Whether an address is more than a word where an id would stand: `/v1/messages/cancel` is not a message."""
+    path = request.scope["path"].rstrip("/")
+    return any(route.path == path for route in request.app.routes) or any(map(ID.fullmatch, path.split("/")))
 
 
 # hot routes
@@ -333,7 +349,9 @@ class Hot:
 
     async def _answer(self, scope: Scope, receive: Receive, visit: Visit) -> Answer:
         caller = await self._edge.admit(scope, self._scope)
-        bodies.require_json(visit.head.content_type)
+        if scope["query_string"]:
+            refuse_unknown(scope, ())
+        bodies.require_json(visit.head.content_type, visit.head.content_encoding)
         visit.raw = raw = await bodies.read(receive, visit.head.content_length)  # type: ignore[arg-type]
         body = bodies.decode(self._decoder, raw)
         key = idempotency_key(scope, visit.head, raw)

@@ -1,11 +1,10 @@
 """Around every request: its id, its log line, its metrics, and the headers that every answer has."""
 
-import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
 
 from tabellion.access.calls import Scope, Visit, open_visit
-from tabellion.access.edge import Edge
+from tabellion.access.edge import ID, Edge
 from tabellion.core.clock import Clock
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -24,7 +23,6 @@ CLOSED: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 """For answers that do not say otherwise: what a program reads is kept by no cache and shown by no browser."""
-_ID: Final = re.compile(r"[a-z]{3}_[0-9a-hjkmnp-tv-z]{26}")
 
 
 class Front:
@@ -120,5 +118,5 @@ def _line(scope: Scope, visit: Visit, method: str, route: str, status: int, seco
     if status in (401, 403, 429) and scope.get("client"):
         line["address"] = scope["client"][0]
     if parameters := scope.get("path_params"):
-        line |= {name: one for name, one in parameters.items() if isinstance(one, str) and _ID.fullmatch(one)}
+        line |= {name: one for name, one in parameters.items() if isinstance(one, str) and ID.fullmatch(one)}
     return line | visit.notes if visit.notes else line

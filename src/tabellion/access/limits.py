@@ -1,4 +1,7 @@
-"""Rate limits per key: a token bucket each, in the memory of one process."""
+"""Rate limits per key: a token bucket each, in the memory of one process.
+
+N processes that serve the API let up to N times the limit pass. Counting it together would cost each request a trip.
+"""
 
 from dataclasses import dataclass
 from math import ceil

@@ -42,8 +42,13 @@ class NewKeyBody(Struct, frozen=True, forbid_unknown_fields=True):
     expires_at: Moment | None = None
     networks: Annotated[list[Cidr], Meta(max_length=100)] = []
     """From where it may be used; from anywhere when empty."""
-    rate_limit: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-    """Requests a second."""
+    rate_limit: (
+        Annotated[
+            int,
+            Meta(ge=1, le=1_000_000, description="Requests a second, counted by each process that serves the API."),
+        ]
+        | None
+    ) = None
 
 
 class RotateBody(Struct, frozen=True, forbid_unknown_fields=True):
