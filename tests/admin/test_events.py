@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from uuid import UUID
 
 import httpx
 import pytest
@@ -14,13 +15,15 @@ from tabellion.admin import events as admin
 from tabellion.app.http import create_app
 from tabellion.core import ids
 from tabellion.core.clock import FakeClock
-from tabellion.core.db import Database
-from tabellion.core.ids import MessageId, RecipientId
+from tabellion.core.db import Database, Tx
+from tabellion.core.ids import MessageId, RecipientId, WorkspaceId
 from tabellion.core.log import stderr_log
 from tabellion.core.telemetry import Metrics
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog, open_log
 from tabellion.events.types import Event
+from tabellion.recipients.service import Recipients
+from tabellion.recipients.types import Kind, Named, NewRecipient, Ref, Upserted
 
 
 @pytest.fixture
@@ -29,10 +32,17 @@ async def log(db: Database) -> EventLog:
 
 
 @pytest.fixture
-async def client(db: Database, vault: Vault, clock: FakeClock) -> AsyncIterator[httpx.AsyncClient]:
+def recipients(vault: Vault, log: EventLog) -> Recipients:
+    return Recipients(vault, log)
+
+
+@pytest.fixture
+async def client(
+    db: Database, vault: Vault, clock: FakeClock, recipients: Recipients
+) -> AsyncIterator[httpx.AsyncClient]:
     keys = KeyRing(db)
     edge = Edge(db, keys, vault, stderr_log(clock, "error"), Metrics(process=False))
-    transport = httpx.ASGITransport(app=create_app(edge, admin.routes(edge)))
+    transport = httpx.ASGITransport(app=create_app(edge, admin.routes(edge, recipients)))
     async with httpx.AsyncClient(transport=transport, base_url="http://hub.example") as opened:
         yield opened
     await keys.close()
@@ -113,6 +123,55 @@ async def test_events_are_filtered_by_type_recipient_and_message(
         assert len(page["data"]) == count, query
 
 
+async def no_absorption(tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id: RecipientId) -> None: ...
+
+
+async def known(db: Database, recipients: Recipients, side: WorkspaceId, *named: tuple[Kind, str]) -> UUID:
+    """The recipient of these identifiers."""
+    unit = NewRecipient(tuple(Named(*one) for one in named))
+    [made] = await db.run(lambda tx: recipients.upsert(tx, side, [unit], absorbed=no_absorption))
+    assert isinstance(made, Upserted)
+    return made.recipient_id
+
+
+async def test_a_person_is_named_as_everywhere_and_shown_with_the_external_id(
+    db: Database, client: httpx.AsyncClient, recipients: Recipients, workspace: Workspace
+) -> None:
+    """Events had the id alone, so whoever followed them had to ask for each person whom it was about."""
+    phone, mail = (Kind.PHONE, "+12025550111"), (Kind.EMAIL, "bo@example.org")
+    ann = await known(db, recipients, workspace.live, (Kind.EXTERNAL_ID, "crm-1"), phone)
+    bo = await known(db, recipients, workspace.live, mail)
+    await db.run(
+        lambda tx: recipients.resolve(tx, workspace.test, [Ref(kind=Kind.EMAIL, value="bo@example.org")], True)
+    )
+    headers = await authorized(db, workspace)
+
+    async def shown(**query: str) -> list[dict[str, object]]:
+        page = await client.get("/v1/events", headers=headers, params=query)
+        assert page.status_code == 200, page.text
+        return [one["data"]["recipient"] for one in page.json()["data"] if one["type"] == "recipient.created"]
+
+    is_ann = {"id": ids.show("rcp", ann), "external_id": "crm-1"}
+    is_bo = {"id": ids.show("rcp", bo), "external_id": None}
+    assert await shown() == [is_ann, is_bo]
+    assert await shown(recipient='{"external_id": "crm-1"}') == [is_ann]
+    assert await shown(recipient='{"phone": " 1 202 555 0111"}') == [is_ann], "a plus that was not encoded"
+    assert await shown(recipient='{"email": "bo@example.org"}', type="recipient.*") == [is_bo]
+    assert await shown(recipient='{"email": "nobody@example.org"}') == []
+
+
+async def test_of_a_person_not_yet_known_a_poller_misses_nothing(
+    db: Database, client: httpx.AsyncClient, recipients: Recipients, workspace: Workspace
+) -> None:
+    await known(db, recipients, workspace.live, (Kind.EXTERNAL_ID, "before"))
+    headers = await authorized(db, workspace)
+    start = (await client.get("/v1/events", headers=headers)).json()["next_cursor"]
+    query = {"recipient": '{"external_id": "later"}', "after": start}
+    assert (await client.get("/v1/events", headers=headers, params=query)).json() == {"data": [], "next_cursor": start}
+    await known(db, recipients, workspace.live, (Kind.EXTERNAL_ID, "later"))
+    assert (await client.get("/v1/events", headers=headers, params=query)).json()["data"] != []
+
+
 async def test_no_side_sees_another_sides_events(
     db: Database, client: httpx.AsyncClient, log: EventLog, workspace: Workspace
 ) -> None:
@@ -128,6 +187,16 @@ async def test_wrong_questions_are_refused(db: Database, client: httpx.AsyncClie
     headers = await authorized(db, workspace)
     refused = await client.get("/v1/events", headers=headers, params={"after": "soon"})
     assert (refused.status_code, refused.json()["code"]) == (400, "invalid_cursor")
-    assert (await client.get("/v1/events", headers=headers, params={"recipient": "ann"})).status_code == 404
-    assert (await client.get("/v1/events", headers=headers, params={"limit": 501})).status_code in (400, 422)
+    for wrong in (
+        {"recipient": "ann"},
+        {"recipient": ""},
+        {"recipient": "{}"},
+        {"limit": 501},
+        {"limit": 0},
+        {"cursor": "x"},
+    ):
+        answer = await client.get("/v1/events", headers=headers, params=wrong)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter"), wrong
+    assert (await client.get("/v1/events", headers=headers, params={"message": ""})).status_code == 404
+    assert (await client.get("/v1/events", headers=headers, params={"after": ""})).status_code == 400
     assert (await client.get("/v1/events")).status_code == 401

@@ -139,6 +139,15 @@ async def test_counts_are_by_type(db: Database, events: EventLog) -> None:
     assert await db.run(counts) == {"a.done": 3, "b.done": 2}
 
 
+async def test_the_metrics_tell_the_counts(db: Database, events: EventLog) -> None:
+    """They were counted, and nobody could read them."""
+    await db.run(lambda tx: events.append(tx, some(3, "a.done")))
+    await read_all(db, counting())
+    metrics = Metrics(process=False)
+    await db.run(Followers(db, [], open_lines(io.StringIO(), db.clock), metrics=metrics)._measure)
+    assert b'tabellion_events_recorded{type="a.done"} 3.0' in metrics.render()
+
+
 async def test_lag_is_the_age_of_the_first_unread_event(db: Database, events: EventLog, clock: FakeClock) -> None:
     seen = Seen()
     await appended(db, events, 1)

@@ -17,7 +17,6 @@ from tabellion.events.followers import Follower, Turn, follow
 from tabellion.events.service import (
     APPENDED,
     EventLog,
-    drop_before,
     ensure_partitions,
     list_events,
     of_message,
@@ -120,16 +119,18 @@ async def test_filters_choose_by_type_prefix_recipient_and_message(
     ]
     await db.run(lambda tx: events.append(tx, given))
 
-    async def types(**wanted: str | UUID) -> list[str]:
+    async def types(**wanted: str | UUID | list[UUID]) -> list[str]:
         page = await listed(db, workspace_id, wanted=Wanted(**wanted))  # type: ignore[arg-type]
         return [one.type for one in page.events]
 
     assert await types(type="message.sent") == ["message.sent"]
     assert await types(type="message.*") == ["message.sent", "message.delivered"]
-    assert await types(recipient_id=ann) == ["message.sent", "message.delivered", "consent.granted"]
+    assert await types(recipients=[]) == await types(recipients=[], message_id=hello) == []
+    assert await types(recipients=[ids.new(), ann], type="consent.*") == ["consent.granted"]
+    assert await types(recipients=[ann]) == ["message.sent", "message.delivered", "consent.granted"]
     assert await types(message_id=hello) == ["message.sent", "message.delivered"]
-    assert await types(message_id=hello, type="message.delivered", recipient_id=ann) == ["message.delivered"]
-    assert await types(message_id=hello, recipient_id=ids.new()) == []
+    assert await types(message_id=hello, type="message.delivered", recipients=[ann]) == ["message.delivered"]
+    assert await types(message_id=hello, recipients=[ids.new()]) == []
     assert await types(type="message._ent") == []
 
 
@@ -274,32 +275,6 @@ async def test_making_days_gives_way_to_readers(db: Database, events: EventLog, 
             await db.run(ensure_partitions)
         assert refused.value.code == "partition_blocked"
     await db.run(ensure_partitions)
-
-
-async def test_old_days_go_once_every_follower_has_read_them(
-    db: Database, workspace_id: WorkspaceId, clock: FakeClock
-) -> None:
-    async def handle(tx: Tx, events: object) -> None: ...
-
-    follower = Follower("slow", handle)
-    clock.moment = datetime(2026, 10, 1, 9, tzinfo=UTC)
-    log = await open_log(db)
-    await follow(db, follower, 1)
-    for _ in range(6):
-        await db.run(ensure_partitions)
-        await db.run(lambda tx: log.append(tx, [event(workspace_id)]))
-        clock.advance(timedelta(days=1))
-    keep = timedelta(days=1)
-
-    assert await db.run(lambda tx: drop_before(tx, keep)) == 0, "the follower has read nothing yet"
-    await follow(db, follower, 3)
-    assert await db.run(lambda tx: drop_before(tx, keep)) == 1, "the day before the one it stands in stays, for clocks"
-    await follow(db, follower, 100)
-    assert await db.run(lambda tx: drop_before(tx, keep)) == 3
-    assert [one.recorded_at.date() for one in (await listed(db, workspace_id)).events] == [
-        date(2026, 10, 5),
-        date(2026, 10, 6),
-    ]
 
 
 async def test_a_clock_ahead_hides_nothing_from_a_follower(db: Database, workspace_id: WorkspaceId) -> None:

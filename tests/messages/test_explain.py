@@ -14,7 +14,7 @@ from tabellion.messages.store import Filter
 from tabellion.messages.types import Success, Trigger
 from tabellion.providers.base import Reason, Rejected
 
-from .conftest import ANN, HOUR, MINUTE, NUMBER, World, mail, sms
+from .conftest import ANN, HOUR, MINUTE, NUMBER, OTHER_NUMBER, World, mail, sms
 
 NOT_MOBILE = "+15005550009"
 BODY = {
@@ -279,7 +279,57 @@ async def test_lists_filter_and_page_newest_first(world: World) -> None:
         assert [one["id"] for one in first["data"] + second["data"]] == await listed("")
         assert second["next_cursor"] is None
         assert (await http.get("/v1/messages?status=nonsense")).status_code in (400, 422)
-        assert (await http.get("/v1/messages?recipient=rcp_x")).status_code == 404
+        assert (await http.get("/v1/messages?status=")).status_code == 400
+
+
+async def test_lists_take_a_person_as_requests_do_and_an_address(world: World) -> None:
+    """Lists took ids only, and a person had to be looked up before."""
+    person = await world.person(ANN, NUMBER)
+    mailed, texted = [ids.show("msg", await world.sent(person, step)) for step in (mail(), sms())]
+    await world.sent(OTHER_NUMBER, sms())
+    denied = ids.show("msg", await world.send(ANN, purpose="marketing"))
+    async with await world.http() as http:
+
+        async def listed(**query: str) -> list[str]:
+            answer = await http.get("/v1/messages", params=query)
+            assert answer.status_code == 200, answer.text
+            return [one["id"] for one in answer.json()["data"]]
+
+        for whose in (
+            ids.show("rcp", person),
+            json.dumps({"id": ids.show("rcp", person)}),
+            json.dumps({"email": ANN.upper()}),
+            json.dumps({"phone": NUMBER}),
+            json.dumps({"identifier": {"kind": "phone", "value": NUMBER}}),
+        ):
+            assert await listed(recipient=whose) == [denied, texted, mailed], whose
+        assert await listed(address=ANN) == [denied, mailed], "what was planned for it, sent or not"
+        assert await listed(address=NUMBER) == await listed(address=" " + NUMBER[1:]) == [texted]
+        assert await listed(address=NUMBER, status="sent", recipient=json.dumps({"email": ANN})) == []
+        assert await listed(address=NUMBER, recipient=json.dumps({"email": ANN})) == [texted]
+        assert await listed(address=OTHER_NUMBER, recipient=json.dumps({"email": ANN})) == []
+        people = await world.rows("select count(*) as number from recipients")
+        for nobody in ({"recipient": json.dumps({"email": "nobody@example.org"})}, {"address": "nobody@example.org"},
+                       {"recipient": ids.show("rcp", ids.new())}, {"recipient": '{"external_id": "x"}'}):  # fmt: skip
+            assert await listed(**nobody) == []
+        assert await world.rows("select count(*) as number from recipients") == people, "who asks makes nobody"
+        for wrong in ({"recipient": ""}, {"recipient": "rcp_x"}, {"recipient": ANN}, {"recipient": "{}"},
+                      {"recipient": '{"mail": 1}'}, {"recipient": "{"}, {"address": "12"}, {"address": ""},
+                      {"recipient": '{"email": "a@b.org", "phone": "+43"}'}):  # fmt: skip
+            answer = await http.get("/v1/messages", params=wrong)
+            assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter"), wrong
+
+
+async def test_a_person_is_listed_with_what_was_sent_before_a_merge(world: World) -> None:
+    """What an address-only recipient was refused keeps its id: the list of the whole person left it out."""
+    await world.decide(OTHER_NUMBER, "withdrawn", "sms")
+    refused = ids.show("msg", await world.send(OTHER_NUMBER, purpose="marketing"))
+    await world.person(ANN)
+    person = await world.person(ANN, OTHER_NUMBER)
+    async with await world.http() as http:
+        for query in ({"recipient": ids.show("rcp", person)}, {"address": OTHER_NUMBER}):
+            found = (await http.get("/v1/messages", params=query)).json()["data"]
+            assert [one["id"] for one in found] == [refused], query
 
 
 async def test_what_is_no_message_is_not_found(world: World) -> None:

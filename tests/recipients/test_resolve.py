@@ -11,7 +11,7 @@ from tabellion.core.db import Tx
 from tabellion.core.errors import HubError, NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.recipients import rules
-from tabellion.recipients.types import Kind, Named, NewRecipient, Ref, RefObject, Resolved
+from tabellion.recipients.types import Kind, Named, NewRecipient, Ref, RefObject, Resolved, Upserted
 
 from .conftest import Absorptions, Counting, Hub, wait_until_blocked
 
@@ -242,3 +242,22 @@ async def test_an_erased_recipient_is_found_by_nobody(hub: Hub, workspace_id: Wo
 @pytest.mark.parametrize("create", [True, False])
 async def test_nothing_asked_is_nothing_answered(hub: Hub, workspace_id: WorkspaceId, create: bool) -> None:
     assert await resolve(hub, workspace_id, [], create) == []
+
+
+async def test_external_ids_are_found_for_those_who_have_one(
+    hub: Hub, workspace_id: WorkspaceId, absorbed: Absorptions
+) -> None:
+    async def made(tx: Tx) -> list[UUID]:
+        units = [NewRecipient((Named(kind, value),)) for kind, value in (
+            (Kind.EXTERNAL_ID, "crm-1"), (Kind.EMAIL, "bo@example.org"), (Kind.EXTERNAL_ID, "crm-2"),
+        )]  # fmt: skip
+        found = await hub.recipients.upsert(tx, workspace_id, units, absorbed=absorbed)
+        return [one.recipient_id for one in found if isinstance(one, Upserted)]
+
+    ann, bo, cy = await hub.db.run(made)
+    asked = [ann, bo, cy, ids.new(), ann]
+    found = await hub.db.run(lambda tx: hub.recipients.external_ids(tx, workspace_id, asked))
+    assert found == {ann: "crm-1", cy: "crm-2"}
+    other = WorkspaceId(ids.new())
+    assert await hub.db.run(lambda tx: hub.recipients.external_ids(tx, other, asked)) == {}
+    assert await hub.db.run(lambda tx: hub.recipients.external_ids(tx, workspace_id, [])) == {}

@@ -238,3 +238,26 @@ def test_a_match_never_merges_two_full_recipients(people: list[tuple[bool, bytes
         assert result.promote is (bool(owners) and not full)
     else:
         assert len(full) > 1 or named is not None
+
+
+# query parameters
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ann", "rcp_x", "{", "{}", '{"mail": "x"}', '{"email": 1}', '{"email": "x"}', "[]"]
+)
+def test_a_parameter_that_names_nobody_is_refused(text: str) -> None:
+    with pytest.raises(Invalid):
+        rules.asked(text)
+
+
+def test_a_parameter_names_a_person_as_a_request_does() -> None:
+    one = ids.new()
+    shown = ids.show("rcp", one)
+    assert rules.asked(shown).id == rules.asked(f'{{"id": "{shown}"}}').id == one
+    for text, kind, value in (
+        ('{"external_id": " crm-1"}', Kind.EXTERNAL_ID, "crm-1"),
+        ('{"phone": " 43 660 1234567"}', Kind.PHONE, "+436601234567"),
+        ('{"identifier": {"kind": "email", "value": "ann@Example.org"}}', Kind.EMAIL, "ann@example.org"),
+    ):
+        assert (rules.asked(text).kind, rules.asked(text).value) == (kind, value)

@@ -49,12 +49,12 @@ def build(hub: Hub, settings: Settings) -> App:
     routes = [
         *access.ROUTES,
         *accounts.routes(edge, hub.accounts),
-        *admin_events.routes(edge),
+        *admin_events.routes(edge, hub.recipients),
         *admin_ledger.routes(edge, hub.ledger),
         *identity.routes(edge, around.vault, hub.recipients, hub.consent.absorbed),
         *consent.routes(edge, hub.recipients, decide, check),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
-        *webhooks.routes(find, Callbacks(around, hub.sides).base, hub.providers, receive, metrics, db.clock),
+        *webhooks.routes(edge, find, Callbacks(around, hub.sides).base, hub.providers, receive),
     ]
     asgi = create_app(edge, routes, ready=_ready(hub), public_url=settings.public_url)
     return App(asgi, (send, decide, check, receive))
@@ -67,6 +67,8 @@ def _ready(hub: Hub) -> Callable[[], Awaitable[Sequence[str]]]:
                 await tx.value("select 1")
         except (HubError, OSError, TimeoutError):
             return ["the database does not answer"]
-        return []
+        # Anybody may ask: which file it is, is for the log and for doctor. A log that refuses entries is its own
+        # workspace's trouble, and no reason to turn everybody away.
+        return ["checkpoints cannot be written; run tabellion doctor"] if hub.checkpoints.failure else []
 
     return ready

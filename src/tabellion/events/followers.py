@@ -194,3 +194,5 @@ class Followers:
             self._metrics.horizon.set(horizon.seconds)
             for lag in await service.lags(tx):
                 self._metrics.lag.labels(lag.name).set(lag.seconds)
+            for name, number in (await service.counts(tx)).items():
+                self._metrics.events.labels(name).set(number)

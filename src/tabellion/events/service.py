@@ -70,6 +70,8 @@ async def list_events(
 
     Looks through so many events at most: where few are wanted, a page may be short or empty and yet lead on.
     """
+    if wanted.recipients is not None and not wanted.recipients:
+        return Page([], after)
     if wanted.message_id is not None:
         events = await store.page_of_message(tx, workspace_id, after, wanted, limit)
         return Page(events, events[-1].cursor if events else after)
@@ -97,21 +99,6 @@ async def ensure_partitions(tx: Tx, ahead: int = AHEAD) -> None:
         day = (tx.now + timedelta(days=number)).date()
         if day not in there:
             await store.create_partition(tx, day)
-
-
-async def drop_before(tx: Tx, keep: timedelta) -> int:
-    """Drop the days older than `keep` that every follower has read; how many."""
-    await store.lock_eras(tx)
-    oldest = (tx.now - keep).date()
-    for place in (await store.places(tx)).values():
-        if place.day is None:
-            return 0
-        oldest = min(oldest, place.day - store.SLACK)
-    gone = [day for day in await store.partitions(tx) if day < oldest]
-    for day in gone:
-        await store.drop_partition(tx, day)
-    await store.clear_default(tx, oldest)
-    return len(gone)
 
 
 async def lags(tx: Tx) -> list[Lag]:

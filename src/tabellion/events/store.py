@@ -61,11 +61,11 @@ async def page(
            and (e.era, e.txid) < ({_HORIZON})
            and ($8::text is null or e.type = $8)
            and ($9::text is null or starts_with(e.type, $9))
-           and ($10::uuid is null or e.recipient_id = $10)
+           and ($10::uuid[] is null or e.recipient_id = any($10))
          order by e.era, e.txid, e.position
          limit $11
         """,
-        workspace_id, *after, *through, exact, prefix, wanted.recipient_id, limit,
+        workspace_id, *after, *through, exact, prefix, wanted.recipients, limit,
     )  # fmt: skip
     return [event(row) for row in rows]
 
@@ -102,11 +102,11 @@ async def page_of_message(
            and (e.era, e.txid) < ({_HORIZON})
            and ($6::text is null or e.type = $6)
            and ($7::text is null or starts_with(e.type, $7))
-           and ($8::uuid is null or e.recipient_id = $8)
+           and ($8::uuid[] is null or e.recipient_id = any($8))
          order by e.era, e.txid, e.position
          limit $9
         """,
-        workspace_id, wanted.message_id, *after, exact, prefix, wanted.recipient_id, limit,
+        workspace_id, wanted.message_id, *after, exact, prefix, wanted.recipients, limit,
     )  # fmt: skip
     return [event(row) for row in rows]
 
@@ -230,21 +230,6 @@ async def create_partition(tx: Tx, day: date) -> None:
         await tx.execute(f"alter table events attach partition {name} for values from ('{begin}') to ('{end}')")
     except LockNotAvailableError as error:
         raise Unavailable("partition_blocked", f"the log is being read; {name} is made at the next attempt") from error
-
-
-async def drop_partition(tx: Tx, day: date) -> None:
-    """Drop a day. Raises Unavailable when somebody reads the log for longer than we may wait."""
-    try:
-        await tx.execute("set local lock_timeout = '500ms'")
-        await tx.execute(f"drop table events_{day:%Y%m%d}")
-    except LockNotAvailableError as error:
-        raise Unavailable(
-            "partition_blocked", f"the log is being read; {day} is dropped at the next attempt"
-        ) from error
-
-
-async def clear_default(tx: Tx, before: date) -> None:
-    await tx.execute("delete from events_default where recorded_at < $1", _bounds(before)[0])
 
 
 def _bounds(day: date) -> tuple[datetime, datetime]:

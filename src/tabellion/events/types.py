@@ -79,7 +79,8 @@ class Wanted:
     """Which of a workspace's events to list; None is no condition. A type may end in `.*`."""
 
     type: str | None = None
-    recipient_id: UUID | None = None
+    recipients: Sequence[UUID] | None = None
+    """The ids of one person, who may have several after a merge. Empty: nobody, and no events."""
     message_id: UUID | None = None
 
 

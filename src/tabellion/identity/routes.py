@@ -165,7 +165,7 @@ def _wanted(
     """The identifier a list is asked for. Raises 400 where there are several, or one that is none."""
     given = [
         (kind, value)
-        for kind, value in ((Kind.EXTERNAL_ID, external_id), (Kind.EMAIL, email), (Kind.PHONE, _plus(phone)))
+        for kind, value in ((Kind.EXTERNAL_ID, external_id), (Kind.EMAIL, email), (Kind.PHONE, phone))
         if value is not None
     ]
     if len(given) > 1:
@@ -173,15 +173,7 @@ def _wanted(
     if not given:
         return None
     kind, value = given[0]
-    try:
-        return Ref(kind=kind, value=recipients.normalise(workspace_id, kind, value))
-    except HubError as error:
-        raise HubError("invalid_parameter", f"check the parameter {kind}: {error.detail}", 400) from None
-
-
-def _plus(phone: str | None) -> str | None:
-    """A `+` that was not encoded in the address arrives as a space."""
-    return f"+{phone[1:]}" if phone and phone.startswith(" ") else phone
+    return recipients.asked_identifier(workspace_id, kind, value, kind)
 
 
 async def _found(tx: Tx, recipients: Recipients, workspace_id: WorkspaceId, ref: Ref) -> list[Recipient]:

@@ -1,12 +1,13 @@
 """`/v1/messages`: send, list, read, timeline, explain."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
 
-from tabellion.access.answers import Answer, Cursor, Limit, next_cursor, read_cursor
+from tabellion.access.answers import Answer, Cursor, Limit, Person, next_cursor, read_cursor
 from tabellion.access.calls import Call
 from tabellion.access.edge import Edge, hot
 from tabellion.access.grouped import Grouped
@@ -23,6 +24,7 @@ from tabellion.messages.store import Filter
 from tabellion.messages.types import Status
 from tabellion.providers.base import Channel
 from tabellion.recipients.service import Recipients
+from tabellion.recipients.types import Ref
 
 EXAMPLE = {
     "to": {"email": "ann@example.org"},
@@ -30,6 +32,7 @@ EXAMPLE = {
     "content": {"subject": "Hi", "text": "Hello"},
 }
 Name = Annotated[str, Parameter(max_length=255)]
+Address = Annotated[str | None, Parameter(max_length=512, description="An e-mail address or a phone number with `+`.")]
 Wanted = Annotated[str | None, Parameter(max_length=255)]
 # Not the enums themselves: the framework would take the word `null` for left out.
 AStatus = Annotated[str | None, Parameter(pattern=f"^({'|'.join(Status)})$", schema_extra={"enum": list(Status)})]
@@ -46,6 +49,25 @@ def accepting(messages: Messages) -> Any:
     return accept
 
 
+async def of_person(
+    tx: Tx, recipients: Recipients, workspace_id: WorkspaceId, wanted: Filter, person: Ref | None, at: Ref | None
+) -> Filter | None:
+    """The filter for the messages of a person, to an address, or both; None where there can be none."""
+    named = person or at
+    if named is None:
+        return wanted
+    people = await recipients.meant(tx, workspace_id, named)
+    hashed = await recipients.hashed(tx, workspace_id, at) if at else None
+    wanted = replace(wanted, address=hashed.hex() if hashed else None)
+    match people:
+        case []:
+            return None
+        case [one]:
+            return replace(wanted, recipient_id=one)
+        case _:
+            return replace(wanted, recipient_ids=people)
+
+
 def routes(
     edge: Edge, db: Database, recipients: Recipients, messages: Messages, accept: Grouped[Send]
 ) -> list[HTTPRouteHandler]:
@@ -58,19 +80,24 @@ def routes(
         caller: Caller,
         limit: Limit = 50,
         cursor: Cursor = None,
-        recipient: Wanted = None,
+        recipient: Person = None,
+        address: Address = None,
         status: AStatus = None,
         purpose: Wanted = None,
         channel: AChannel = None,
         provider_message_id: Wanted = None,
         tag: Wanted = None,
     ) -> views.MessagePage:
-        person = ids.parse("rcp", recipient) if recipient else None
-        state, way = Status(status) if status else None, Channel(channel) if channel else None
-        wanted = Filter(person, state, purpose, way, provider_message_id, tag)
-        before = read_cursor(cursor)
+        """Of a person, also what was sent before a merge; of an address, what was planned for it, sent or not."""
+        side, before = caller.workspace_id, read_cursor(cursor)
+        wanted = Filter(
+            status=status, purpose=purpose, channel=channel, provider_message_id=provider_message_id, tag=tag
+        )
+        person = recipients.asked(side, recipient) if recipient is not None else None
+        at = recipients.asked_identifier(side, None, address, "address") if address is not None else None
         async with db.transaction() as tx:
-            found = await messages.page(tx, caller.workspace_id, wanted, before=before, limit=limit)
+            whose = await of_person(tx, recipients, side, wanted, person, at)
+            found = await messages.page(tx, side, whose, before=before, limit=limit) if whose else []
         onward = next_cursor([message.id for message, _ in found], limit)
         return views.MessagePage([views.view(*one) for one in found], onward)
 

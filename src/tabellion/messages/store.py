@@ -79,6 +79,10 @@ class Filter:
     """What to list; None is no condition."""
 
     recipient_id: UUID | None = None
+    recipient_ids: Sequence[UUID] | None = None
+    """The ids of one person who has several, after a merge."""
+    address: str | None = None
+    """Hex of the keyed hash of an address that a step of the plan means."""
     status: str | None = None
     purpose: str | None = None
     channel: str | None = None
@@ -88,6 +92,8 @@ class Filter:
 
 _CONDITION: Mapping[str, str] = {
     "recipient_id": "m.recipient_id = $%d",
+    "recipient_ids": "m.recipient_id = any($%d::uuid[])",
+    "address": "m.plan -> 'steps' @> jsonb_build_array(jsonb_build_object('identifier', $%d::text))",
     "status": "m.status = $%d",
     "purpose": "m.purpose = $%d",
     "tag": "$%d = any(m.tags)",

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -16,7 +15,7 @@ from msgspec.structs import replace
 from tabellion.core import ids
 from tabellion.core.crypto import Key
 from tabellion.core.errors import FieldError, HubError, Invalid
-from tabellion.recipients.types import IdentityConflict, Kind, Named, Profile, RecipientRef, Ref
+from tabellion.recipients.types import IdentityConflict, Kind, Named, Profile, RecipientRef, Ref, RefObject
 
 EXTERNAL_ID_LENGTH = 256
 TRAITS_SIZE = 32_768
@@ -58,7 +57,6 @@ def email_domain(kind: Kind, value: str) -> str | None:
     return value.rpartition("@")[2] if kind is Kind.EMAIL else None
 
 
-@lru_cache(maxsize=16_384)
 def _normal(kind: Kind, value: str, region: str | None) -> str:
     match kind:
         case Kind.EMAIL:
@@ -181,6 +179,28 @@ def ref(value: RecipientRef, pointer: str, region: str | None = None) -> Ref:
     else:
         kind, text, place = Kind(field), getattr(value, field), f"{pointer}/{field}"
     return Ref(kind=kind, value=normalise(kind, text, place, region), pointer=pointer)
+
+
+def asked(text: str, region: str | None = None) -> Ref:
+    """Whom the query parameter `recipient` names: an id, or the object of a RecipientRef as JSON. Raises `Invalid`."""
+    if not text.startswith("{"):
+        return ref(text, "", region)
+    try:
+        named = msgspec.json.decode(text, type=RefObject)
+    except msgspec.MsgspecError:
+        example = 'write it as rcp_… or as JSON with one of its fields, {"email": "ann@example.org"}'
+        raise Invalid("invalid_recipient", example, FieldError("", example)) from None
+    return ref(replace(named, phone=plus(named.phone)) if named.phone else named, "", region)
+
+
+def plus(phone: str) -> str:
+    """A phone number out of an address, in which a `+` that was not encoded arrives as a space."""
+    return f"+{phone[1:]}" if phone.startswith(" ") else phone
+
+
+def address_kind(address: str) -> Kind:
+    """What an address is where nobody says."""
+    return Kind.EMAIL if "@" in address else Kind.PHONE
 
 
 def _recipient_id(text: str, pointer: str) -> UUID:

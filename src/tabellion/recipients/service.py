@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from tabellion.core import ids
 from tabellion.core.crypto import Key
 from tabellion.core.db import Tx
-from tabellion.core.errors import Conflict, HubError, NotFound
+from tabellion.core.errors import Conflict, HubError, Invalid, NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
@@ -56,6 +56,22 @@ class Recipients:
     def normalise(self, workspace_id: WorkspaceId, kind: Kind, value: str, pointer: str = "") -> str:
         """The normal form of value in this workspace. Raises `Invalid` at pointer."""
         return rules.normalise(kind, value, pointer, self._region(workspace_id))
+
+    def asked(self, workspace_id: WorkspaceId, text: str) -> Ref:
+        """Whom the query parameter `recipient` names: an id, or a RefObject as JSON. Raises 400."""
+        try:
+            return rules.asked(text, self._region(workspace_id))
+        except Invalid as wrong:
+            raise HubError("invalid_parameter", f"check the parameter recipient: {wrong.detail}", 400) from None
+
+    def asked_identifier(self, workspace_id: WorkspaceId, kind: Kind | None, value: str, name: str) -> Ref:
+        """Whom the query parameter `name` names by an identifier; None is an e-mail or a phone number. Raises 400."""
+        kind = kind or rules.address_kind(value)
+        text = rules.plus(value) if kind is Kind.PHONE else value
+        try:
+            return Ref(kind=kind, value=self.normalise(workspace_id, kind, text))
+        except Invalid as wrong:
+            raise HubError("invalid_parameter", f"check the parameter {name}: {wrong.detail}", 400) from None
 
     def unit(
         self, workspace_id: WorkspaceId, identifiers: Sequence[tuple[Named, str]], profile: Profile, at: str = ""
@@ -142,6 +158,13 @@ class Recipients:
 
     # Locking
 
+    async def hashed(self, tx: Tx, workspace_id: WorkspaceId, ref: Ref) -> bytes | None:
+        """The keyed hash of the identifier a ref names, known or not; None where it names an id."""
+        if ref.kind is None:
+            return None
+        lookup = await self._vault.workspace(tx, workspace_id, "lookup")
+        return rules.identifier_hash(lookup, ref.kind, ref.value)
+
     async def lock(self, tx: Tx, pairs: Iterable[Pair], skip_locked: bool) -> dict[Pair, UUID]:
         """Lock the merge roots of recipients (`for no key update`, in order) until the transaction ends.
 
@@ -170,6 +193,26 @@ class Recipients:
         for root, part in await store.merged(tx, workspace_id, sorted(roots)) if roots else ():
             found.setdefault(root, []).append(part)
         return found
+
+    async def meant(self, tx: Tx, workspace_id: WorkspaceId, ref: Ref) -> list[UUID]:
+        """The ids under which things of whom ref means were recorded, the merge root first; none where it is nobody.
+
+        An id stands for itself even where there is no such recipient (any more).
+        """
+        [one] = await self.resolve(tx, workspace_id, [ref], create=False)
+        if not isinstance(one, Resolved):
+            return [ref.id] if ref.id is not None else []
+        parts = await self.merged(tx, workspace_id, [one.recipient_id])
+        return [one.recipient_id, *parts.get(one.recipient_id, [])]
+
+    async def external_ids(self, tx: Tx, workspace_id: WorkspaceId, recipient_ids: Collection[UUID]) -> dict[UUID, str]:
+        """The external_id of each recipient that has one, under the id asked for; of a merged one, its root's."""
+        roots = await store.roots(tx, workspace_id, sorted(set(recipient_ids))) if recipient_ids else {}
+        known = await self.identifiers(tx, [(workspace_id, root.recipient_id) for root in roots.values()])
+        found = {
+            person: one.value for (_, person), all_ in known.items() for one in all_ if one.kind is Kind.EXTERNAL_ID
+        }
+        return {asked: found[root.recipient_id] for asked, root in roots.items() if root.recipient_id in found}
 
     async def identifiers(self, tx: Tx, pairs: Iterable[Pair]) -> dict[Pair, list[Identifier]]:
         """The identifiers of each (workspace, merge root), values opened, first seen first."""
