@@ -114,6 +114,8 @@ def test_no_purpose_names_those_there_are() -> None:
         (with_step(channel="pigeon"), "/route/steps/1/channel"),
         (with_step(on=["bored"]), "/route/steps/1/on/0"),
         (with_step(success="read by all"), "/route/steps/1/success"),
+        (with_step(success="read"), "/route/steps/1/success"),
+        (with_step(channel="email", success="read", within="PT5M"), "/route/steps/1/success"),
         (with_step(within="5 minutes"), "/route/steps/1/within"),
         (with_step(within="P"), "/route/steps/1/within"),
         (with_step(within="PT0S"), "/route/steps/1/within"),
@@ -125,6 +127,12 @@ def test_no_purpose_names_those_there_are() -> None:
 )
 def test_what_is_wrong_is_pointed_at(changes: dict[str, Any], pointer: str) -> None:
     assert refused(**changes).errors[0].pointer == pointer
+
+
+def test_a_step_waits_for_read_only_where_somebody_reports_it() -> None:
+    """On SMS it was accepted, and ended by its time limit alone."""
+    assert refused(**with_step(success="read")).code == "success_unreachable"
+    assert understood({**LEAST, **with_step(channel="whatsapp", success="read")}).steps[1].success is Success.READ
 
 
 def test_accounts_are_named_by_their_ids() -> None:

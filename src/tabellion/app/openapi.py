@@ -34,9 +34,14 @@ CODES: Final[Mapping[int, str]] = {
 
 DESCRIPTION: Final = """\
 The hub for recipient communication. Every request but the public ones carries `Authorization: Bearer` and an API key;
-the key decides the workspace, its live or test side, and what may be done. Every POST takes an `Idempotency-Key`: a
-repeated request gets the answer of the first, marked `Idempotent-Replay: true`, for 24 hours. Refusals are problem+json
-(RFC 9457) with a stable `code`."""
+the key decides the workspace, its live or test side, and what may be done. Every POST that writes takes an
+`Idempotency-Key`: a repeated request gets the answer of the first, marked `Idempotent-Replay: true`, for 24 hours.
+Lists are newest first: pass `next_cursor` as `cursor` until it is null. Events are oldest first and never end: pass it
+as `after`. Fields and parameters that an address does not have are refused. Refusals are problem+json (RFC 9457) with
+a stable `code`.
+
+Keys have no rate limit unless they were given one. It is counted by each process of the hub that serves the API: with
+several behind one address, up to that many times the limit passes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,17 @@ class _Described:
         types = [one.takes for one in taking] + [one.gives for one in giving] + [Problem]
         schemas, components = msgspec.json.schema_components(types, ref_template=SCHEMAS)
         found = iter(schemas)
-        return cls(dict(zip(taking, found, strict=False)), dict(zip(giving, found, strict=False)), components)
+        drawn = {name: _required(schema) for name, schema in components.items()}
+        return cls(dict(zip(taking, found, strict=False)), dict(zip(giving, found, strict=False)), drawn)
+
+
+def _required(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with those fields required that are marked so (`bodies.REQUIRED`)."""
+    fields = schema.get("properties", {})
+    marked = {name for name, one in fields.items() if one.pop("x-required", False)}
+    if not marked:
+        return schema
+    return schema | {"required": [name for name in fields if name in marked | set(schema.get("required", ()))]}
 
 
 def _operations(app: Litestar) -> Iterator[Operation]:
@@ -143,7 +158,8 @@ def _refusals(operation: Operation, parameters: bool) -> list[int]:
 
 def _headers(operation: Operation) -> list[dict[str, str]]:
     names = ["Tabellion-Version"]
-    if operation.method == "POST" and not operation.public:
+    reads = str(operation.handler.opt.get("scope")).endswith(":read")  # checks: asking again does nothing twice
+    if operation.method == "POST" and not operation.public and not reads:
         names.append("Idempotency-Key")
     return [{"$ref": f"#/components/parameters/{name}"} for name in names]
 

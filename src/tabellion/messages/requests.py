@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
+from tabellion.access.bodies import REQUIRED
 from tabellion.core import ids
 from tabellion.core.errors import FieldError, Invalid, NotFound
 from tabellion.messages.service import Send
@@ -60,7 +61,10 @@ class SendMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
     to: RecipientRef
     content: ContentBody
-    purpose: Annotated[str, Meta(min_length=1, max_length=64, examples=["transactional"])] | None = None
+    purpose: (
+        Annotated[str, Meta(min_length=1, max_length=64, examples=["transactional"], extra_json_schema=REQUIRED)]
+        | UnsetType
+    ) = UNSET
     create: bool = True
     """Make a recipient of an address nobody has yet."""
     route: RouteBody | None = None
@@ -74,6 +78,8 @@ class SendMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     metadata: Annotated[dict[str, Any], Meta(max_length=50)] | None = None
 
 
+NEVER_READ = frozenset({Channel.EMAIL, Channel.SMS, Channel.MMS, Channel.VOICE})
+"""No vendor says of these that the person read it: a step that waits for it could only run out of time."""
 _HEADER = re.compile(r"^[A-Za-z][A-Za-z0-9-]{0,63}$")
 _OURS = frozenset(
     {"from", "to", "cc", "bcc", "sender", "subject", "date", "message-id", "reply-to", "return-path", "mime-version",
@@ -86,7 +92,7 @@ _MOST_METADATA = 8192
 
 def send(body: SendMessage, to: Ref, purposes: Sequence[str]) -> Send:
     """The request as a `Send` to whom it names. Raises Invalid with the pointer of what is wrong."""
-    if body.purpose is None:
+    if body.purpose is UNSET:
         known = ", ".join(purposes)
         missing = FieldError("/purpose", f"missing; use one of: {known}")
         raise Invalid("purpose_required", f"say why you write: purpose is one of {known}", missing)
@@ -125,6 +131,9 @@ def _content(body: SendMessage) -> Content:
 
 
 def _step(place: int, body: StepBody) -> Step:
+    if body.success is Success.READ and body.channel in NEVER_READ:
+        wrong = FieldError(f"/route/steps/{place}/success", f"nobody reports that {body.channel} was read")
+        raise Invalid("success_unreachable", "a step waits for what its channel never reports; use delivered", wrong)
     within = duration(body.within, f"/route/steps/{place}/within") if body.within else None
     given = frozenset(body.on) if body.on is not None else None
     return Step(
