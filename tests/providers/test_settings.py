@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tabellion.core.crypto import Secret
-from tabellion.core.errors import Invalid, NotFound
-from tabellion.providers import ALL, decode_settings, describe, expose, mask, provider_named, secret_fields
+from tabellion.core.errors import Invalid
+from tabellion.providers import ALL, decode_settings, describe, expose, mask, secret_fields
 from tabellion.providers.base import ProviderSettings
 
 GOOD: dict[str, dict[str, Any]] = {
@@ -14,11 +14,12 @@ GOOD: dict[str, dict[str, Any]] = {
     "twilio": {"account_sid": "AC" + "0" * 32, "auth_token": "hush", "from": "+15005550006"},
     "fake": {"secret": "hush"},
 }
+NAMED = {provider.name: provider for provider in ALL}
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))
 def test_values_become_settings_and_settings_values(name: str) -> None:
-    provider = provider_named(name)
+    provider = NAMED[name]
     settings = decode_settings(provider, GOOD[name])
     assert GOOD[name].items() <= expose(settings).items()
     assert decode_settings(provider, expose(settings)) == settings
@@ -26,7 +27,7 @@ def test_values_become_settings_and_settings_values(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(GOOD))
 def test_a_secret_shows_nowhere(name: str) -> None:
-    settings = decode_settings(provider_named(name), GOOD[name])
+    settings = decode_settings(NAMED[name], GOOD[name])
     assert "hush" not in f"{settings} {settings!r} {mask(settings)}"
     assert {value for key, value in mask(settings).items() if key in secret_fields(type(settings)) and value} == {
         "••••"
@@ -54,7 +55,7 @@ def test_every_provider_has_an_example_here() -> None:
 )
 def test_a_wrong_value_is_pointed_at(name: str, change: dict[str, Any], pointer: str) -> None:
     with pytest.raises(Invalid) as caught:
-        decode_settings(provider_named(name), GOOD[name] | change)
+        decode_settings(NAMED[name], GOOD[name] | change)
     assert [error.pointer for error in caught.value.errors] == [pointer]
     assert "hush" not in str(caught.value)
 
@@ -63,19 +64,19 @@ def test_a_missing_value_is_pointed_at() -> None:
     for name, missing in (("twilio", "auth_token"), ("smtp", "host"), ("fake", "secret")):
         values = {key: value for key, value in GOOD[name].items() if key != missing}
         with pytest.raises(Invalid) as caught:
-            decode_settings(provider_named(name), values, at="")
+            decode_settings(NAMED[name], values, at="")
         assert caught.value.errors[0].pointer == f"/{missing}"
 
 
 def test_a_form_describes_itself() -> None:
-    fields = {field.name: field for field in describe(provider_named("twilio").settings_type)}
+    fields = {field.name: field for field in describe(NAMED["twilio"].settings_type)}
     assert fields["auth_token"].secret
     assert fields["auth_token"].required
     assert fields["secondary_auth_token"].secret
     assert not fields["secondary_auth_token"].required
     assert fields["base_url"].default == "https://api.twilio.com"
     assert fields["from"].type == "str"
-    security = next(field for field in describe(provider_named("smtp").settings_type) if field.name == "security")
+    security = next(field for field in describe(NAMED["smtp"].settings_type) if field.name == "security")
     assert security.type == '"none" | "starttls" | "tls"'
 
 
@@ -87,16 +88,11 @@ def test_the_documented_fields_are_the_fields() -> None:
         "fake": ({"behaviour"}, set[str]()),
     }
     for name, (plain, secret) in documented.items():
-        kind: type[ProviderSettings] = provider_named(name).settings_type
+        kind: type[ProviderSettings] = NAMED[name].settings_type
         assert plain | secret <= {field.name for field in describe(kind)}
         assert secret <= secret_fields(kind)
 
 
-def test_an_unknown_provider_is_not_found() -> None:
-    with pytest.raises(NotFound, match="smtp"):
-        provider_named("pigeon")
-
-
 def test_settings_hold_secrets_as_secrets() -> None:
-    settings = decode_settings(provider_named("fake"), GOOD["fake"])
+    settings = decode_settings(NAMED["fake"], GOOD["fake"])
     assert settings.secret == Secret("hush")
