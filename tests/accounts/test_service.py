@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from msgspec import UNSET
@@ -9,8 +10,8 @@ from msgspec import UNSET
 from tabellion.access.service import list_audit
 from tabellion.access.types import Role, Workspace
 from tabellion.accounts.rules import CustomHosts
-from tabellion.accounts.service import Accounts
-from tabellion.accounts.types import AccountPatch, Configured, HostRefused, SecretsRequired, UnfitInPublic
+from tabellion.accounts.service import CACHE_STRANGE, Accounts
+from tabellion.accounts.types import Account, AccountPatch, Configured, HostRefused, SecretsRequired, UnfitInPublic
 from tabellion.core import ids
 from tabellion.core.addresses import AddressPolicy
 from tabellion.core.clock import FakeClock
@@ -19,7 +20,7 @@ from tabellion.core.errors import Conflict, Forbidden, HubError, Invalid, NotFou
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.simulation import SimulatorAddress
 from tabellion.providers.base import Channel
-from tabellion.providers.settings import MASK
+from tabellion.providers.settings import MASK, expose
 
 from .conftest import SIMULATOR, SMTP, TOKEN, TWILIO, NewAccounts, caller, create
 
@@ -303,19 +304,75 @@ async def test_a_second_reading_asks_the_database_nothing(
 # callbacks, tenants
 
 
-async def test_a_callback_finds_its_account_by_id_and_provider_alone(
+async def called(db: Database, accounts: Accounts, *wanted: UUID) -> dict[UUID, Account]:
+    return await db.run(lambda tx: accounts.for_callbacks(tx, wanted))
+
+
+async def test_a_callback_finds_its_account_by_id_alone(
+    db: Database, accounts: Accounts, workspace: Workspace, other_workspace: Workspace
+) -> None:
+    made = await create(db, accounts, caller(workspace))
+    theirs = await create(db, accounts, caller(other_workspace, "test"))
+    found = await called(db, accounts, made.id, ids.new(), theirs.id)
+    assert {one.id: one.workspace_id for one in found.values()} == {
+        made.id: workspace.live, theirs.id: other_workspace.test,
+    }  # fmt: skip
+    assert expose(found[made.id].settings)["auth_token"] == TOKEN
+    assert expose(found[theirs.id].settings)["auth_token"] != TOKEN
+    await db.run(lambda tx: accounts.disable(tx, caller(workspace), made.id))
+    assert not (await called(db, accounts, made.id))[made.id].enabled
+
+
+async def test_what_callbacks_name_is_believed_for_a_second_and_no_longer(
+    db: Database, new_accounts: NewAccounts, workspace: Workspace, clock: FakeClock
+) -> None:
+    here, elsewhere = new_accounts(), new_accounts()
+    made, nobodys = await create(db, here, caller(workspace)), ids.new()
+    assert here.called(made.id) is UNSET
+    await called(db, here, made.id, nobodys)
+    await change(db, elsewhere, caller(workspace), made, settings={"auth_token": "new"})
+    clock.advance(timedelta(seconds=0.9))
+    kept = here.called(made.id)
+    assert isinstance(kept, Account)
+    assert expose(kept.settings)["auth_token"] == TOKEN
+    assert here.called(nobodys) is None
+    clock.advance(timedelta(seconds=0.1))
+    assert here.called(made.id) is UNSET
+    assert here.called(nobodys) is UNSET
+    assert expose((await called(db, here, made.id))[made.id].settings)["auth_token"] == "new"
+
+
+async def test_a_change_made_here_is_believed_here_at_once(
     db: Database, accounts: Accounts, workspace: Workspace
 ) -> None:
     made = await create(db, accounts, caller(workspace))
-    found = await db.run(lambda tx: accounts.for_callback(tx, "twilio", made.id))
-    assert found is not None
-    assert (found.id, found.workspace_id) == (made.id, workspace.live)
-    assert await db.run(lambda tx: accounts.for_callback(tx, "smtp", made.id)) is None
-    assert await db.run(lambda tx: accounts.for_callback(tx, "twilio", ids.new())) is None
-    await db.run(lambda tx: accounts.disable(tx, caller(workspace), made.id))
-    late = await db.run(lambda tx: accounts.for_callback(tx, "twilio", made.id))
-    assert late is not None
-    assert not late.enabled
+    await called(db, accounts, made.id)
+    await change(db, accounts, caller(workspace), made, settings={"auth_token": "new"})
+    assert accounts.called(made.id) is UNSET
+
+
+async def test_an_account_that_can_no_longer_be_used_is_remembered_as_none(
+    db: Database, accounts: Accounts, workspace: Workspace, clock: FakeClock
+) -> None:
+    made = await create(db, accounts, caller(workspace))
+    await called(db, accounts, made.id)
+    await db.run(lambda tx: tx.execute("update accounts set host = 'https://x:1', secrets = '\\x00'"))
+    clock.advance(timedelta(seconds=1))
+    await called(db, accounts, made.id)
+    assert accounts.called(made.id) is None
+
+
+async def test_strangers_ids_are_forgotten_before_they_fill_the_memory(
+    db: Database, accounts: Accounts, workspace: Workspace
+) -> None:
+    made = await create(db, accounts, caller(workspace))
+    await called(db, accounts, made.id)
+    for _ in range(3):
+        some = [ids.new() for _ in range(CACHE_STRANGE // 2 + 1)]
+        await called(db, accounts, *some)
+        assert accounts.called(some[-1]) is None
+    assert len(accounts._strange) <= 2 * CACHE_STRANGE
+    assert isinstance(accounts.called(made.id), Account)
 
 
 async def test_two_tenants_never_meet(

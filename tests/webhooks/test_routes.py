@@ -1,16 +1,25 @@
 """`/in/{provider}/{account_id}`: who is let in, and what everybody else is told."""
 
+import asyncio
 import hmac
+import json
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
+import pytest
 
+from tabellion.accounts import store
+from tabellion.accounts.service import Accounts
+from tabellion.accounts.types import AccountPatch
 from tabellion.core import ids
 from tabellion.core.http import HttpRequest
+from tabellion.providers import ALL
 from tabellion.simulators.twilio import signed
 
-from .conftest import ACCOUNT, NUMBER, SECRET, World, fake_callback
+from .conftest import ACCOUNT, NUMBER, SECOND, SECRET, World, fake_callback
 
 FIELDS = {"AccountSid": ACCOUNT, "MessageSid": f"SM{1:032x}", "From": NUMBER, "To": "+15005550006", "Body": "STOP"}
 
@@ -128,3 +137,72 @@ async def test_the_public_address_is_what_is_signed_whoever_the_host_header_says
     good = signed(ACCOUNT, url, FIELDS)
     behind = HttpRequest("POST", good.url, {**good.headers, "Host": "internal:1234"}, good.body)
     assert (await answered(world, behind)).status_code == 200
+
+
+# Whose account, without asking each time
+
+
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[UUID]]:
+    """What is asked of the accounts' table from here on."""
+    asked: list[Sequence[UUID]] = []
+    real = store.by_ids
+
+    async def by_ids(tx: Any, wanted: Sequence[UUID]) -> Any:
+        asked.append(list(wanted))
+        return await real(tx, wanted)
+
+    monkeypatch.setattr(store, "by_ids", by_ids)
+    return asked
+
+
+async def test_a_storm_of_callbacks_asks_for_its_account_once_a_second(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each opened a transaction before it was looked at, a stranger's too."""
+    url = await world.callback_url(await world.account())
+    nobodys = f"{world.url}/in/fake/{ids.show('acc', ids.new())}"
+    asked = counting(monkeypatch)
+    for turn in range(2):
+        for number in range(5):
+            request = fake_callback(url, [{"number": (turn, number)}], world.clock.now())
+            forged = HttpRequest("POST", url, {}, b"x")
+            strangers = fake_callback(nobodys, [], world.clock.now())
+            assert [await world.post(one) for one in (request, forged, strangers)] == [204, 401, 404]
+        assert len(asked) == 2 * (turn + 1)
+        world.clock.advance(SECOND)
+
+
+async def test_callbacks_at_once_ask_for_their_accounts_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = await world.callback_url(await world.account())
+    asked = counting(monkeypatch)
+    requests = [fake_callback(url, [{"number": number}], world.clock.now()) for number in range(24)]
+    assert set(await asyncio.gather(*map(world.post, requests))) == {204}
+    assert all(len(one) == 1 for one in asked)
+    assert len(asked) < len(requests) // 2
+
+
+async def test_a_secret_changed_elsewhere_counts_within_a_second(world: World) -> None:
+    account = await world.account()
+    url = await world.callback_url(account)
+
+    async def posted(secret: str, number: int) -> int:
+        return await world.post(fake_callback(url, [{"number": number}], world.clock.now(), secret))
+
+    assert await posted(SECRET, 1) == 204
+    around = world.hub.around
+    elsewhere = Accounts(around.vault, ALL, around.simulator, world.clock, world.hub.sides.mode_of)
+    patch = AccountPatch(settings={"secret": "new"})
+    await world.db.run(lambda tx: elsewhere.change(tx, world.caller(), account, patch))
+    world.clock.advance(SECOND)
+    assert (await posted(SECRET, 2), await posted("new", 3)) == (401, 204)
+
+
+async def test_the_log_line_names_the_account_and_nobody(world: World) -> None:
+    account = await world.simulated("twilio")
+    await answered(world, signed(ACCOUNT, await world.callback_url(account), FIELDS))
+    [line] = [json.loads(one) for one in world.lines.getvalue().splitlines() if "/in/" in one]
+    assert (line["route"], line["status"], line["account_id"]) == (
+        "/in/{provider}/{account_id}", 200, ids.show("acc", account),
+    )  # fmt: skip
+    assert (line["provider"], line["events"]) == ("twilio", 1)
+    assert line["bytes_in"] > 100

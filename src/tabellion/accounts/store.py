@@ -120,10 +120,19 @@ async def page(tx: Tx, workspace_id: UUID, before: UUID | None, limit: int) -> l
     return [Stored(**row) for row in rows]
 
 
-async def workspace_of(tx: Tx, account_id: UUID) -> UUID | None:
-    """The side an account belongs to: a vendor's callback names the account alone."""
-    found: UUID | None = await tx.value("select workspace_id from accounts where id = $1", account_id)
-    return found
+async def by_ids(tx: Tx, account_ids: Sequence[UUID]) -> list[Stored]:
+    """Those of the accounts that exist, of whichever side: a vendor's callback names the account alone."""
+    rows = await tx.rows(
+        """
+        select workspace_id, id, provider, name, settings, host, secrets, weight, simulated, created_at, updated_at,
+               disabled_at
+          from accounts
+         where id = any($1::uuid[])
+         order by workspace_id, id
+        """,
+        account_ids,
+    )
+    return [Stored(**row) for row in rows]
 
 
 # pacing
