@@ -3,19 +3,25 @@
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from tabellion.access.service import create_workspace
 from tabellion.core import ids
 from tabellion.core.db import Tx
+from tabellion.core.errors import HubError
 from tabellion.jobs.service import enqueue
 from tabellion.jobs.types import NewJob
 from tabellion.messages.types import Success
 from tabellion.providers.base import Accepted, Outbound, Reason, Result, State, Uncertain
+from tabellion.webhooks import jobs as normalising
+from tabellion.webhooks import store
 from tabellion.webhooks.jobs import PATIENCE
+from tabellion.webhooks.sealing import context
 from tabellion.webhooks.service import NORMALISE
+from tabellion.webhooks.types import Raw
 
-from .conftest import HOUR, MINUTE, NUMBER, ONCE, SECOND, World, fake_callback, sms
+from .conftest import HOUR, MINUTE, NUMBER, ONCE, OTHER_NUMBER, SECOND, World, fake_callback, sms
 
 
 def status(vendor_id: str, word: str = "delivered", **more: Any) -> dict[str, Any]:
@@ -27,10 +33,10 @@ def inbound(**more: Any) -> dict[str, Any]:
             "text": "hello", **more}  # fmt: skip
 
 
-async def handed_over(world: World, account: UUID, vendor_id: str, **more: Any) -> UUID:
+async def handed_over(world: World, account: UUID, vendor_id: str, to: str = NUMBER, **more: Any) -> UUID:
     """A message that the vendor took under this id, and says nothing more of."""
     world.wire.script.append(Accepted(vendor_id))
-    return await world.sent(NUMBER, sms(accounts=(account,), success=Success.DELIVERED), **more)
+    return await world.sent(to, sms(accounts=(account,), success=Success.DELIVERED), **more)
 
 
 async def report(world: World, account: UUID, *events: dict[str, Any]) -> None:
@@ -135,7 +141,7 @@ async def test_a_callback_normalised_again_repeats_no_signal_and_no_state(world:
     await report(world, account, status("one"), inbound(signal="stop"))
     before = await world.happened(message)
     [callback] = await world.rows("select id from callbacks")
-    again = NewJob(world.side, NORMALISE, {"callback": callback["id"].hex, "places": [0]})
+    again = NewJob(world.side, NORMALISE, {"callbacks": [callback["id"].hex], "places": {callback["id"].hex: [0]}})
     await world.db.run(lambda tx: enqueue(tx, [again]))
     await world.run()
     assert await world.happened(message) == before
@@ -281,6 +287,66 @@ async def test_a_callback_that_cannot_be_opened_stands_alone(world: World) -> No
     assert dead["kind"] == NORMALISE
 
 
+async def together(world: World) -> None:
+    """Put what waits to be normalised into one job, as what is received at once is."""
+    waiting = await world.rows("delete from jobs returning payload")
+    carried = [one for row in waiting for one in row["payload"]["callbacks"]]
+    await world.db.run(lambda tx: enqueue(tx, [NewJob(world.side, NORMALISE, {"callbacks": carried})]))
+
+
+async def test_a_callback_that_cannot_be_opened_stands_alone_among_those_received_with_it(world: World) -> None:
+    account = await world.account()
+    messages = [await handed_over(world, account, str(number)) for number in range(3)]
+    for vendor_id in ("x", "0", "1", "nobody's", "2"):
+        await world.fake_report(account, status(vendor_id))
+    await world.execute("update callbacks set raw = '\\x00' where id = (select id from callbacks order by id limit 1)")
+    await together(world)
+    await world.run()
+    await world.pass_time(MINUTE)
+    assert [await world.states(one) for one in messages] == [[(0, "delivered")]] * 3
+    await world.pass_time(30 * HOUR)
+    [dead] = await world.rows("select kind, payload from dead_letters")
+    [broken] = await world.rows("select id from callbacks where state = 'received'")
+    assert (dead["kind"], dead["payload"]["callbacks"]) == (NORMALISE, [broken["id"].hex])
+    assert sorted(await states_of_callbacks(world)) == ["normalised"] * 3 + ["received", "unmatched"]
+
+
+async def test_what_found_nothing_is_looked_for_again_without_what_was_applied(world: World) -> None:
+    account = await world.account()
+    first = await handed_over(world, account, "one")
+    for vendor_id, word in (("one", "delivered"), ("one", "bounced"), ("two", "delivered"), ("three", "sent")):
+        await world.fake_report(account, status(vendor_id, word))
+    await together(world)
+    await world.run()
+    [later] = await world.rows("select payload from delayed where kind = $1", NORMALISE)
+    assert (len(later["payload"]["callbacks"]), later["payload"]["looks"]) == (2, 1)
+    second = await handed_over(world, account, "two")
+    await world.pass_time(HOUR)
+    assert await world.states(second) == [(0, "delivered")]
+    assert (await world.happened(first)).count("attempt.bounced_after_delivery") == 1
+    assert await states_of_callbacks(world) == ["normalised", "normalised", "normalised", "unmatched"]
+
+
+async def test_a_backlog_is_done_in_passes_of_bounded_size(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim of full jobs would else be one transaction over tens of thousands of callbacks."""
+    sizes: list[int] = []
+
+    async def counting(tx: Tx, pairs: Any) -> Any:
+        sizes.append(len(pairs))
+        return await read(tx, pairs)
+
+    read = store.read
+    account = await world.account()
+    messages = [await handed_over(world, account, str(number)) for number in range(7)]
+    for number in range(7):
+        await world.fake_report(account, status(str(number)))
+    monkeypatch.setattr(store, "read", counting)
+    monkeypatch.setattr(normalising, "AT_ONCE", 3)
+    await world.run()
+    assert sizes == [3, 3, 1]
+    assert [await world.states(one) for one in messages] == [[(0, "delivered")]] * 7
+
+
 async def test_the_number_of_statements_does_not_grow_with_the_callbacks(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,3 +387,93 @@ async def test_callbacks_are_applied_in_the_order_they_came(world: World) -> Non
     assert (await world.happened(message))[-4:] == [
         "attempt.sent", "attempt.delivered", "message.delivered", "attempt.bounced_after_delivery",
     ]  # fmt: skip
+
+
+# Whose key
+
+
+async def opened(world: World, use: str | UUID) -> list[bytes | None]:
+    """The stored requests as one key opens them; None where it does not."""
+    vault = world.hub.around.vault
+    if isinstance(use, str):
+        key = await world.db.run(lambda tx: vault.workspace(tx, world.side, use))
+    else:
+        key = (await world.db.run(lambda tx: vault.subjects(tx, world.side, [use])))[use]
+    found: list[bytes | None] = []
+    for row in await world.rows("select id, raw from callbacks order by id"):
+        try:
+            found.append(msgspec.json.decode(key.open(row["raw"], context(row["id"])), type=Raw).body)
+        except HubError:
+            found.append(None)
+    return found
+
+
+async def erase(world: World, person: UUID) -> None:
+    """Destroy a person's key, in the database and in this process."""
+    await world.execute(
+        "update subject_keys set wrapped = null, destroyed_at = now() where subject_id = $1", person
+    )  # fmt: skip
+    world.hub.around.vault.forget(world.side, person)
+
+
+async def again(world: World) -> None:
+    """Normalise every callback once more."""
+    found = [row["id"].hex for row in await world.rows("select id from callbacks order by id")]
+    await world.db.run(lambda tx: enqueue(tx, [NewJob(world.side, NORMALISE, {"callbacks": found})]))
+    await world.run()
+
+
+async def test_what_is_about_one_person_is_sealed_for_that_person(world: World) -> None:
+    account = await world.account()
+    message = await handed_over(world, account, "one")
+    person = (await world.message(message)).recipient_id
+    await report(world, account, status("one", "sent"), status("one"))
+    [row] = await world.rows("select recipient_id, state from callbacks")
+    assert tuple(row) == (person, "normalised")
+    assert await opened(world, "callbacks") == [None]
+    [body] = await opened(world, person)
+    assert body is not None
+    assert b"one" in body
+    before = await world.happened(message)
+    await again(world)
+    assert (await world.happened(message), await states_of_callbacks(world)) == (before, ["normalised"])
+    assert await opened(world, person) == [body]
+
+
+async def test_what_is_about_several_or_about_nobody_known_stays_the_sides(world: World) -> None:
+    account = await world.account()
+    await handed_over(world, account, "one")
+    await handed_over(world, account, "two", to=OTHER_NUMBER)
+    for events in (
+        [status("one"), status("two")], [status("one"), status("nobody's")], [status("one"), inbound()],
+        [status("nobody's")], [inbound()], [],
+    ):  # fmt: skip
+        await world.fake_report(account, *events)
+    await world.pass_time(HOUR)
+    assert {row["recipient_id"] for row in await world.rows("select recipient_id from callbacks")} == {None}
+    assert None not in await opened(world, "callbacks")
+
+
+async def test_a_callback_of_somebody_erased_is_skipped_and_says_so(world: World) -> None:
+    account = await world.account()
+    message = await handed_over(world, account, "one")
+    await handed_over(world, account, "two", to=OTHER_NUMBER)
+    await report(world, account, status("one"))
+    await report(world, account, status("two"))
+    await erase(world, (await world.message(message)).recipient_id)
+    await again(world)
+    assert await states_of_callbacks(world) == ["erased", "normalised"]
+    assert await world.rows("select id from dead_letters") == []
+
+
+async def test_nothing_is_kept_of_what_comes_late_about_somebody_erased(world: World) -> None:
+    account = await world.account()
+    message = await handed_over(world, account, "one")
+    person = (await world.message(message)).recipient_id
+    await erase(world, person)
+    await report(world, account, status("one"))
+    assert await world.states(message) == [(0, "delivered")]
+    [row] = await world.rows("select state, raw, recipient_id from callbacks")
+    assert tuple(row) == ("erased", b"", person)
+    await again(world)
+    assert await states_of_callbacks(world) == ["erased"]

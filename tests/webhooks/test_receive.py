@@ -16,7 +16,8 @@ from tabellion.core import ids
 from tabellion.core.http import HttpRequest
 from tabellion.core.simulation import simulated_secret
 from tabellion.simulators.twilio import signed
-from tabellion.webhooks.service import MOST_SIGNALS, context
+from tabellion.webhooks.sealing import context
+from tabellion.webhooks.service import MOST_SIGNALS
 from tabellion.webhooks.types import Raw
 
 from .conftest import ACCOUNT, ANN, NUMBER, OTHER_NUMBER, World, fake_callback
@@ -157,7 +158,10 @@ async def test_callbacks_at_once_that_are_one_are_stored_once(world: World) -> N
     answers = await asyncio.gather(*(world.post(one) for one in (request, other) * 12))
     assert set(answers) == {200}
     assert (await count(world, "callbacks"), await count(world, "consent_entries")) == (2, 2)
-    assert await count(world, "jobs") == 2
+    rows = await world.rows("select payload from jobs")
+    assert sorted(one for row in rows for one in row["payload"]["callbacks"]) == sorted(
+        row["id"].hex for row in await world.rows("select id from callbacks")
+    )
 
 
 async def test_one_callback_signed_with_the_old_and_the_new_secret_is_one(world: World) -> None:
@@ -217,6 +221,27 @@ async def test_the_raw_bytes_are_kept_sealed_and_can_be_read_again(world: World)
     raw = msgspec.json.decode(key.open(row["raw"], context(row["id"])), type=Raw)
     assert (raw.body, raw.url, raw.method) == (request.body, request.url, "POST")
     assert raw.headers["x-twilio-signature"] == request.headers["X-Twilio-Signature"]
+
+
+async def test_a_stop_is_sealed_for_the_person_who_said_it(world: World) -> None:
+    person = await world.person(NUMBER)
+    request = await inbound(world, "quick brown STOP", OptOutType="STOP")
+    await world.post(request)
+    [row] = await world.rows("select id, raw, recipient_id from callbacks")
+    assert row["recipient_id"] == person
+    keys = await world.db.run(lambda tx: world.hub.around.vault.subjects(tx, world.side, [person]))
+    raw = msgspec.json.decode(keys[person].open(row["raw"], context(row["id"])), type=Raw)
+    assert raw.body == request.body
+    await world.run()
+    [row] = await world.rows("select state, recipient_id from callbacks")
+    assert tuple(row) == ("normalised", person)
+    assert len(await world.rows("select id from events where type = 'inbound.received'")) == 1
+
+
+async def test_a_body_with_two_peoples_decisions_is_sealed_for_neither(world: World) -> None:
+    await world.fake_report(await world.account(), said(1, NUMBER), said(2, OTHER_NUMBER))
+    [row] = await world.rows("select recipient_id from callbacks")
+    assert row["recipient_id"] is None
 
 
 async def test_nothing_of_a_person_is_in_the_events_or_the_log(world: World) -> None:

@@ -119,8 +119,11 @@ CREATE TABLE public.callbacks (
     digest bytea NOT NULL,
     state text NOT NULL,
     raw bytea NOT NULL,
-    CONSTRAINT callbacks_state_check CHECK ((state = ANY (ARRAY['received'::text, 'normalised'::text, 'unmatched'::text])))
+    recipient_id uuid,
+    CONSTRAINT callbacks_state_check CHECK ((state = ANY (ARRAY['received'::text, 'normalised'::text, 'unmatched'::text, 'erased'::text])))
 );
+
+COMMENT ON COLUMN public.callbacks.recipient_id IS 'whose key seals raw; null: the key of the workspace side';
 
 CREATE TABLE public.consent_entries (
     workspace_id uuid NOT NULL,

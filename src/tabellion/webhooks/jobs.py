@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
+from itertools import accumulate, groupby
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
@@ -19,19 +21,20 @@ from tabellion.core.wake import Bell
 from tabellion.events.service import EventLog
 from tabellion.events.types import Event
 from tabellion.jobs.service import enqueue
-from tabellion.jobs.types import Begun, Claimed, Done, NewJob, Ruling
+from tabellion.jobs.types import Begun, Claimed, Done, Later, NewJob, Ruling
 from tabellion.messages.evidence import vendor_code, vendor_id
 from tabellion.messages.service import Messages
 from tabellion.messages.types import Attempt, Evidence
 from tabellion.providers.base import InboundMessage, Normalised, Provider, StatusEvent
-from tabellion.webhooks import store
-from tabellion.webhooks.service import NORMALISE, context
-from tabellion.webhooks.types import Callback, Raw
+from tabellion.webhooks import sealing, store
+from tabellion.webhooks.sealing import Pair
+from tabellion.webhooks.service import NORMALISE
+from tabellion.webhooks.types import Callback, Raw, Sealed
 
 PATIENCE: Final = (0.2, 1, 5, 30, 120)
 """Seconds between looks for the attempt of a callback that came before the answer to its own request."""
-
-Pair = tuple[UUID, UUID]
+AT_ONCE: Final = 512
+"""Callbacks of one pass. A job carries those that were received together, so a backlog of jobs is a large one."""
 
 
 @dataclass
@@ -40,35 +43,39 @@ class Reading:
 
     job: Claimed
     callback: Callback
-    named: UUID | None = None
-    """The attempt that the callback's own address names, where its body is about one message."""
-    wanted: Sequence[tuple[int, Normalised]] = ()
-    """What it says, by place in the body."""
+    plain: bytes
+    """Its request, as `Raw`."""
+    url: str
+    said: Sequence[Normalised]
+    places: Sequence[int]
+    """Where in the body that stands which is still to be applied."""
     unmatched: list[int] = field(default_factory=list)
     """The places of status events whose attempt is not known yet."""
+    people: set[UUID] = field(default_factory=set)
+    """Whom the attempts found are to."""
 
     @property
     def pair(self) -> Pair:
         return self.callback.workspace_id, self.callback.id
 
     @property
-    def looks(self) -> int:
-        """How often the attempts were looked for before."""
-        looks: int = self.job.payload.get("looks", 0)
-        return looks
-
-    @property
     def patient(self) -> bool:
-        return bool(self.unmatched) and self.looks < len(PATIENCE)
+        return bool(self.unmatched) and _looks(self.job) < len(PATIENCE)
 
     def statuses(self) -> Iterator[tuple[int, StatusEvent]]:
-        return ((place, one) for place, one in self.wanted if isinstance(one, StatusEvent))
+        return ((place, one) for place in self.places if isinstance(one := self.said[place], StatusEvent))
 
-    def again(self, now: datetime) -> NewJob:
-        """A later look, for what found nothing: the rest of the body must not be applied twice."""
-        payload = {"callback": self.callback.id.hex, "looks": self.looks + 1, "places": self.unmatched}
-        run_at = now + timedelta(seconds=PATIENCE[self.looks])
-        return NewJob(WorkspaceId(self.callback.workspace_id), NORMALISE, payload, self.job.lane, run_at)
+    @property
+    def about(self) -> UUID | None:
+        """The one person that everything in the body is about, where that is known."""
+        matched = len(self.people) == 1 and not self.unmatched and len(self.places) == len(self.said)
+        return next(iter(self.people)) if matched and all(isinstance(one, StatusEvent) for one in self.said) else None
+
+    @cached_property
+    def named(self) -> UUID | None:
+        """The attempt that the callback's own address names, where its body is about one message."""
+        alone = len({one.provider_message_id for one in self.said if isinstance(one, StatusEvent)}) == 1
+        return _named(self.url) if alone else None
 
 
 @dataclass(frozen=True)
@@ -82,14 +89,17 @@ class Normalise:
     max_tries: int = 50
 
     async def begin(self, tx: Tx, jobs: Sequence[Claimed]) -> Sequence[Begun]:
-        readings = await self._read(tx, jobs)
+        taken, split = _dealt(jobs)
+        readings = await self._read(tx, taken)
         await self._apply(tx, readings)
         if received := [one for reading in readings for one in _received(reading)]:
             await self.events.append(tx, received)
-        if again := [reading.again(tx.now) for reading in readings if reading.patient]:
-            await enqueue(tx, again, self.bell)
+        again = _again(tx.now, [reading for reading in readings if reading.patient])
+        if more := [*again, *(one for job in split for one in _alone(job))]:
+            await enqueue(tx, more, self.bell)
         await self._close(tx, [reading for reading in readings if not reading.patient])
-        return [Done() for _ in jobs]
+        done = {job.id for job in (*taken, *split)}
+        return [Done() if job.id in done else Later(tx.now, counted=False) for job in jobs]
 
     async def perform(self, work: None) -> None:
         raise AssertionError("normalising has nothing to perform")
@@ -100,61 +110,63 @@ class Normalise:
     async def lost(self, tx: Tx, jobs: Sequence[Claimed]) -> None:
         return None
 
+    async def died(self, tx: Tx, jobs: Sequence[Claimed]) -> None:
+        """Nothing waits for a callback: its bytes stay, and the dead letter says that nobody could read them."""
+
     async def _read(self, tx: Tx, jobs: Sequence[Claimed]) -> list[Reading]:
         """The callbacks in the order they came, read again from the stored bytes."""
-        pairs = [(job.workspace_id, UUID(job.payload["callback"])) for job in jobs]
-        found = await store.read(tx, sorted(set(pairs)))
-        sides = sorted({workspace_id for workspace_id, _ in found})
-        keys = {side: await self.vault.workspace(tx, WorkspaceId(side), "callbacks") for side in sides}
-        readings = [
-            self._reading(job, found[pair], keys[pair[0]])
-            for job, pair in zip(jobs, pairs, strict=True)
-            if pair in found
-        ]
+        wanted = [(job, (job.workspace_id, UUID(one))) for job in jobs for one in _carried(job)]
+        found = await store.read(tx, sorted({pair for _, pair in wanted})) if wanted else {}
+        keys = await sealing.keys(tx, self.vault, found.values())
+        if erased := sorted(found.keys() - keys.keys()):
+            await store.mark(tx, [(*pair, "erased") for pair in erased])
+        readings = [self._reading(job, found[pair], keys[pair]) for job, pair in wanted if pair in keys]
         return sorted(readings, key=lambda one: (one.callback.received_at, one.callback.id))
 
     def _reading(self, job: Claimed, callback: Callback, key: Key) -> Reading:
-        raw = msgspec.json.decode(key.open(callback.raw, context(callback.id)), type=Raw)
+        plain = key.open(callback.raw, sealing.context(callback.id))
+        raw = msgspec.json.decode(plain, type=Raw)
         said = self.providers[callback.provider].parse(raw.inbound())
-        places = job.payload.get("places")
-        wanted = [(place, one) for place, one in enumerate(said) if places is None or place in places]
-        alone = len({one.provider_message_id for one in said if isinstance(one, StatusEvent)}) == 1
-        return Reading(job, callback, _named(raw.url) if alone else None, wanted)
+        left: Sequence[int] | None = job.payload.get("places", {}).get(callback.id.hex)
+        places = range(len(said)) if left is None else [place for place in left if place < len(said)]
+        return Reading(job, callback, plain, raw.url, said, places)
 
     async def _apply(self, tx: Tx, readings: Sequence[Reading]) -> None:
         """Put status events on their attempts, and note those that found none."""
-        by_vendor, by_name = await self._attempts(tx, readings)
+        statuses = [(reading, place, fact) for reading in readings for place, fact in reading.statuses()]
+        attempts = await self._attempts(tx, statuses)
         evidence: list[tuple[Pair, Evidence]] = []
-        for reading in readings:
-            callback = reading.callback
-            for place, fact in reading.statuses():
-                attempt = by_vendor.get((callback.account_id, fact.provider_message_id)) or _meant(
-                    by_name.get((callback.workspace_id, reading.named)) if reading.named else None, callback
-                )
-                if attempt is None:
-                    reading.unmatched.append(place)
-                else:
-                    evidence.append(
-                        ((attempt.workspace_id, attempt.message_id), self._evidence(attempt, fact, callback))
-                    )
+        for (reading, place, fact), attempt in zip(statuses, attempts, strict=True):
+            if attempt is None:
+                reading.unmatched.append(place)
+            else:
+                reading.people.add(attempt.recipient_id)
+                made = self._evidence(attempt, fact, reading.callback)
+                evidence.append(((attempt.workspace_id, attempt.message_id), made))
         if evidence:
             await self.messages.record(tx, evidence)
 
-    async def _attempts(
-        self, tx: Tx, readings: Sequence[Reading]
-    ) -> tuple[dict[tuple[UUID, str], Attempt], dict[Pair, Attempt]]:
-        """The attempts meant: by the vendor's id for the message, and by the name in the callback's address."""
-        by_vendor = {
-            (one.callback.workspace_id, one.callback.account_id, named)
-            for one in readings
-            for _, fact in one.statuses()
-            if (named := vendor_id(fact.provider_message_id))
+    async def _attempts(self, tx: Tx, statuses: Sequence[tuple[Reading, int, StatusEvent]]) -> list[Attempt | None]:
+        """The attempt each status means: by the vendor's id for the message, else by the callback's address."""
+        ids_ = [vendor_id(fact.provider_message_id) for _, _, fact in statuses]
+        wanted = {
+            (reading.callback.workspace_id, reading.callback.account_id, one)
+            for (reading, _, _), one in zip(statuses, ids_, strict=True)
+            if one
         }
-        by_name = {(one.callback.workspace_id, one.named) for one in readings if one.named and any(one.statuses())}
-        return (
-            await self.messages.find_by_vendor_id(tx, sorted(by_vendor)) if by_vendor else {},
-            await self.messages.find(tx, sorted(by_name)) if by_name else {},
-        )
+        by_vendor = await self.messages.find_by_vendor_id(tx, sorted(wanted)) if wanted else {}
+        found = [
+            by_vendor.get((reading.callback.account_id, fact.provider_message_id)) for reading, _, fact in statuses
+        ]
+        names = {
+            place: (reading.callback.workspace_id, name)
+            for place, (reading, _, _) in enumerate(statuses)
+            if found[place] is None and (name := reading.named)
+        }
+        by_name = await self.messages.find(tx, sorted(set(names.values()))) if names else {}
+        for place, pair in names.items():
+            found[place] = _meant(by_name.get(pair), statuses[place][0].callback)
+        return found
 
     def _evidence(self, attempt: Attempt, fact: StatusEvent, callback: Callback) -> Evidence:
         return Evidence(
@@ -171,11 +183,59 @@ class Normalise:
         )
 
     async def _close(self, tx: Tx, readings: Sequence[Reading]) -> None:
-        """Mark what is settled; what waited long enough stays, marked, to be normalised again."""
+        """Mark what is settled, sealed for its person where it is about one.
+
+        What waited long enough stays, marked, to be normalised again.
+        """
         if readings:
-            await store.mark(tx, [(*one.pair, "unmatched" if one.unmatched else "normalised") for one in readings])
+            common = [one for one in readings if one.callback.recipient_id is None]
+            about = {one.pair: (person, one.plain) for one in common if (person := one.about)}
+            sealed = await sealing.reseal(tx, self.vault, about)
+            await store.mark(tx, [(*one.pair, _became(one, sealed.get(one.pair))) for one in readings], sealed)
         if ended := [one for one in readings if one.unmatched]:
             await self.events.append(tx, [_unmatched(one) for one in ended])
+
+
+def _became(reading: Reading, sealed: Sealed | None) -> str:
+    if sealed is not None and sealed.raw is None:
+        return "erased"
+    return "unmatched" if reading.unmatched else "normalised"
+
+
+def _carried(job: Claimed) -> list[str]:
+    """The callbacks of a job."""
+    carried: list[str] = job.payload["callbacks"]
+    return carried
+
+
+def _looks(job: Claimed) -> int:
+    """How often the attempts were looked for before."""
+    looks: int = job.payload.get("looks", 0)
+    return looks
+
+
+def _dealt(jobs: Sequence[Claimed]) -> tuple[list[Claimed], list[Claimed]]:
+    """The jobs of this pass, and those to split because they failed before; the others are for the next pass."""
+    split = [job for job in jobs if job.tries and len(_carried(job)) > 1]
+    whole = [job for job in jobs if not job.tries or len(_carried(job)) == 1]
+    sizes = accumulate(len(_carried(job)) for job in whole)
+    taken = [job for place, (job, size) in enumerate(zip(whole, sizes, strict=True)) if not place or size <= AT_ONCE]
+    return taken, split
+
+
+def _alone(job: Claimed) -> Iterator[NewJob]:
+    """A job for each callback of one that failed: whichever it was fails alone from here on."""
+    for one in _carried(job):
+        payload = {**job.payload, "callbacks": [one]}
+        yield NewJob(WorkspaceId(job.workspace_id), NORMALISE, payload, job.lane)
+
+
+def _again(now: datetime, readings: Sequence[Reading]) -> Iterator[NewJob]:
+    """A later look for what found nothing: what was applied must not be applied twice."""
+    for job, group in groupby(sorted(readings, key=lambda one: one.job.id), key=lambda one: one.job):
+        left = {one.callback.id.hex: one.unmatched for one in group}
+        payload = {"callbacks": list(left), "looks": _looks(job) + 1, "places": left}
+        yield NewJob(job.workspace_id, NORMALISE, payload, job.lane, now + timedelta(seconds=PATIENCE[_looks(job)]))
 
 
 def _named(url: str) -> UUID | None:
@@ -197,7 +257,7 @@ def _meant(attempt: Attempt | None, callback: Callback) -> Attempt | None:
 def _received(reading: Reading) -> Iterator[Event]:
     """The inbound messages of a callback, told at the first look and never again."""
     callback = reading.callback
-    for _, message in reading.wanted:
+    for message in (reading.said[place] for place in reading.places):
         if isinstance(message, InboundMessage):
             yield Event(
                 workspace_id=WorkspaceId(callback.workspace_id),

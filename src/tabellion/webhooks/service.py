@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from tabellion.consent.service import Consent
-from tabellion.consent.types import RecipientSignal
+from tabellion.consent.types import RecipientSignal, Recorded
 from tabellion.core import ids
 from tabellion.core.crypto import Key, sha256
 from tabellion.core.db import Tx
@@ -22,7 +22,7 @@ from tabellion.jobs.service import enqueue
 from tabellion.jobs.types import Lane, NewJob
 from tabellion.messages.evidence import storable
 from tabellion.providers.base import Feature, InboundMessage, Provider, Signal
-from tabellion.webhooks import store
+from tabellion.webhooks import sealing, store
 from tabellion.webhooks.types import Arrived, Callback, Raw
 
 NORMALISE = "callback.normalise"
@@ -49,25 +49,34 @@ class Webhooks:
         callbacks = [_callback(tx, workspace_id, one, key) for one in arrived]
         new = await store.insert(tx, callbacks)
         fresh = [(callback, one) for callback, one in zip(callbacks, arrived, strict=True) if callback.id in new]
-        await self._decide(
-            tx, workspace_id, [signal for callback, one in fresh for signal in self._signals(callback, one)]
-        )
+        await self._decide(tx, workspace_id, fresh)
         if fresh:
-            await enqueue(tx, [_job(callback) for callback, _ in fresh], self.bell)
+            await enqueue(tx, [_job(workspace_id, [callback for callback, _ in fresh])], self.bell)
 
-    async def _decide(self, tx: Tx, workspace_id: WorkspaceId, signals: Sequence[RecipientSignal]) -> None:
+    async def _decide(self, tx: Tx, workspace_id: WorkspaceId, fresh: Sequence[tuple[Callback, Arrived]]) -> None:
         """Record the decisions, and say of which signals none could be made: nothing a vendor says is dropped."""
-        refused: list[Event] = []
+        signals = [(callback, signal) for callback, one in fresh for signal in self._signals(callback, one)]
+        became: list[Recorded | HubError | None] = []
         for first in range(0, len(signals), MOST_SIGNALS):
-            some = signals[first : first + MOST_SIGNALS]
-            became = await self.consent.record_signals(tx, workspace_id, some)
-            refused += [
-                _refused(workspace_id, signal, one)
-                for signal, one in zip(some, became, strict=True)
-                if isinstance(one, HubError)
-            ]
+            some = [signal for _, signal in signals[first : first + MOST_SIGNALS]]
+            became += await self.consent.record_signals(tx, workspace_id, some)
+        told = list(zip(signals, became, strict=True))
+        refused = [_refused(workspace_id, signal, one) for (_, signal), one in told if isinstance(one, HubError)]
         if refused:
             await self.events.append(tx, refused)
+        people = {callback.id: one.recipient_id for (callback, _), one in told if isinstance(one, Recorded)}
+        await self._reseal(tx, [(*one, people[one[0].id]) for one in fresh if one[0].id in people])
+
+    async def _reseal(self, tx: Tx, decided: Sequence[tuple[Callback, Arrived, UUID]]) -> None:
+        """Seal what holds one decision, and nothing else, for the person who made it."""
+        about = {
+            (callback.workspace_id, callback.id): (person, msgspec.json.encode(Raw.of(one.inbound)))
+            for callback, one, person in decided
+            if len(one.parsed) == 1
+        }
+        if about:
+            sealed = await sealing.reseal(tx, self.vault, about)
+            await store.mark(tx, [(*pair, "received") for pair in about], sealed)
 
     def _signals(self, callback: Callback, arrived: Arrived) -> Iterator[RecipientSignal]:
         """The decisions in a callback: what the person said, from which address, to which of our senders."""
@@ -108,10 +117,6 @@ def digest(arrived: Arrived) -> bytes:
     return sha256(head.encode() + arrived.inbound.body)
 
 
-def context(callback_id: UUID) -> str:
-    return f"callback:{callback_id}"
-
-
 def _callback(tx: Tx, workspace_id: WorkspaceId, arrived: Arrived, key: Key) -> Callback:
     callback_id = ids.new()
     return Callback(
@@ -121,9 +126,10 @@ def _callback(tx: Tx, workspace_id: WorkspaceId, arrived: Arrived, key: Key) -> 
         provider=arrived.account.provider,
         received_at=tx.now,
         digest=digest(arrived),
-        raw=key.seal(msgspec.json.encode(Raw.of(arrived.inbound)), context(callback_id)),
+        raw=key.seal(msgspec.json.encode(Raw.of(arrived.inbound)), sealing.context(callback_id)),
     )
 
 
-def _job(callback: Callback) -> NewJob:
-    return NewJob(WorkspaceId(callback.workspace_id), NORMALISE, {"callback": callback.id.hex}, Lane.HIGH)
+def _job(workspace_id: WorkspaceId, callbacks: Sequence[Callback]) -> NewJob:
+    """One pass over what was received together."""
+    return NewJob(workspace_id, NORMALISE, {"callbacks": [one.id.hex for one in callbacks]}, Lane.HIGH)

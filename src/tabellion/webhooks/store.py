@@ -1,10 +1,11 @@
 """All SQL of `callbacks`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from uuid import UUID
 
 from tabellion.core.db import Tx, columns
-from tabellion.webhooks.types import Callback
+from tabellion.webhooks.types import Callback, Sealed
 
 
 async def insert(tx: Tx, callbacks: Sequence[Callback]) -> set[UUID]:
@@ -28,7 +29,7 @@ async def insert(tx: Tx, callbacks: Sequence[Callback]) -> set[UUID]:
 async def read(tx: Tx, pairs: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Callback]:
     rows = await tx.rows(
         """
-        select c.workspace_id, c.id, c.account_id, c.provider, c.received_at, c.digest, c.raw
+        select c.workspace_id, c.id, c.account_id, c.provider, c.received_at, c.digest, c.raw, c.recipient_id
           from callbacks c
           join unnest($1::uuid[], $2::uuid[]) as wanted (workspace_id, id)
             on wanted.workspace_id = c.workspace_id and wanted.id = c.id
@@ -44,19 +45,30 @@ async def read(tx: Tx, pairs: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, U
             received_at=row["received_at"],
             digest=row["digest"],
             raw=row["raw"],
+            recipient_id=row["recipient_id"],
         )
         for row in rows
     }
 
 
-async def mark(tx: Tx, states: Sequence[tuple[UUID, UUID, str]]) -> None:
-    """Store what became of callbacks: (workspace_id, id, state)."""
+async def mark(
+    tx: Tx, states: Sequence[tuple[UUID, UUID, str]], sealed: Mapping[tuple[UUID, UUID], Sealed] = MappingProxyType({})
+) -> None:
+    """Store what became of callbacks: (workspace_id, id, state); and those that were sealed anew, for whom."""
+    rows = [
+        (side, id_, state, new.recipient_id, new.raw or b"") if (new := sealed.get((side, id_))) else
+        (side, id_, state, None, None)
+        for side, id_, state in states
+    ]  # fmt: skip
     await tx.execute(
         """
         update callbacks c
-           set state = new.state
-          from unnest($1::uuid[], $2::uuid[], $3::text[]) as new (workspace_id, id, state)
+           set state = new.state,
+               recipient_id = coalesce(new.recipient_id, c.recipient_id),
+               raw = coalesce(new.raw, c.raw)
+          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::bytea[])
+               as new (workspace_id, id, state, recipient_id, raw)
          where c.workspace_id = new.workspace_id and c.id = new.id
         """,
-        *columns(states, 3),
+        *columns(rows, 5),
     )

@@ -46,3 +46,13 @@ class Callback:
     received_at: datetime
     digest: bytes
     raw: bytes
+    recipient_id: UUID | None = None
+    """Whose key seals `raw`; None: the key of the workspace side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A callback's request sealed for one person; None: the person was erased."""
+
+    recipient_id: UUID
+    raw: bytes | None
