@@ -11,13 +11,12 @@ import msgspec
 import pytest
 
 from tabellion.access.service import create_workspace
-from tabellion.consent.service import Consent
+from tabellion.consent.service import MOST, Consent
 from tabellion.core import ids
 from tabellion.core.http import HttpRequest
 from tabellion.core.simulation import simulated_secret
 from tabellion.simulators.twilio import signed
 from tabellion.webhooks.sealing import context
-from tabellion.webhooks.service import MOST_SIGNALS
 from tabellion.webhooks.types import Raw
 
 from .conftest import ACCOUNT, ANN, NUMBER, OTHER_NUMBER, World, fake_callback
@@ -119,10 +118,10 @@ async def test_several_signals_of_one_body_are_recorded_in_order(world: World) -
 async def test_a_body_with_more_signals_than_the_ledger_takes_at_once_is_taken_whole(world: World) -> None:
     """It was answered 500, and so would every repetition have been."""
     account = await world.account()
-    events = [said(number, f"+1202556{number:04d}") for number in range(MOST_SIGNALS + 44)]
+    events = [said(number, f"+1202556{number:04d}") for number in range(MOST + 44)]
     assert await world.fake_report(account, *events) == 204
     [row] = await world.rows("select count(*), max(log_index) from consent_entries")
-    assert tuple(row) == (MOST_SIGNALS + 44, MOST_SIGNALS + 43)
+    assert tuple(row) == (MOST + 44, MOST + 43)
 
 
 async def test_a_signal_that_names_nobody_is_said_and_loses_no_other(world: World) -> None:

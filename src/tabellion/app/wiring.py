@@ -131,7 +131,7 @@ def wire(around: Surroundings) -> Hub:
     accounts = Accounts(around.vault, ALL, around.simulator, around.clock, sides.mode_of, hosts)
     consent = Consent(around.vault, recipients, ledger, around.events, in_flight)
     messages = Messages(around.vault, recipients, consent, accounts, around.events, around.bell)
-    webhooks = Webhooks(around.vault, consent, around.events, providers, around.bell)
+    webhooks = Webhooks(around.vault, consent, providers, around.bell)
     carrier = Carrier(http, smtp)
 
     async def send(provider: Provider[Any], outbound: Outbound, settings: Any, not_after: float) -> Result:

@@ -1,6 +1,7 @@
 """Use cases of consent: verdicts, and recording decisions. All take batches; none commits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 from uuid import UUID
 
 from tabellion.consent import asking, recording, rules
@@ -21,9 +22,13 @@ from tabellion.core.errors import HubError
 from tabellion.core.ids import RecipientId, WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
+from tabellion.events.types import Event
 from tabellion.ledger.service import Ledger
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Ref, RefObject
+
+MOST: Final = 256
+"""Decisions that `record` takes at once: one append to the ledger."""
 
 
 class Consent:
@@ -33,6 +38,7 @@ class Consent:
         self, vault: Vault, recipients: Recipients, ledger: Ledger, events: EventLog, in_flight: InFlight
     ) -> None:
         self._recipients = recipients
+        self._events = events
         self._recorder = Recorder(vault, recipients, ledger, events, in_flight)
 
     async def purposes(self, tx: Tx, workspace_id: UUID) -> Purposes:
@@ -69,11 +75,18 @@ class Consent:
     ) -> list[Recorded | HubError | None]:
         """What became of each signal of a vendor, in order; None where it decides nothing.
 
-        For the transaction that stores the callback: the decision is durable before the vendor gets its answer.
+        For the transaction that stores the callback or the answer that carried it: the decision is durable before the
+        vendor gets its answer. Of a refused one the log says so (`signal.refused`): nothing a vendor says is dropped.
         """
         decided: list[NewDecision | HubError | None] = [self._meaning(workspace_id, one) for one in signals]
-        recorded = iter(await self.record(tx, workspace_id, [one for one in decided if isinstance(one, NewDecision)]))
-        return [next(recorded) if isinstance(one, NewDecision) else one for one in decided]
+        decisions = [one for one in decided if isinstance(one, NewDecision)]
+        recorded = iter([one for some in batched(decisions) for one in await self.record(tx, workspace_id, some)])
+        became = [next(recorded) if isinstance(one, NewDecision) else one for one in decided]
+        told = zip(signals, became, strict=True)
+        refused = [signal_refused(workspace_id, signal, one) for signal, one in told if isinstance(one, HubError)]
+        if refused:
+            await self._events.append(tx, refused)
+        return became
 
     async def absorbed(self, tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id: RecipientId) -> None:
         """Let what was recorded about an address-only recipient count for the one it became part of."""
@@ -88,3 +101,25 @@ class Consent:
     def _address(self, workspace_id: WorkspaceId, address: str) -> Ref:
         named = RefObject(email=address) if "@" in address else RefObject(phone=address)
         return self._recipients.ref(workspace_id, named, "/address")
+
+
+def batched(decisions: Sequence[NewDecision]) -> Iterator[Sequence[NewDecision]]:
+    """As many at once as the ledger takes: one body of a vendor that collects its events may hold more."""
+    return (decisions[first : first + MOST] for first in range(0, len(decisions), MOST))
+
+
+def signal_refused(workspace_id: WorkspaceId, signal: RecipientSignal, error: HubError) -> Event:
+    """What the log says of a signal that no decision could be made of."""
+    return Event(
+        workspace_id=workspace_id,
+        type="signal.refused",
+        data={
+            "signal": signal.signal,
+            "channel": signal.channel,
+            "provider": signal.source,
+            "account_id": signal.actor,
+            "code": error.code,
+            **(signal.evidence or {}),
+        },
+        occurred_at=signal.occurred_at,
+    )

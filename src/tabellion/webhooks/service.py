@@ -12,12 +12,9 @@ from tabellion.consent.types import RecipientSignal, Recorded
 from tabellion.core import ids
 from tabellion.core.crypto import Key, sha256
 from tabellion.core.db import Tx
-from tabellion.core.errors import HubError
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.core.wake import Bell
-from tabellion.events.service import EventLog
-from tabellion.events.types import Event
 from tabellion.jobs.service import enqueue
 from tabellion.jobs.types import Lane, NewJob
 from tabellion.messages.evidence import storable
@@ -27,8 +24,6 @@ from tabellion.webhooks.types import Arrived, Callback, Raw
 
 NORMALISE = "callback.normalise"
 LONGEST_SENDER = 255
-MOST_SIGNALS = 256
-"""What the ledger takes at once. One body of a vendor that collects its events may hold more."""
 _DECIDES = frozenset({Signal.STOP, Signal.UNSUBSCRIBED, Signal.COMPLAINED, Signal.BLOCKED})
 
 
@@ -36,7 +31,6 @@ _DECIDES = frozenset({Signal.STOP, Signal.UNSUBSCRIBED, Signal.COMPLAINED, Signa
 class Webhooks:
     vault: Vault
     consent: Consent
-    events: EventLog
     providers: Mapping[str, Provider[Any]]
     bell: Bell | None = None
 
@@ -54,16 +48,12 @@ class Webhooks:
             await enqueue(tx, [_job(workspace_id, [callback for callback, _ in fresh])], self.bell)
 
     async def _decide(self, tx: Tx, workspace_id: WorkspaceId, fresh: Sequence[tuple[Callback, Arrived]]) -> None:
-        """Record the decisions, and say of which signals none could be made: nothing a vendor says is dropped."""
+        """Record the decisions, and seal what holds one for the person who made it."""
         signals = [(callback, signal) for callback, one in fresh for signal in self._signals(callback, one)]
-        became: list[Recorded | HubError | None] = []
-        for first in range(0, len(signals), MOST_SIGNALS):
-            some = [signal for _, signal in signals[first : first + MOST_SIGNALS]]
-            became += await self.consent.record_signals(tx, workspace_id, some)
-        told = list(zip(signals, became, strict=True))
-        refused = [_refused(workspace_id, signal, one) for (_, signal), one in told if isinstance(one, HubError)]
-        if refused:
-            await self.events.append(tx, refused)
+        if not signals:
+            return
+        became = await self.consent.record_signals(tx, workspace_id, [signal for _, signal in signals])
+        told = zip(signals, became, strict=True)
         people = {callback.id: one.recipient_id for (callback, _), one in told if isinstance(one, Recorded)}
         await self._reseal(tx, [(*one, people[one[0].id]) for one in fresh if one[0].id in people])
 
@@ -93,22 +83,6 @@ class Webhooks:
                     occurred_at=one.occurred_at,
                     evidence={"callback": ids.show("cbk", callback.id)},
                 )
-
-
-def _refused(workspace_id: WorkspaceId, signal: RecipientSignal, error: HubError) -> Event:
-    return Event(
-        workspace_id=workspace_id,
-        type="signal.refused",
-        data={
-            "signal": signal.signal,
-            "channel": signal.channel,
-            "provider": signal.source,
-            "account_id": signal.actor,
-            "code": error.code,
-            **(signal.evidence or {}),
-        },
-        occurred_at=signal.occurred_at,
-    )
 
 
 def digest(arrived: Arrived) -> bytes:
