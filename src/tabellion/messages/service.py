@@ -25,7 +25,18 @@ from tabellion.jobs.types import Lane, NewJob
 from tabellion.messages import rules, store
 from tabellion.messages.happened import event
 from tabellion.messages.progress import Progress, open_progress
-from tabellion.messages.types import Attempt, Content, Evidence, Guarantee, Happening, Message, Plan, Status, Step
+from tabellion.messages.types import (
+    Attempt,
+    Content,
+    Evidence,
+    Guarantee,
+    Happening,
+    Message,
+    Place,
+    Plan,
+    Status,
+    Step,
+)
 from tabellion.providers.base import Channel
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Identifier, Ref, Resolved
@@ -223,7 +234,7 @@ class Messages:
 
     async def find_by_vendor_id(
         self, tx: Tx, wanted: Sequence[tuple[UUID, UUID, str]]
-    ) -> dict[tuple[UUID, str], Attempt]:
+    ) -> dict[tuple[UUID, str], Place]:
         """Attempts by (account_id, provider_message_id), for the (workspace_id, account_id, vendor id) wanted."""
         return await store.attempts_by_vendor_id(tx, wanted)
 

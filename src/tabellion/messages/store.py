@@ -9,7 +9,7 @@ import msgspec
 
 from tabellion.core.db import Row, Tx, columns
 from tabellion.jobs.types import Lane
-from tabellion.messages.types import Attempt, Guarantee, Message, Plan, Status
+from tabellion.messages.types import Attempt, Guarantee, Message, Place, Plan, Status
 from tabellion.providers.base import Channel, Reason, State
 
 Pair = tuple[UUID, UUID]
@@ -210,11 +210,11 @@ async def attempts_by_id(tx: Tx, pairs: Sequence[Pair]) -> dict[Pair, Attempt]:
     return {(row["workspace_id"], row["id"]): _attempt(row) for row in rows}
 
 
-async def attempts_by_vendor_id(tx: Tx, wanted: Sequence[tuple[UUID, UUID, str]]) -> dict[tuple[UUID, str], Attempt]:
+async def attempts_by_vendor_id(tx: Tx, wanted: Sequence[tuple[UUID, UUID, str]]) -> dict[tuple[UUID, str], Place]:
     """Attempts by (account_id, provider_message_id), for (workspace_id, account_id, provider_message_id) wanted."""
     rows = await tx.rows(
-        f"""
-        select {_ATTEMPT}
+        """
+        select a.account_id, a.provider_message_id, a.workspace_id, a.message_id, a.id, a.recipient_id
           from attempts a
           join unnest($1::uuid[], $2::uuid[], $3::text[]) as wanted (workspace_id, account_id, provider_message_id)
             on wanted.workspace_id = a.workspace_id
@@ -223,7 +223,7 @@ async def attempts_by_vendor_id(tx: Tx, wanted: Sequence[tuple[UUID, UUID, str]]
         """,
         *columns(sorted(set(wanted)), 3),
     )
-    return {(row["account_id"], row["provider_message_id"]): _attempt(row) for row in rows}
+    return {(row[0], row[1]): Place(*row[2:]) for row in rows}
 
 
 async def update_attempts(tx: Tx, attempts: Sequence[Attempt]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -145,6 +145,15 @@ class Attempt:
     decision: Mapping[str, Any] = field(default_factory=dict)
     """The verdict at hand-off: the second decision, the one that counts."""
     ended_at: datetime | None = None
+
+
+class Place(NamedTuple):
+    """Which attempt, of what, to whom: enough to put evidence on it."""
+
+    workspace_id: UUID
+    message_id: UUID
+    id: UUID
+    recipient_id: UUID
 
 
 @dataclass(frozen=True, slots=True)

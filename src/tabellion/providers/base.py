@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -167,7 +168,7 @@ class Outbound:
         return self.repeats or self.attempt_id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Inbound:
     """A callback exactly as it arrived. `url` is the public URL with raw path and query: what vendors sign."""
 
@@ -186,9 +187,10 @@ class Inbound:
         except RecursionError:
             raise ValueError("the body nests too deep") from None
 
-    def form(self) -> list[tuple[str, str]]:
+    @cached_property
+    def form(self) -> Sequence[tuple[str, str]]:
         """The fields in the order sent; repeated names stay repeated. Raises `ValueError` above 256 fields."""
-        return parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=256)
+        return tuple(parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=256))
 
 
 @dataclass(frozen=True, slots=True)

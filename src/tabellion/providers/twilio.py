@@ -25,7 +25,7 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -223,8 +223,13 @@ class Twilio(Provider[Settings]):
         fields = _signed_fields(inbound)
         if given and hash_name and fields is not None:
             secrets = (settings.auth_token, settings.secondary_auth_token, settings.webhook_key)
-            texts = [url + fields for url in _spellings(inbound.url)]
-            made = [_signature(secret, text, hash_name) for secret in secrets if secret for text in texts]
+            made = (
+                _signature(secret, url + fields, hash_name)
+                for url in _spellings(inbound.url)
+                for secret in secrets
+                if secret
+            )
+            # Nothing secret shows in which one it is: the first is of the address as it stands.
             if any(hmac.compare_digest(one, given.encode()) for one in made):
                 return
         raise Unauthorized("bad_signature", "the signature is not Twilio's; check auth_token and the public URL")
@@ -305,7 +310,7 @@ def _inbound(raw: Mapping[str, str]) -> InboundMessage:
 def _raw(inbound: Inbound) -> dict[str, str]:
     """The fields by name (first value of each), from the form, or from the query of a GET; none if unreadable."""
     try:
-        pairs: Iterable[tuple[str, str]] = inbound.form() if inbound.body else _query(inbound.url)
+        pairs: Iterable[tuple[str, str]] = inbound.form if inbound.body else _query(inbound.url)
         return dict(reversed(list(pairs)))
     except ValueError:
         return {}
@@ -327,7 +332,7 @@ def _signed_fields(inbound: Inbound) -> str | None:
     kind = inbound.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if kind == _FORM:
-            return "".join(name + value for name, value in sorted(set(inbound.form())))
+            return "".join(name + value for name, value in sorted(set(inbound.form)))
         hashes = parse_qs(urlsplit(inbound.url).query, max_num_fields=256).get("bodySHA256", [])
     except ValueError:
         return None
@@ -335,16 +340,17 @@ def _signed_fields(inbound: Inbound) -> str | None:
     return "" if covered else None
 
 
-def _spellings(url: str) -> set[str]:
-    """The URL as it is, without its port, and with the default one."""
+def _spellings(url: str) -> Iterator[str]:
+    """The URL as it is, which is nearly always the one; without its port; and with the default one."""
+    yield url
     try:
         parts = urlsplit(url)
         name, port = parts.netloc, parts.port
     except ValueError:
-        return {url}
+        return
     bare = name.rpartition(":")[0] if port is not None else name
-    full = f"{bare}:{port or _PORTS.get(parts.scheme, 443)}"
-    return {url, parts._replace(netloc=bare).geturl(), parts._replace(netloc=full).geturl()}
+    yield parts._replace(netloc=bare).geturl()
+    yield parts._replace(netloc=f"{bare}:{port or _PORTS.get(parts.scheme, 443)}").geturl()
 
 
 def _signature(secret: Secret, text: str, hash_name: str) -> bytes:

@@ -24,7 +24,7 @@ from tabellion.jobs.service import enqueue
 from tabellion.jobs.types import Begun, Claimed, Done, Later, NewJob, Ruling
 from tabellion.messages.evidence import vendor_code, vendor_id
 from tabellion.messages.service import Messages
-from tabellion.messages.types import Attempt, Evidence
+from tabellion.messages.types import Attempt, Evidence, Place
 from tabellion.providers.base import InboundMessage, Normalised, Provider, StatusEvent
 from tabellion.webhooks import sealing, store
 from tabellion.webhooks.sealing import Pair
@@ -146,7 +146,7 @@ class Normalise:
         if evidence:
             await self.messages.record(tx, evidence)
 
-    async def _attempts(self, tx: Tx, statuses: Sequence[tuple[Reading, int, StatusEvent]]) -> list[Attempt | None]:
+    async def _attempts(self, tx: Tx, statuses: Sequence[tuple[Reading, int, StatusEvent]]) -> list[Place | None]:
         """The attempt each status means: by the vendor's id for the message, else by the callback's address."""
         ids_ = [vendor_id(fact.provider_message_id) for _, _, fact in statuses]
         wanted = {
@@ -168,7 +168,7 @@ class Normalise:
             found[place] = _meant(by_name.get(pair), statuses[place][0].callback)
         return found
 
-    def _evidence(self, attempt: Attempt, fact: StatusEvent, callback: Callback) -> Evidence:
+    def _evidence(self, attempt: Place, fact: StatusEvent, callback: Callback) -> Evidence:
         return Evidence(
             attempt_id=attempt.id,
             state=fact.state,
@@ -247,11 +247,11 @@ def _named(url: str) -> UUID | None:
         return None
 
 
-def _meant(attempt: Attempt | None, callback: Callback) -> Attempt | None:
+def _meant(attempt: Attempt | None, callback: Callback) -> Place | None:
     """The attempt named, if this account made it and the vendor's id for it is not known to be another one."""
     if attempt is None or attempt.account_id != callback.account_id or attempt.provider_message_id is not None:
         return None
-    return attempt
+    return Place(attempt.workspace_id, attempt.message_id, attempt.id, attempt.recipient_id)
 
 
 def _received(reading: Reading) -> Iterator[Event]:
