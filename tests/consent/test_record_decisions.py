@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+from dataclasses import replace
 from datetime import UTC, timedelta
 from random import Random
 from typing import Any
@@ -205,6 +206,20 @@ async def test_an_imported_opt_out_older_than_the_grant_is_kept_but_does_not_app
     answer = await hub.check(email(ANN), "email", "marketing")
     assert (answer.verdict, answer.inputs["lifts"]) == ("allowed", [wide.log_index])
     assert (await hub.check(email(ANN), "email", "transactional")).verdict == "denied"
+
+
+@pytest.mark.parametrize("named", [None, ANN], ids=["nothing named", "one named"])
+async def test_an_imported_opt_out_still_covers_the_addresses_without_a_newer_grant(
+    hub: Hub, named: str | None
+) -> None:
+    """The newer grant is for one address; the person's other one is to be left alone."""
+    ann = await hub.person((Kind.EMAIL, ANN), (Kind.EMAIL, ANN_2))
+    await hub.recorded(decision(person(ann), "granted", purpose="transactional", identifier=email(ANN)))
+    old, identifier = hub.clock.now() - timedelta(days=30), email(named) if named else None
+    out = decision(person(ann), "withdrawn", purpose="transactional", method=Method.IMPORT, occurred_at=old)
+    await hub.recorded(replace(out, identifier=identifier))
+    assert (await hub.verdict(ann, ANN, "email", "transactional")).verdict == "allowed"
+    assert not (await hub.verdict(ann, ANN_2, "email", "transactional")).sendable
 
 
 async def test_an_import_never_lifts(hub: Hub) -> None:

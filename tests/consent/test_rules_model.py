@@ -129,6 +129,11 @@ class Model:
             why = purpose == one.purpose or purpose.startswith(one.purpose + ".")
         return who and how and why
 
+    def addresses(self, said: Said) -> set[bytes | None]:
+        """All addresses of the person that a restriction of the whole person reaches, for whatever purpose."""
+        reached = [(i, c, p) for i in OWNER for c in CHANNELS[i] for p in PURPOSES if self.reaches(said, i, c, p)]
+        return {i for i, _, _ in reached if said.whole and OWNER[i] == said.person}
+
     # what becomes of something said
 
     def hear(self, said: Said, known: bool, complete: bool, assertable: bool, confirm: bool, now: int) -> str | None:
@@ -154,7 +159,8 @@ class Model:
             and (grant.expires is None or grant.expires > now)
         ]
         exactly = all((one.channel, one.purpose) == (said.channel, said.purpose) for one in newer)
-        if newer and len(newer) == len(grants) and exactly:
+        everywhere = self.addresses(said) <= {one.identifier for one in newer}
+        if newer and len(newer) == len(grants) and exactly and everywhere:
             said.applied = False
             return "newer_grant_stands"
         said.applied = True
@@ -369,6 +375,12 @@ def _said_to_model(model: Model, speech: Speech, number: int, now: int) -> tuple
     return said, reason
 
 
+def _addresses(speech: Speech) -> frozenset[bytes]:
+    channels = rules.channels_under(speech.channel)
+    mine = [i for i, owner in OWNER.items() if speech.whole and owner == speech.person]
+    return frozenset(i for i in mine if not channels.isdisjoint(CHANNELS[i]))
+
+
 def _said_to_batch(batch: Batch, speech: Speech, now: int) -> tuple[str, bool, str | None, int | None, bool]:
     scope = Scope(speech.person, speech.identifier, speech.whole, speech.channel, speech.purpose)
     occurred = None if speech.at is None else _hour(speech.at)
@@ -384,6 +396,7 @@ def _said_to_batch(batch: Batch, speech: Speech, now: int) -> tuple[str, bool, s
         assertable=speech.assertable,
         expires_at=None if speech.expires is None else _hour(speech.expires),
         confirm=speech.confirm,
+        addresses=_addresses(speech),
     )
     outcome = batch.decide(incoming)
     if not outcome.ignored:

@@ -10,7 +10,8 @@ from typing import Final
 from uuid import UUID
 
 from tabellion.consent.record import mismatch
-from tabellion.consent.types import ANY, GRANTS, KINDS, PHONE_MESSAGING, NewDecision, Placed, Scope
+from tabellion.consent.rules import imported
+from tabellion.consent.types import ANY, GRANTS, KINDS, PHONE_MESSAGING, RESTRICTIONS, NewDecision, Placed, Scope
 from tabellion.core.db import Tx
 from tabellion.core.errors import Conflict, FieldError, HubError, Invalid
 from tabellion.core.ids import WorkspaceId
@@ -69,7 +70,7 @@ async def place(
     people = {one.recipient_id for case in sound for one in (case.person, case.named) if one}
     held = await recipients.lock(tx, [(workspace_id, one) for one in people], skip_locked=False)
     roots = {asked: root for (_, asked), root in held.items()}
-    vague = {roots[case.person.recipient_id] for case in sound if case.identifier is None}
+    vague = {roots[case.person.recipient_id] for case in sound if case.identifier is None or _late(case.new)}
     owned = await recipients.identifiers(tx, [(workspace_id, one) for one in vague])
     addresses = {person: found for (_, person), found in owned.items()}
     hidden = {roots[case.person.recipient_id] for case in sound if case.person.address_only}
@@ -157,7 +158,13 @@ def _placed(
             return _foreign()
     whole = _whole_person(case, identifier, hidden)
     scope = Scope(person, identifier.hash if identifier else None, whole, new.channel, new.purpose)
-    return Placed(scope, identifier, hidden)
+    fitting = _fitting(new.channel, addresses.get(person, ())) if whole and _late(new) else ()
+    return Placed(scope, identifier, hidden, frozenset(one.hash for one in fitting))
+
+
+def _late(new: NewDecision) -> bool:
+    """Whether it is a restriction that may be older than what stands."""
+    return new.decision in RESTRICTIONS and new.occurred_at is not None and imported(new.method, new.rank)
 
 
 def _whole_person(case: _Case, identifier: Identifier | None, hidden: bool) -> bool:
@@ -173,8 +180,12 @@ def _whole_person(case: _Case, identifier: Identifier | None, hidden: bool) -> b
 
 def _single(channel: str, addresses: Sequence[Identifier]) -> Identifier | None:
     """The person's one identifier of the channel; None where there is none, or a choice."""
-    fitting = [one for one in addresses if one.kind in _KINDS[channel]]
+    fitting = _fitting(channel, addresses)
     return fitting[0] if len(fitting) == 1 else None
+
+
+def _fitting(channel: str, addresses: Sequence[Identifier]) -> list[Identifier]:
+    return [one for one in addresses if one.kind in _KINDS[channel]]
 
 
 def _unnamed(channel: str) -> Invalid:

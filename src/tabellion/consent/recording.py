@@ -193,6 +193,7 @@ def _incoming(new: NewDecision, placed: Placed, tx: Tx) -> Incoming:
         assertable=bool(new.source and new.notice and new.occurred_at),
         expires_at=new.expires_at,
         confirm=new.confirm,
+        addresses=placed.addresses,
     )
 
 

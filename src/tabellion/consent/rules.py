@@ -282,13 +282,17 @@ def decide(incoming: Incoming, standing: Sequence[Standing], purposes: Purposes,
 
 
 def _restrict(incoming: Incoming, standing: Sequence[Standing], purposes: Purposes, now: datetime) -> Outcome:
-    """A restriction applies, and ends the grants it covers, except those that are known to be newer."""
+    """A restriction applies, and ends the grants it covers, except those that are known to be newer.
+
+    Where they are all it reaches it says nothing any more, and does not apply.
+    """
     force = strength(incoming.decision, incoming.method)
     covered = [entry for entry in standing if not entry.strength and covers(incoming.scope, entry, purposes)]
     newer = [grant for grant in covered if _outlives(grant, incoming, purposes, now)]
     older = [grant.id for grant in covered if grant not in newer]
     plain = Outcome(incoming.decision, incoming.rank, applied=True, strength=force)
-    if newer and not older and all(_same_place(incoming.scope, grant) for grant in newer):
+    unspoken = incoming.addresses - {grant.identifier_hash for grant in newer}
+    if newer and not older and not unspoken and all(_same_place(incoming.scope, grant) for grant in newer):
         return replace(plain, applied=False, reason="newer_grant_stands")
     replaced = [entry.id for entry in standing if _replaces(incoming, force, entry)]
     return replace(plain, ends=frozenset(older + replaced), survived=frozenset(grant.id for grant in newer))

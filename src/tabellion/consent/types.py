@@ -194,6 +194,8 @@ class Incoming:
     expires_at: datetime | None = None
     confirm: bool = False
     """The caller wants the person's own confirmation first."""
+    addresses: frozenset[bytes] = frozenset()
+    """The person's addresses that a restriction reaches, where it may have come late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +305,8 @@ class Placed:
     identifier: Identifier | None
     address_only: bool
     """The recipient is known only as an address that must not be written to."""
+    addresses: frozenset[bytes] = frozenset()
+    """Of a late restriction of the whole person: which of the person's addresses it reaches."""
 
 
 @dataclass(frozen=True, slots=True)
