@@ -218,7 +218,8 @@ class Engine:
     async def _begin_part(self, part: Sequence[Claimed]) -> None:
         async def work(tx: Tx) -> list[Unit]:
             taken = await self._again(tx, part)
-            return await self._steps.begin(tx, taken) if taken else []
+            # A lease that ran out meanwhile makes a lost job of what was none: such jobs begin behind the others.
+            return [unit for batch in group(taken, alike) for unit in await self._steps.begin(tx, batch)]
 
         try:
             units = await self._db.run(work)
