@@ -11,7 +11,7 @@ from tabellion.core import ids
 from tabellion.core.db import Tx
 from tabellion.core.errors import Conflict, HubError, Invalid, NotFound
 from tabellion.core.ids import WorkspaceId
-from tabellion.recipients import rules
+from tabellion.recipients import rules, store
 from tabellion.recipients.types import (
     IdentityConflict,
     Kind,
@@ -250,6 +250,24 @@ async def test_absorbing_holds_both_rows_when_those_above_are_told(
     upsert = people.hub.recipients.upsert
     await people.hub.db.run(lambda tx: upsert(tx, workspace_id, [unit], absorbed=look))
     assert free == [{}]
+
+
+async def test_a_merge_reads_whom_it_merges_and_nobody_else(people: People) -> None:
+    """It read all recipients of the workspace under the locks: no index led from a root to itself."""
+    made = [ids.new() for _ in range(2000)]
+
+    async def work(tx: Tx) -> int:
+        await store.insert_recipients(tx, people.workspace_id, made)
+        before = await tx.value(READ)
+        await store.merge(tx, people.workspace_id, [(made[1], made[0])])
+        read: int = await tx.value(READ) - before
+        assert await store.merged(tx, people.workspace_id, made[:1]) == [(made[0], made[1])]
+        return read
+
+    assert await people.hub.db.run(work) < 20
+
+
+READ = "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables where relname = 'recipients'"
 
 
 async def test_merged_into_always_points_at_the_root(people: People) -> None:

@@ -355,13 +355,17 @@ async def move(tx: Tx, workspace_id: UUID, moved: Sequence[tuple[bytes, UUID, by
 
 
 async def merge(tx: Tx, workspace_id: UUID, absorbed: Sequence[tuple[UUID, UUID]]) -> None:
-    """Point (from, into) recipients, and all that point to `from` already, at the new root."""
+    """Point (from, into) roots, and all that point to `from` already, at the new root.
+
+    The root by its id: it points at itself, and no index holds those that do.
+    """
     await tx.execute(
         """
         update recipients r
            set merged_into = absorbed.into_id, updated_at = $2
           from unnest($3::uuid[], $4::uuid[]) as absorbed (from_id, into_id)
-         where r.workspace_id = $1 and r.merged_into = absorbed.from_id
+         where r.workspace_id = $1
+           and (r.id = absorbed.from_id or (r.merged_into = absorbed.from_id and r.merged_into <> r.id))
         """,
         workspace_id, tx.now, *columns(sorted(absorbed), 2),
     )  # fmt: skip
