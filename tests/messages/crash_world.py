@@ -193,6 +193,9 @@ select min(at)
 """
 
 
+BACKENDS = "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'tabellion'"
+
+
 @dataclass
 class Machine:
     """What outlives a process: the database, the keys, the time, and the world outside."""
@@ -264,6 +267,12 @@ class Machine:
             self.db.fuse = None
             if fuse.blown and fuse.fault is Fault.DIES:
                 await self.restart()
+            await self._gone()
+
+    async def _gone(self) -> None:
+        """Return when the server has noticed who is gone: until then their locks are held, and others find them so."""
+        while await self.value(BACKENDS) > self.db._pool.get_size():
+            pass
 
     async def once(self, key: str, work: Callable[[Tx], Awaitable[bytes]]) -> bytes:
         """The answer to a request with this idempotency key, as the HTTP edge makes it."""

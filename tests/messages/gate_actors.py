@@ -16,7 +16,9 @@ from tabellion.core.db import Tx
 from tabellion.core.errors import HubError, Unavailable
 from tabellion.jobs import service as jobs
 from tabellion.jobs import store as jobs_store
+from tabellion.jobs.rules import group
 from tabellion.jobs.slots import Unit
+from tabellion.jobs.steps import alike, by_lane
 from tabellion.jobs.store import Lease
 from tabellion.jobs.types import Claimed, Lane
 from tabellion.messages.service import Send
@@ -171,30 +173,53 @@ class Actors:
     # begin, and what comes of it
 
     async def _begin(self, process: Process, chance: Random) -> None:
-        """A claim and its begin, as a worker does them; then a finish, or the worker is never heard of again."""
+        """A claim and its begins, as a worker does them; then a finish, or the worker is never heard of again."""
         span, lanes, most = Span(monotonic()), chance.sample(list(Lane), 4), chance.randint(1, 4)
         claimed: list[Claimed] = []
         units: list[Unit] = []
 
         async def work(tx: Tx) -> None:
-            lease = Lease(ids.new(), tx.now + LEASE)
             for lane in lanes:
-                claimed.extend(await jobs_store.claim(tx, lane, 0, most, lease))
-            units.extend(await process.steps.begin(tx, claimed) if claimed else ())
+                claimed.extend(await jobs_store.claim(tx, lane, 0, most, _lease(tx)))
+            units.extend(await process.steps.begin(tx, group(claimed, alike)[0]) if claimed else ())
 
         await self._transact(process, chance, span, work, self.world.form.isolation)
         if not claimed:
             await self._wait()
             return
-        self.world.note_begin(span, claimed, units)
-        if units and span.answered < inf and chance.random() < 0.8:
+        first, *further = group(claimed, alike)
+        self.world.note_begin(span, first, units)
+        begun = [units] if span.answered < inf else []
+        for part in further if begun else ():
+            begun.append(await self._begin_part(process, chance, part))
+        if begun and chance.random() < 0.8:
             await self._wait(chance.randrange(3))
-            await self._finish(process, chance, units)
+            for some in filter(None, begun):
+                await self._finish(process, chance, some)
+
+    async def _begin_part(self, process: Process, chance: Random, part: Sequence[Claimed]) -> Sequence[Unit]:
+        """Jobs of a claim that need a transaction of their own: claimed anew, and begun."""
+        span, units = Span(monotonic()), list[Unit]()
+
+        async def work(tx: Tx) -> None:
+            taken: list[Claimed] = []
+            for lane, tokens in by_lane(part).items():
+                taken += await jobs_store.claim_these(tx, lane, tokens, _lease(tx))
+            for some in group(taken, alike):
+                units.extend(await process.steps.begin(tx, some))
+
+        await self._transact(process, chance, span, work, self.world.form.isolation)
+        self.world.note_begin(span, part, units)
+        return units if span.answered < inf else ()
 
     async def _finish(self, process: Process, chance: Random, units: Sequence[Unit]) -> None:
         span, performed = Span(monotonic()), [(job, (work, chance.choice(RESULTS))) for job, _, work in units]
         self.world.finished.append((span, frozenset(work.attempt.id for _, _, work in units)))
         await self._transact(process, chance, span, lambda tx: process.steps.finish(tx, performed))
+
+
+def _lease(tx: Tx) -> Lease:
+    return Lease(ids.new(), tx.now + LEASE)
 
 
 def _grant(chance: Random, span: Span, person: Person | None, address: Address, occurred_at: datetime | None) -> Asked:
