@@ -1,29 +1,25 @@
 """`/v1/events` over the real application."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID
 
 import httpx
 import pytest
 
-from tabellion.access.edge import Edge
-from tabellion.access.keyring import KeyRing
-from tabellion.access.service import create_key, create_workspace
-from tabellion.access.types import Mode, Role, Workspace
+from tabellion.access.service import create_workspace
+from tabellion.access.types import Workspace
 from tabellion.admin import events as admin
-from tabellion.app.http import create_app
 from tabellion.core import ids
 from tabellion.core.clock import FakeClock
 from tabellion.core.db import Database, Tx
 from tabellion.core.ids import MessageId, RecipientId, WorkspaceId
-from tabellion.core.log import stderr_log
-from tabellion.core.telemetry import Metrics
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog, open_log
 from tabellion.events.types import Event
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Kind, Named, NewRecipient, Ref, Upserted
+
+from .conftest import Routes, authorized
 
 
 @pytest.fixture
@@ -37,27 +33,8 @@ def recipients(vault: Vault, log: EventLog) -> Recipients:
 
 
 @pytest.fixture
-async def client(
-    db: Database, vault: Vault, clock: FakeClock, recipients: Recipients
-) -> AsyncIterator[httpx.AsyncClient]:
-    keys = KeyRing(db)
-    edge = Edge(db, keys, vault, stderr_log(clock, "error"), Metrics(process=False))
-    transport = httpx.ASGITransport(app=create_app(edge, admin.routes(edge, recipients)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://hub.example") as opened:
-        yield opened
-    await keys.close()
-
-
-@pytest.fixture
-async def workspace(db: Database) -> Workspace:
-    return await db.run(lambda tx: create_workspace(tx, "acme"))
-
-
-async def authorized(
-    db: Database, workspace: Workspace, mode: Mode = "live", role: Role = Role.READONLY
-) -> dict[str, str]:
-    _, secret = await db.run(lambda tx: create_key(tx, workspace, mode, role))
-    return {"Authorization": f"Bearer {secret.reveal()}"}
+def routes(recipients: Recipients) -> Routes:
+    return lambda edge: admin.routes(edge, recipients)
 
 
 async def test_an_event_has_the_shape_of_the_contract(

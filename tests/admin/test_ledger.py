@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
 from uuid import UUID
@@ -11,21 +10,17 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from tabellion.access.edge import Edge
-from tabellion.access.keyring import KeyRing
-from tabellion.access.service import create_key, create_workspace
-from tabellion.access.types import Mode, Role, Workspace
+from tabellion.access.service import create_workspace
+from tabellion.access.types import Role, Workspace
 from tabellion.admin import ledger as admin
-from tabellion.app.http import create_app
 from tabellion.core import ids
-from tabellion.core.clock import FakeClock
 from tabellion.core.db import Database
-from tabellion.core.log import stderr_log
-from tabellion.core.telemetry import Metrics
 from tabellion.core.vault import Vault
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import Ledger
 from tabellion.ledger.types import Leaf
+
+from .conftest import Routes, authorized
 
 INSTALL = UUID(int=0xABC)
 
@@ -36,25 +31,8 @@ def ledger(vault: Vault, tmp_path: Path) -> Ledger:
 
 
 @pytest.fixture
-async def client(db: Database, vault: Vault, clock: FakeClock, ledger: Ledger) -> AsyncIterator[httpx.AsyncClient]:
-    keys = KeyRing(db)
-    edge = Edge(db, keys, vault, stderr_log(clock, "error"), Metrics(process=False))
-    transport = httpx.ASGITransport(app=create_app(edge, admin.routes(edge, ledger)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://hub.example") as opened:
-        yield opened
-    await keys.close()
-
-
-@pytest.fixture
-async def workspace(db: Database) -> Workspace:
-    return await db.run(lambda tx: create_workspace(tx, "acme"))
-
-
-async def authorized(
-    db: Database, workspace: Workspace, mode: Mode = "live", role: Role = Role.READONLY
-) -> dict[str, str]:
-    _, secret = await db.run(lambda tx: create_key(tx, workspace, mode, role))
-    return {"Authorization": f"Bearer {secret.reveal()}"}
+def routes(ledger: Ledger) -> Routes:
+    return lambda edge: admin.routes(edge, ledger)
 
 
 async def test_the_checkpoint_and_the_key_verify_without_us(

@@ -18,22 +18,7 @@ from tabellion.core import ids
 from tabellion.core.clock import FakeClock
 from tabellion.core.errors import Conflict, FieldError, HubError, Invalid, Unavailable
 
-PROBLEM = "application/problem+json"
-
-
-BOTH = pytest.mark.parametrize("path", ["/v1/hot", "/v1/cold"])
-
-
-def problem(response: httpx.Response) -> dict[str, Any]:
-    """The problem a response is, checked for its form."""
-    assert response.headers["content-type"] == PROBLEM
-    said: dict[str, Any] = response.json()
-    assert said["status"] == response.status_code
-    assert said["type"] == "urn:tabellion:problem:" + said["code"]
-    assert set(said) <= {"type", "title", "status", "code", "detail", "errors"}
-    assert "Traceback" not in response.text
-    return said
-
+from .problems import BOTH, PROBLEM, problem
 
 # admission
 

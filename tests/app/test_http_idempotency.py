@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-from typing import Any
 
-import httpx
 import pytest
 
 from tabellion.access.idempotency import claim, identify
@@ -14,22 +12,7 @@ from tabellion.core.db import Database
 from tabellion.core.errors import Conflict, HubError, Invalid, Unavailable
 from tabellion.core.vault import Vault
 
-PROBLEM = "application/problem+json"
-
-
-BOTH = pytest.mark.parametrize("path", ["/v1/hot", "/v1/cold"])
-
-
-def problem(response: httpx.Response) -> dict[str, Any]:
-    """The problem a response is, checked for its form."""
-    assert response.headers["content-type"] == PROBLEM
-    said: dict[str, Any] = response.json()
-    assert said["status"] == response.status_code
-    assert said["type"] == "urn:tabellion:problem:" + said["code"]
-    assert set(said) <= {"type", "title", "status", "code", "detail", "errors"}
-    assert "Traceback" not in response.text
-    return said
-
+from .problems import BOTH, problem
 
 # idempotency
 
