@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from msgspec import structs
 
 import tabellion
 from tabellion.access import store as access
@@ -152,7 +153,7 @@ async def _(tx: Tx, of: Asked) -> None:
 # consent
 
 
-@reads(consent, "around_questions", "_of_asked_identifiers", "_of_asked_people")
+@reads(consent, "around_questions")
 async def _(tx: Tx, of: Asked) -> Any:
     entries = of.rows["consent_entries"]
     by_address = [(None, row["identifier_hash"]) for row in entries if row["identifier_hash"]]
@@ -266,14 +267,16 @@ reads(webhooks, "read")(lambda tx, of: webhooks.read(tx, of.pairs("callbacks", "
 @writes(messages, "update_messages")
 async def _(tx: Tx, of: Asked) -> None:
     found = await messages.lock_messages(tx, [(of.owner, one) for one in of.all("messages", "id")], content=False)
-    changed = [replace(one, workspace_id=of.name, reason="changed") for one in found.values()]
+    changed = [structs.replace(one, workspace_id=of.name, reason="changed") for one in found.values()]
     await messages.update_messages(tx, changed)
 
 
 @writes(messages, "update_attempts")
 async def _(tx: Tx, of: Asked) -> None:
     found = await messages.attempts_by_id(tx, [(of.owner, one) for one in of.all("attempts", "id")])
-    await messages.update_attempts(tx, [replace(one, workspace_id=of.name, detail="new") for one in found.values()])
+    await messages.update_attempts(
+        tx, [structs.replace(one, workspace_id=of.name, detail="new") for one in found.values()]
+    )
 
 
 @writes(webhooks, "mark")

@@ -3,7 +3,7 @@ from collections.abc import Hashable
 
 import pytest
 
-from tabellion.core.batching import Batcher
+from tabellion.core.batching import ENOUGH, Batcher
 from tabellion.core.errors import Conflict, HubError, Overloaded, Unavailable
 
 
@@ -13,10 +13,12 @@ class Store:
     def __init__(self, poison: int | None = None) -> None:
         self.batches: list[tuple[Hashable, list[int]]] = []
         self.poison = poison
+        self.called = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def commit(self, key: Hashable, units: list[int]) -> list[int | HubError]:
+        self.called += 1
         await self.gate.wait()
         if self.poison in units:
             raise ValueError("poison")
@@ -40,6 +42,29 @@ async def test_batches_never_mix_workspaces_nor_grow_beyond_the_limit() -> None:
     assert all(unit % 2 == key for key, units in store.batches for unit in units)
     assert max(len(units) for _, units in store.batches) == 8
     assert sorted(unit for _, units in store.batches for unit in units) == [n for n in range(100) if n != 13]
+
+
+async def let_run() -> None:
+    """Give every task and every timer that is due its turn."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_a_second_batch_starts_while_the_first_is_with_the_database_once_enough_wait() -> None:
+    store = Store()
+    store.gate.clear()
+    batcher: Batcher[int, int] = Batcher(store.commit)
+    first = asyncio.create_task(batcher.submit("w", 0))
+    await let_run()
+    few = [asyncio.create_task(batcher.submit("w", n)) for n in range(1, ENOUGH)]
+    await let_run()
+    assert store.called == 1, "they wait for company"
+    last = asyncio.create_task(batcher.submit("w", 99))
+    await let_run()
+    assert store.called == 2
+    store.gate.set()
+    await asyncio.gather(first, *few, last, return_exceptions=True)
+    assert [len(units) for _, units in store.batches] == [1, ENOUGH]
 
 
 async def test_a_refusal_reaches_only_its_caller() -> None:

@@ -1,12 +1,12 @@
 """Accepting messages: who is meant, the plan as it is decided and recorded, what is refused and what that leaves."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from tabellion.access.service import create_workspace
 from tabellion.core.errors import HubError, Invalid, NotFound

@@ -1,8 +1,9 @@
 """What evidence does to a message, as values: the traps of the vocabulary."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from tabellion.core import ids
 from tabellion.jobs.types import Lane

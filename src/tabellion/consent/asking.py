@@ -19,7 +19,7 @@ _NO_PURPOSE: Final = Verdict("unknown", sendable=False, reason="purpose_unknown"
 
 
 async def answer(tx: Tx, questions: Sequence[Question], purposes: Mapping[UUID, Purposes]) -> list[Verdict]:
-    """The verdict on each question, in order: two statements for all, three where there are numbers."""
+    """The verdict on each question, in order: one statement for all, two where there are numbers."""
     around = await store.around_questions(tx, questions)
     numbers = {
         (one.workspace_id, one.identifier_hash)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from tabellion.consent.types import OLDEST, Basis, Decision, Method, Question, Rank, Standing, Strength
-from tabellion.core.db import Row, Tx, columns
+from tabellion.core.db import Tx, columns
 
 _DECISION: Final[Mapping[str, Decision]] = {one.value: one for one in Decision}
 _BASIS: Final[Mapping[str | None, Basis | None]] = {None: None} | {one.value: one for one in Basis}
@@ -37,20 +37,12 @@ class Entry:
 
 
 async def around_questions(tx: Tx, questions: Sequence[Question]) -> list[list[Standing]]:
-    """For each question, the standing entries that name its identifier or cover its whole person; in two statements.
+    """For each question, the standing entries that name its identifier, or cover its whole person without naming it.
 
     Found by place in the list: hashing ids would cost more than the rules do.
     """
-    asked = columns([(one.workspace_id, one.identifier_hash, one.recipient_id) for one in questions], 3)
     found: list[list[Standing]] = [[] for _ in questions]
-    for row in await _of_asked_identifiers(tx, asked) + await _of_asked_people(tx, asked):
-        place, *fields = row
-        found[place - 1].append(_standing(fields))
-    return found
-
-
-async def _of_asked_identifiers(tx: Tx, asked: list[list[Any]]) -> list[Row]:
-    return await tx.rows(
+    rows = await tx.rows(
         """
         select asked.place, e.id, e.log_index, e.recipient_id, e.identifier_hash, e.person_scope, e.channel,
                e.purpose, e.decision, e.basis, e.method, e.rank, e.strength, e.effective_at, e.expires_at, e.lifts
@@ -58,15 +50,7 @@ async def _of_asked_identifiers(tx: Tx, asked: list[list[Any]]) -> list[Row]:
           join consent_entries e
             on e.workspace_id = asked.workspace_id and e.identifier_hash = asked.identifier_hash
          where e.standing
-        """,
-        *asked[:2],
-    )
-
-
-async def _of_asked_people(tx: Tx, asked: list[list[Any]]) -> list[Row]:
-    """Restrictions of the whole person, but for those that name the identifier asked about."""
-    return await tx.rows(
-        """
+         union all
         select asked.place, e.id, e.log_index, e.recipient_id, e.identifier_hash, e.person_scope, e.channel,
                e.purpose, e.decision, e.basis, e.method, e.rank, e.strength, e.effective_at, e.expires_at, e.lifts
           from unnest($1::uuid[], $2::bytea[], $3::uuid[])
@@ -74,8 +58,11 @@ async def _of_asked_people(tx: Tx, asked: list[list[Any]]) -> list[Row]:
           join consent_entries e on e.workspace_id = asked.workspace_id and e.recipient_id = asked.recipient_id
          where e.standing and e.person_scope and e.identifier_hash is distinct from asked.identifier_hash
         """,
-        *asked,
+        *columns([(one.workspace_id, one.identifier_hash, one.recipient_id) for one in questions], 3),
     )
+    for place, *fields in rows:
+        found[place - 1].append(_standing(fields))
+    return found
 
 
 async def around_decisions(

@@ -16,6 +16,8 @@ MOST_UNITS = 256
 MOST_WAIT = 0.003
 MOST_WAITING = 8192
 AT_ONCE = 2
+ENOUGH = 16
+"""Units worth a second batch while the first is with the database: it would leave us idle. Fewer wait for company."""
 
 
 @dataclass
@@ -81,7 +83,7 @@ class Batcher(Generic[Unit, Answer]):
 
     def _schedule(self, key: Hashable, lane: _Lane[Unit, Answer]) -> None:
         """Start at once when as many came as last time; else soon, so that neighbours can join."""
-        if lane.running >= AT_ONCE or (lane.running and len(lane.waiting) < self._most_units):
+        if lane.running >= AT_ONCE or (lane.running and len(lane.waiting) < min(ENOUGH, self._most_units)):
             return
         if len(lane.waiting) >= min(max(lane.last, 2), self._most_units):
             self._start(key, lane)

@@ -1,10 +1,12 @@
 """Words and values of the event log."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
+
+import msgspec
 
 from tabellion.core import ids
 from tabellion.core.errors import HubError
@@ -40,8 +42,7 @@ START = Cursor(0, 0, 0)
 END = Cursor(0x7FFF_FFFF, (1 << 63) - 1, (1 << 63) - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """Something that happened, to be appended. `data` holds ids and states, never an address or content."""
 
     workspace_id: WorkspaceId
@@ -52,11 +53,10 @@ class Event:
     message_id: UUID | None = None
     occurred_at: datetime | None = None
     """When it happened elsewhere; the transaction's time where it happened here."""
-    id: UUID = field(default_factory=ids.new)
+    id: UUID = msgspec.field(default_factory=ids.new)
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """An event as the log holds it."""
 
     cursor: Cursor

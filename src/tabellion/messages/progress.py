@@ -4,9 +4,11 @@ Pure: takes the message with its attempts and says what they become.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec.structs import replace
 
 from tabellion.messages import rules
 from tabellion.messages.types import Attempt, Evidence, Guarantee, Happening, Message, Status, Trigger

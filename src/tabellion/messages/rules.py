@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import msgspec
+
 from tabellion.messages.types import Candidate, Guarantee, Plan, Status, Step, Success, Trigger
 from tabellion.providers.base import Channel, State
 
@@ -132,8 +134,7 @@ GOOD: Final = frozenset(_STATUS.values())
 # Planning
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(msgspec.Struct, frozen=True, gc=False):
     """One address of the person and what the gate says of it now."""
 
     channel: Channel
@@ -215,8 +216,7 @@ def _passed_over(option: Option | None, account: bool, due: bool) -> str | None:
     return "suppressed" if due and not option.sendable else None
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(msgspec.Struct, frozen=True, gc=False):
     """Where a plan starts: a step, or the status it ends with at once."""
 
     step: int = 0

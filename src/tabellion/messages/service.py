@@ -1,7 +1,6 @@
 """Use cases of messages. Every function takes the open transaction first and works on a batch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -45,8 +44,7 @@ DELIVER = "message.deliver"
 STEP_TIMEOUT = "message.step_timeout"
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True, gc=False):
     """One message wanted. Fields left out take the defaults of their purpose."""
 
     to: Ref
@@ -63,8 +61,7 @@ class Send:
     metadata: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(msgspec.Struct, frozen=True, gc=False):
     """A message as it would be stored, and the verdicts behind its plan."""
 
     message: Message
@@ -183,14 +180,12 @@ class Messages:
 
     async def _store(self, tx: Tx, workspace_id: WorkspaceId, planned: Sequence[Planned]) -> None:
         keys = await self._vault.subjects(tx, workspace_id, {one.message.recipient_id for one in planned})
-        messages = [
-            replace(
-                one.message,
-                content=keys[one.message.recipient_id].seal(msgspec.json.encode(one.content), _context(one.message.id)),
-            )
+        messages = [one.message for one in planned]
+        sealed = [
+            keys[one.message.recipient_id].seal(msgspec.json.encode(one.content), _context(one.message.id))
             for one in planned
         ]
-        await store.insert_messages(tx, workspace_id, messages)
+        await store.insert_messages(tx, workspace_id, messages, sealed)
         await self._events.append(tx, [event(m, Happening(f"message.{m.status}")) for m in messages])
         if jobs := [one.job for one in planned if one.job]:
             await enqueue(tx, jobs, self._bell)

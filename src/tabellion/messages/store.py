@@ -16,32 +16,31 @@ Pair = tuple[UUID, UUID]
 """(workspace_id, id)."""
 
 
-async def insert_messages(tx: Tx, workspace_id: UUID, messages: Sequence[Message]) -> None:
-    rows = [
-        (
-            m.id, m.recipient_id, m.purpose, m.status, m.final, m.reason, m.step, m.lane, m.guarantee, m.send_at,
-            m.expires_at, m.plan, _json(m.decisions), _array(m.tags), m.metadata, m.content,
-        )
-        for m in messages
-    ]  # fmt: skip
+async def insert_messages(tx: Tx, workspace_id: UUID, messages: Sequence[Message], contents: Sequence[bytes]) -> None:
+    """Store messages, each with its sealed content.
+
+    As one JSON document: the driver looks at every value of an array on its own.
+    """
     await tx.execute(
         """
         insert into messages (
             workspace_id, id, recipient_id, purpose, status, final, reason, step, lane, guarantee, send_at, expires_at,
             created_at, updated_at, plan, decisions, tags, metadata, content
         )
-        select $1, id, recipient_id, purpose, status, final, reason, step, lane, guarantee, send_at, expires_at,
-               $2, $2, plan, decisions::jsonb, tags::text[], metadata, content
-          from unnest(
-                   $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::boolean[], $8::text[], $9::smallint[],
-                   $10::smallint[], $11::text[], $12::timestamptz[], $13::timestamptz[], $14::jsonb[], $15::text[],
-                   $16::text[], $17::jsonb[], $18::bytea[]
-               ) as new (
-                   id, recipient_id, purpose, status, final, reason, step, lane, guarantee, send_at, expires_at, plan,
-                   decisions, tags, metadata, content
-               )
+        select $1, (m ->> 0)::uuid, (m ->> 1)::uuid, m ->> 2, m ->> 3, (m ->> 4)::boolean, m ->> 5,
+               (m ->> 6)::smallint, (m ->> 7)::smallint, m ->> 8, (m ->> 9)::timestamptz, (m ->> 10)::timestamptz,
+               $2, $2, m -> 11, m -> 12, array(select jsonb_array_elements_text(m -> 13)), nullif(m -> 14, 'null'),
+               content
+          from rows from (jsonb_array_elements($3::jsonb), unnest($4::bytea[])) as new (m, content)
         """,
-        workspace_id, tx.now, *columns(rows, 16),
+        workspace_id, tx.now, [_row(one) for one in messages], contents,
+    )  # fmt: skip
+
+
+def _row(m: Message) -> tuple[object, ...]:
+    return (
+        m.id, m.recipient_id, m.purpose, m.status, m.final, m.reason, m.step, m.lane, m.guarantee, m.send_at,
+        m.expires_at, m.plan, m.decisions, m.tags, m.metadata,
     )  # fmt: skip
 
 
@@ -144,6 +143,7 @@ async def update_messages(tx: Tx, messages: Sequence[Message]) -> None:
 
 
 async def insert_attempts(tx: Tx, attempts: Sequence[Attempt]) -> None:
+    """Store attempts as they start, as one JSON document."""
     rows = [
         (
             a.workspace_id, a.id, a.message_id, a.recipient_id, a.step, a.purpose, a.channel, a.identifier,
@@ -157,17 +157,11 @@ async def insert_attempts(tx: Tx, attempts: Sequence[Attempt]) -> None:
             workspace_id, id, message_id, recipient_id, step, purpose, channel, identifier, account_id, provider,
             state, decision, started_at
         )
-        select workspace_id, id, message_id, recipient_id, step, purpose, channel, identifier, account_id, provider,
-               state, decision, started_at
-          from unnest(
-                   $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::smallint[], $6::text[], $7::text[], $8::bytea[],
-                   $9::uuid[], $10::text[], $11::text[], $12::jsonb[], $13::timestamptz[]
-               ) as new (
-                   workspace_id, id, message_id, recipient_id, step, purpose, channel, identifier, account_id,
-                   provider, state, decision, started_at
-               )
+        select (a ->> 0)::uuid, (a ->> 1)::uuid, (a ->> 2)::uuid, (a ->> 3)::uuid, (a ->> 4)::smallint, a ->> 5,
+               a ->> 6, decode(a ->> 7, 'base64'), (a ->> 8)::uuid, a ->> 9, a ->> 10, a -> 11, (a ->> 12)::timestamptz
+          from jsonb_array_elements($1::jsonb) as a
         """,
-        *columns(rows, 13),
+        rows,
     )
 
 
@@ -323,9 +317,3 @@ def _attempt(row: Row) -> Attempt:
 def _json(decisions: Sequence[Mapping[str, Any]]) -> str:
     """JSON as text: a list of lists would be taken for an array of two dimensions."""
     return msgspec.json.encode(decisions).decode()
-
-
-def _array(values: Sequence[str]) -> str:
-    """A text[] literal: `unnest` cannot take a list of lists of different lengths."""
-    quoted = ['"' + v.replace("\\", "\\\\").replace('"', '\\"') + '"' for v in values]
-    return "{" + ",".join(quoted) + "}"

@@ -1,7 +1,6 @@
 """Words and values of messages."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -64,8 +63,7 @@ PRIORITIES: Mapping[str, Lane] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, gc=False):
     """One ordered way to deliver a message."""
 
     channel: Channel
@@ -78,8 +76,7 @@ class Step:
     """Hex of the keyed hash of the address meant; None: the person has none of this channel."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """A channel the plan considered: chosen, or not and why."""
 
     channel: Channel
@@ -88,16 +85,14 @@ class Candidate:
     verdict: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, gc=False):
     steps: tuple[Step, ...]
     candidates: tuple[Candidate, ...] = ()
     rule: str = "route"
     """`route`: the steps of the call. `address`: the address in `to`. `auto`: the workspace's channel order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A stored message without its content."""
 
     workspace_id: UUID
@@ -123,8 +118,7 @@ class Message:
     """Sealed; empty unless it was asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     workspace_id: UUID
     id: UUID
     message_id: UUID
@@ -142,7 +136,7 @@ class Attempt:
     provider_message_id: str | None = None
     provider_code: str | None = None
     detail: str | None = None
-    decision: Mapping[str, Any] = field(default_factory=dict)
+    decision: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """The verdict at hand-off: the second decision, the one that counts."""
     ended_at: datetime | None = None
 
@@ -156,8 +150,7 @@ class Place(NamedTuple):
     recipient_id: UUID
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True, gc=False):
     """A fact about an attempt, from an answer, a callback or a lost lease."""
 
     attempt_id: UUID
@@ -177,15 +170,14 @@ class Evidence:
     """The adapter that read it, and its version: `twilio/1`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Happening:
+class Happening(msgspec.Struct, frozen=True, gc=False):
     """Something that happened to a message, on its way to the event log."""
 
     type: str
     attempt: Attempt | None = None
     evidence: Evidence | None = None
     """What it is known from."""
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Content(msgspec.Struct, frozen=True, omit_defaults=True):
