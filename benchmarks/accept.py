@@ -17,8 +17,8 @@ from benchmarks.http import bodies, load, until_up
 from tabellion.app.demo.world import World, free_port
 from tabellion.core.postgres import running_url
 
-MESSAGES = 12_000
-ROUNDS = 3
+MESSAGES = 8_000
+ROUNDS = 7
 
 
 async def run() -> dict[str, Any]:

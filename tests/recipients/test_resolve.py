@@ -8,7 +8,7 @@ import pytest
 
 from tabellion.core import ids
 from tabellion.core.db import Tx
-from tabellion.core.errors import HubError, NotFound
+from tabellion.core.errors import HubError, Invalid, NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.recipients import rules
 from tabellion.recipients.types import Kind, Named, NewRecipient, Ref, RefObject, Resolved, Upserted
@@ -47,6 +47,22 @@ async def test_units_that_name_one_new_address_share_its_recipient_in_the_order_
     assert found[2].identifier.value == "ANN@example.org"
     assert await count(hub, "recipients") == 3
     assert await count(hub, "events where type = 'recipient.created'") == 3
+
+
+async def test_a_number_at_a_glance_means_the_same_as_one_that_was_parsed(hub: Hub, workspace_id: WorkspaceId) -> None:
+    """Unparsed until nobody has it: then it is normalised like any other, or refused."""
+    normal, zero, none = "+442071838750", "+4402071838750", "+99912345678"
+    asked = [RefObject(phone=one) for one in (zero, none, normal, "+44 20 7183 8750")]
+    refs = [hub.recipients.glance(workspace_id, one, "/to") for one in asked]
+    assert [one.written for one in refs] == [True, True, True, False]
+    for create in (True, False):
+        found = await hub.db.run(lambda tx, create=create: hub.recipients.resolve(tx, workspace_id, refs, create))
+        wrong = found.pop(1)
+        assert isinstance(wrong, Invalid)
+        assert wrong.errors[0].pointer == "/to/phone"
+        values = {one.identifier.value for one in found if isinstance(one, Resolved) and one.identifier}
+        assert (len(found), values) == (3, {normal})
+    assert await count(hub, "identifiers") == await count(hub, "recipients") == 1
 
 
 async def test_a_known_address_id_or_external_id_resolves_to_its_recipient(

@@ -72,7 +72,7 @@ def routes(
     edge: Edge, db: Database, recipients: Recipients, messages: Messages, accept: Grouped[Send]
 ) -> list[HTTPRouteHandler]:
     async def send_message(call: Call[SendMessage]) -> Answer:
-        to = recipients.ref(call.caller.workspace_id, call.body.to, "/to")
+        to = recipients.glance(call.caller.workspace_id, call.body.to, "/to")
         return await accept.answer(call, send(call.body, to, sorted(BUILT_IN)))
 
     @get("/v1/messages", opt={"scope": "messages:read"}, tags=["Messages"], summary="List messages, newest first")

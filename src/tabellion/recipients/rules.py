@@ -20,6 +20,7 @@ from tabellion.recipients.types import IdentityConflict, Kind, Named, Profile, R
 EXTERNAL_ID_LENGTH = 256
 TRAITS_SIZE = 32_768
 TRAITS_DEPTH = 8
+_E164 = re.compile(r"\+[1-9][0-9]{7,14}")
 _PHONE_LENGTH = 64
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LOCALE = re.compile(r"([a-z]{2,3})(?:-([a-z]{4}))?(?:-([a-z]{2}|\d{3}))?((?:-(?:[a-z0-9]{5,8}|\d[a-z0-9]{3}))*)")
@@ -179,6 +180,14 @@ def ref(value: RecipientRef, pointer: str, region: str | None = None) -> Ref:
     else:
         kind, text, place = Kind(field), getattr(value, field), f"{pointer}/{field}"
     return Ref(kind=kind, value=normalise(kind, text, place, region), pointer=pointer)
+
+
+def written(value: RecipientRef, pointer: str) -> Ref | None:
+    """The ref of a phone number that looks like its normal form; None for anything else."""
+    phone = value.phone if isinstance(value, RefObject) else None
+    if phone is None or not _E164.fullmatch(phone) or value != RefObject(phone=phone):
+        return None
+    return Ref(kind=Kind.PHONE, value=phone, pointer=f"{pointer}/phone", written=True)
 
 
 def asked(text: str, region: str | None = None) -> Ref:

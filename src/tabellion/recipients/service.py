@@ -53,6 +53,13 @@ class Recipients:
         """Whom a request of this workspace names. Raises `Invalid` at pointer."""
         return rules.ref(value, pointer, self._region(workspace_id))
 
+    def glance(self, workspace_id: WorkspaceId, value: RecipientRef, pointer: str) -> Ref:
+        """As `ref`, for `resolve` alone: a number that looks normal is not parsed, which is most of what a ref costs.
+
+        `resolve` normalises it where nobody has it as it is written, and refuses what is none.
+        """
+        return rules.written(value, pointer) or rules.ref(value, pointer, self._region(workspace_id))
+
     def normalise(self, workspace_id: WorkspaceId, kind: Kind, value: str, pointer: str = "") -> str:
         """The normal form of value in this workspace. Raises `Invalid` at pointer."""
         return rules.normalise(kind, value, pointer, self._region(workspace_id))
@@ -114,10 +121,37 @@ class Recipients:
         by_id = await store.roots(tx, workspace_id, sorted(known)) if known else {}
         wanted = {one: ref for one, ref in zip(hashes, refs, strict=True) if one is not None}
         found = await store.find(tx, workspace_id, list(wanted)) if wanted else {}
+        if any(ref.written and one not in found for one, ref in wanted.items()):
+            sound = [self._sound(workspace_id, ref, one in found) for one, ref in zip(hashes, refs, strict=True)]
+            return await self._resolve_sound(tx, workspace_id, sound, create, address_only=address_only, source=source)
         fresh: set[bytes] = set()
         if create and len(found) < len(wanted):
             fresh = await self._make(tx, workspace_id, wanted, found, address_only=address_only, source=source)
         return [_resolved(ref, one, by_id, found, fresh) for ref, one in zip(refs, hashes, strict=True)]
+
+    def _sound(self, workspace_id: WorkspaceId, ref: Ref, known: bool) -> Ref | HubError:
+        """The ref in normal form, or why it has none."""
+        if not ref.written or known or ref.kind is None:
+            return replace(ref, written=False)
+        try:
+            return Ref(kind=ref.kind, value=self.normalise(workspace_id, ref.kind, ref.value, ref.pointer))
+        except Invalid as wrong:
+            return wrong
+
+    async def _resolve_sound(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        sound: Sequence[Ref | HubError],
+        create: bool,
+        *,
+        address_only: bool,
+        source: str,
+    ) -> list[Resolved | HubError]:
+        """Whom those mean that are sound; the errors of the others in their places."""
+        refs = [one for one in sound if isinstance(one, Ref)]
+        answers = iter(await self.resolve(tx, workspace_id, refs, create, address_only=address_only, source=source))
+        return [next(answers) if isinstance(one, Ref) else one for one in sound]
 
     async def _make(
         self,

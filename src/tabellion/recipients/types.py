@@ -53,6 +53,8 @@ class Ref(msgspec.Struct, frozen=True, gc=False):
     value: str = ""
     pointer: str = ""
     """Where the request named it, for errors."""
+    written: bool = False
+    """`value` is as it was written. Known under it, it is the normal form; unknown, it has to be normalised first."""
 
 
 class Identifier(msgspec.Struct, frozen=True, gc=False):
