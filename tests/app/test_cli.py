@@ -186,6 +186,33 @@ def test_what_cannot_be_done_is_1_with_a_code(tabellion, hub, words, code):
     assert re.fullmatch(rf"tabellion: .{{20,}} \[{code}\]\n", done.stderr), done.stderr
 
 
+# why
+
+
+def test_why_says_whose_an_address_is_and_what_may_be_sent(tabellion, hub):
+    key = tabellion.json("keys", "create", "--workspace", "acme", "--role", "admin")["key"]
+    ann = {"external_id": "crm-9", "identifiers": [{"kind": "email", "value": "ann@why.example"}]}
+    out = {"recipient": {"email": "ann@why.example"}, "channel": "email", "purpose": "marketing", "source": "shop"}
+    mail = {"to": {"email": "ann@why.example"}, "purpose": "transactional", "content": {"subject": "Hi", "text": "Hi"}}
+    with hub.client(key) as client:
+        assert client.post("/v1/recipients", json=ann).status_code == 201
+        entry = client.post("/v1/consents", json={**out, "decision": "withdrawn", "method": "api"}).json()
+        sent = client.post("/v1/messages", json=mail).json()["id"]
+        eventually(lambda: client.get(f"/v1/messages/{sent}").json()["final"])
+    found = tabellion.json("why", "Ann@WHY.example", "--workspace", "acme", "--mode", "test")
+    assert found["recipient"]["external_id"] == "crm-9"
+    told = {one["purpose"]: (one["sendable"], one["reason"], one["entry"]) for one in found["verdicts"]}
+    assert told["marketing"] == (False, "withdrawn", entry["id"])
+    assert told["transactional"] == (True, "unknown_allowed", None)
+    assert [(one["id"], one["status"]) for one in found["messages"]] == [(sent, "sent")]
+    shown = tabellion.run("why", "ann@why.example", "--workspace", "acme", "--mode", "test").stdout
+    assert shown.startswith(f"email of {found['recipient']['id']}, known as crm-9\n")
+    assert re.search(rf"marketing +email +no +denied +withdrawn +{entry['log_index']} {entry['id']}", shown)
+    nobody = tabellion.run("why", "nobody@why.example", "--workspace", "acme")
+    assert (nobody.returncode, nobody.stdout) == (1, "")
+    assert "[recipient_not_found]" in nobody.stderr
+
+
 # the test key
 
 

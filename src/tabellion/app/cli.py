@@ -14,6 +14,7 @@ COMMANDS: Final = {
         "up": ("serve:up", "Run the hub, on the bundled PostgreSQL unless told otherwise."),
         "migrate": ("upkeep:migrate", "Apply the migrations that are missing."),
         "doctor": ("upkeep:doctor", "Check settings, database, keys, ledger and accounts, and say what to do."),
+        "why": ("asking:why", "Say everything the gate knows about an address."),
         "simulate": ("serve:simulate", "Run all vendor simulators."),
     },
     "workspace": {"create": ("keys:create_workspace", "Make a workspace.")},

@@ -9,6 +9,7 @@ from tabellion.access.grouped import Grouped
 from tabellion.accounts import routes as accounts
 from tabellion.admin import events as admin_events
 from tabellion.admin import ledger as admin_ledger
+from tabellion.admin import search as admin_search
 from tabellion.app.http import create_app
 from tabellion.app.wiring import Callbacks, Hub
 from tabellion.consent import routes as consent
@@ -51,6 +52,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *accounts.routes(edge, hub.accounts),
         *admin_events.routes(edge, hub.recipients),
         *admin_ledger.routes(edge, hub.ledger),
+        *admin_search.routes(edge, admin_search.Search(hub.recipients, hub.messages)),
         *identity.routes(edge, around.vault, hub.recipients, hub.consent.absorbed),
         *consent.routes(edge, hub.recipients, decide, check),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),

@@ -251,6 +251,14 @@ class Messages:
         attempts = await store.attempts_of(tx, [(workspace_id, message_id)])
         return message, attempts[workspace_id, message_id]
 
+    async def named(self, tx: Tx, workspace_id: WorkspaceId, vendor_id: str, most: int) -> list[UUID]:
+        """The messages, newest first, of which a vendor calls an attempt so."""
+        wanted = store.Filter(provider_message_id=vendor_id)
+        return [one.id for one in await store.list_messages(tx, workspace_id, wanted, before=None, limit=most)]
+
+    async def exists(self, tx: Tx, workspace_id: WorkspaceId, message_id: UUID) -> bool:
+        return await store.read_message(tx, workspace_id, message_id) is not None
+
     async def timeline(self, tx: Tx, workspace_id: WorkspaceId, message_id: UUID) -> list[Recorded]:
         """What happened to the message, in order. NotFound when this side has no such message."""
         await self.read(tx, workspace_id, message_id)
