@@ -322,6 +322,15 @@ async def messages(attack: Attack) -> None:
     assert await attack.listed(f"/v1/messages?provider_message_id={theirs['vendor']}") == []
 
 
+@case("GET", "/v1/search")
+async def search(attack: Attack) -> None:
+    theirs, mine = attack.theirs.ids, attack.mine.ids
+    for text in ("ann", "ann@example.org", "%2B12025550111"):
+        assert {one["id"] for one in await attack.listed(f"/v1/search?q={text}")} == {mine["recipient"]}
+    for name in ("recipient", "message", "attempt", "vendor"):
+        assert await attack.listed(f"/v1/search?q={theirs[name]}") == []
+
+
 @case("POST", "/in/{provider}/{account_id}")
 async def callback(attack: Attack) -> None:
     """Signed as theirs would be, because the secret is the same: it is the account in the address that decides."""
