@@ -114,7 +114,7 @@ async def test_a_new_identifier_of_a_known_recipient_is_added(people: People) ->
     ann = await people.one(person("ann@example.org"))
     assert await people.one(person("ann@example.org", PHONE, "crm-1")) == Upserted(ann.recipient_id, False, 2)
     record = await people.read(ann.recipient_id)
-    assert {one.kind for one in record.identifiers} == set(Kind)
+    assert {one.kind for one in record.identifiers} == {Kind.EMAIL, Kind.PHONE, Kind.EXTERNAL_ID}
     assert record.version == 2
     assert await people.events() == ["recipient.created", "identifier.added", "identifier.added"]
 
@@ -309,14 +309,14 @@ async def test_upserts_that_name_one_address_with_two_external_ids_have_one_winn
 
 async def test_upserts_that_add_to_one_recipient_all_arrive(people: People, others: People) -> None:
     ann = await people.one(person(external_id="crm-1"))
-    units = [person(f"ann{n}@example.org", external_id="crm-1", traits={f"t{n}": n}) for n in range(12)]
+    units = [person(f"ann{n}@example.org", external_id="crm-1", traits={f"t{n}": n}) for n in range(10)]
     answers = await asyncio.gather(
-        *(process.upsert(unit) for process, unit in zip([people, others] * 6, units, strict=True))
+        *(process.upsert(unit) for process, unit in zip([people, others] * 5, units, strict=True))
     )
     assert {one.recipient_id for [one] in answers if isinstance(one, Upserted)} == {ann.recipient_id}
     record = await people.read(ann.recipient_id)
-    assert record.traits == {f"t{n}": n for n in range(12)}
-    assert (len(record.identifiers), record.version) == (13, 13)
+    assert record.traits == {f"t{n}": n for n in range(10)}
+    assert (len(record.identifiers), record.version) == (11, 11)
 
 
 async def test_two_external_ids_for_one_recipient_at_once_have_one_winner(people: People, others: People) -> None:

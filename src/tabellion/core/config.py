@@ -52,6 +52,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ()
     behind_proxy: Annotated[tuple[str, ...], says("CIDRs of the proxies whose X-Forwarded-For is believed")] = ()
     legal_table: Annotated[Path | None, says("a file of legal sending windows instead of the built-in table")] = None
+    blocked_values: Annotated[
+        tuple[str, ...], says("values that are nobody's and no identifier may have, beside the built-in ones")
+    ] = ()
     drain_seconds: Annotated[float, says("seconds a stop waits for work under way", at_least=0, at_most=600)] = 15.0
 
     @property
@@ -76,7 +79,7 @@ DESCRIPTIONS = {
 }
 OPTIONS = {name: "--" + name.replace("_", "-") for name in NAMES} | {"database_url": "--database"}
 VARIABLES = {PREFIX + name.upper(): name for name in NAMES}
-_LISTS = {"roles", "allow_private_networks", "behind_proxy"}
+_LISTS = {"roles", "allow_private_networks", "behind_proxy", "blocked_values"}
 
 
 @dataclass(frozen=True, slots=True)

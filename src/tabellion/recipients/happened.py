@@ -7,7 +7,7 @@ from uuid import UUID
 from tabellion.core import ids
 from tabellion.core.ids import RecipientId, WorkspaceId
 from tabellion.events.types import Event
-from tabellion.recipients.types import Kind, Named
+from tabellion.recipients.types import Health, HealthChange, Kind, Named, Permission
 
 
 def created(workspace_id: WorkspaceId, recipient_id: UUID, kinds: Iterable[Kind], source: str) -> Event:
@@ -27,6 +27,25 @@ def merged(workspace_id: WorkspaceId, from_id: UUID, into_id: UUID) -> Event:
 def identifier_added(workspace_id: WorkspaceId, recipient_id: UUID, named: Named, source: str) -> Event:
     data = {"kind": named.kind.value, "verified": named.verified, "source": source}
     return _event(workspace_id, "identifier.added", recipient_id, data)
+
+
+def identifier_verified(workspace_id: WorkspaceId, recipient_id: UUID, named: Named, source: str) -> Event:
+    data = {"kind": named.kind.value, "source": source}
+    return _event(workspace_id, "identifier.verified", recipient_id, data)
+
+
+def health_changed(workspace_id: WorkspaceId, change: HealthChange) -> Event:
+    """`identifier.invalid`, `identifier.held`, …; `identifier.recovered` for one that is well again."""
+    word = "recovered" if change.health is Health.OK else change.health.value
+    data = {"kind": change.kind.value, "reason": change.reason}
+    return _event(workspace_id, f"identifier.{word}", change.recipient_id, data)
+
+
+def permission_changed(
+    workspace_id: WorkspaceId, recipient_id: UUID, was: Permission | None, now: Permission | None
+) -> Event:
+    data = {"before": was and was.value, "after": now and now.value}
+    return _event(workspace_id, "recipient.device_permission_changed", recipient_id, data)
 
 
 def _event(workspace_id: WorkspaceId, kind: str, recipient_id: UUID, data: dict[str, Any]) -> Event:

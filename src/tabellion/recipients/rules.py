@@ -1,44 +1,58 @@
 """Pure rules of recipients: normal forms, references, whom an upsert means, merge patches."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
-import phonenumbers
-from email_validator import EmailNotValidError, validate_email
 from msgspec.structs import replace
 
 from tabellion.core import ids
 from tabellion.core.crypto import Key
 from tabellion.core.errors import FieldError, HubError, Invalid
+from tabellion.recipients import forms
 from tabellion.recipients.types import IdentityConflict, Kind, Named, Profile, RecipientRef, Ref, RefObject
 
-EXTERNAL_ID_LENGTH = 256
 TRAITS_SIZE = 32_768
 TRAITS_DEPTH = 8
 _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
-_PHONE_LENGTH = 64
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+LIMITS: Final[Mapping[Kind, int]] = {
+    Kind.EMAIL: 10,
+    Kind.PHONE: 10,
+    Kind.WHATSAPP: 10,
+    Kind.DEVICE: 50,
+    Kind.WEBPUSH: 50,
+    Kind.WALLET: 20,
+    Kind.ANONYMOUS: 100,
+    Kind.EXTERNAL_ID: 1,
+}
+"""How many identifiers of a kind a recipient may be given; of `external:<system>` one for each system."""
 _LOCALE = re.compile(r"([a-z]{2,3})(?:-([a-z]{4}))?(?:-([a-z]{2}|\d{3}))?((?:-(?:[a-z0-9]{5,8}|\d[a-z0-9]{3}))*)")
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
 
 # normal forms
 
 
-def normalise(kind: Kind, value: str, pointer: str = "", region: str | None = None) -> str:
+def normalise(
+    kind: Kind, value: str, pointer: str = "", region: str | None = None, blocked: Set[str] = frozenset()
+) -> str:
     """The one form of value that is stored and compared. Raises `Invalid` at pointer.
 
     An e-mail address keeps the case of its local part and gets its domain as A-labels in lower case; a phone number
-    becomes E.164, read in region unless it starts with `+`.
+    becomes E.164, read in region unless it starts with `+`. `blocked` are values refused beside the built-in ones.
     """
     try:
-        return _normal(kind, value, region)
+        normal = None if forms.blocked(kind, value, blocked) else forms.normal(kind, value, region)
     except ValueError as error:
         raise Invalid("invalid_identifier", str(error), FieldError(pointer, str(error))) from None
+    if normal is None or forms.blocked(kind, normal, blocked):
+        detail = f"this {kind} is nobody's, but what programs write where they have none; leave the identifier out"
+        raise Invalid("identifier_blocked", detail, FieldError(pointer, detail))
+    return normal
 
 
 def match_form(kind: Kind, value: str) -> str:
@@ -54,46 +68,18 @@ def identifier_hash(lookup: Key, kind: Kind, value: str) -> bytes:
     return lookup.hash(f"{kind.value}\0{match_form(kind, value)}".encode())
 
 
+def match_hash(lookup: Key, kind: Kind, value: str) -> bytes | None:
+    """The hash of the mailbox that a normalised address belongs to; None where that is its own hash, and of others.
+
+    It is the identifier hash the mailbox's plain address would have. One looks for both, and sends to neither.
+    """
+    if kind is not Kind.EMAIL or (mailbox := forms.mailbox(value)) == match_form(kind, value):
+        return None
+    return identifier_hash(lookup, kind, mailbox)
+
+
 def email_domain(kind: Kind, value: str) -> str | None:
     return value.rpartition("@")[2] if kind is Kind.EMAIL else None
-
-
-def _normal(kind: Kind, value: str, region: str | None) -> str:
-    match kind:
-        case Kind.EMAIL:
-            return _email(value.strip())
-        case Kind.PHONE:
-            return _phone(value.strip(), region)
-        case Kind.EXTERNAL_ID:
-            return _external_id(value.strip())
-
-
-def _email(value: str) -> str:
-    # `test_environment` admits the reserved domain `.test` and nothing else.
-    try:
-        address = validate_email(value, check_deliverability=False, test_environment=True)
-    except EmailNotValidError as error:
-        raise ValueError(f"not an e-mail address: {error}") from None
-    return f"{address.local_part}@{address.ascii_domain}"
-
-
-def _phone(value: str, region: str | None) -> str:
-    hint = "write it with + and country code, as +43 1 234567"
-    if len(value) > _PHONE_LENGTH:
-        raise ValueError(f"not a phone number; {hint}")
-    try:
-        number = phonenumbers.parse(value, region)
-    except phonenumbers.NumberParseException:
-        raise ValueError(f"not a phone number; {hint}") from None
-    if number.extension or not phonenumbers.is_possible_number(number):
-        raise ValueError(f"no network has a number of this form; {hint}, without extension")
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-
-
-def _external_id(value: str) -> str:
-    if not value or len(value) > EXTERNAL_ID_LENGTH or _CONTROL.search(value):
-        raise ValueError(f"an external_id has 1 to {EXTERNAL_ID_LENGTH} characters, no control characters")
-    return value
 
 
 def locale(value: str, pointer: str) -> str:
@@ -164,7 +150,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
 # references
 
 
-def ref(value: RecipientRef, pointer: str, region: str | None = None) -> Ref:
+def ref(value: RecipientRef, pointer: str, region: str | None = None, blocked: Set[str] = frozenset()) -> Ref:
     """Whom a request names, normalised. Raises `Invalid` at pointer when it names no one or several."""
     if isinstance(value, str):
         return Ref(id=_recipient_id(value, pointer), pointer=pointer)
@@ -176,10 +162,10 @@ def ref(value: RecipientRef, pointer: str, region: str | None = None) -> Ref:
     if value.id is not None:
         return Ref(id=_recipient_id(value.id, f"{pointer}/id"), pointer=pointer)
     if value.identifier is not None:
-        kind, text, place = value.identifier.kind, value.identifier.value, f"{pointer}/identifier/value"
+        kind, text, place = Kind(value.identifier.kind), value.identifier.value, f"{pointer}/identifier/value"
     else:
         kind, text, place = Kind(field), getattr(value, field), f"{pointer}/{field}"
-    return Ref(kind=kind, value=normalise(kind, text, place, region), pointer=pointer)
+    return Ref(kind=kind, value=normalise(kind, text, place, region, blocked), pointer=pointer)
 
 
 def written(value: RecipientRef, pointer: str) -> Ref | None:
@@ -220,17 +206,56 @@ def _recipient_id(text: str, pointer: str) -> UUID:
         raise Invalid("invalid_recipient", detail, FieldError(pointer, detail)) from None
 
 
+# what an upsert says of an identifier
+
+_WITH_MORE: Final = frozenset({Kind.DEVICE, Kind.WEBPUSH})
+
+
+def described(named: Named, at: str, blocked: Set[str] = frozenset()) -> Named:
+    """The identifier with what its kind needs beside the value, normalised. Raises `Invalid`; `at` is its object."""
+    if named.kind not in _WITH_MORE and named.device is None and named.keys is None:
+        return named
+    _require(named.kind is Kind.DEVICE, named.device is not None, f"{at}/device", "device", "a push token")
+    _require(named.kind is Kind.WEBPUSH, named.keys is not None, f"{at}/keys", "keys", "a web push subscription")
+    replaces = named.replaces and normalise(Kind.DEVICE, named.replaces, f"{at}/device/replaces", None, blocked)
+    try:
+        return replace(named, keys=named.keys and forms.push_keys(named.keys), replaces=replaces)
+    except ValueError as error:
+        raise Invalid("invalid_identifier", str(error), FieldError(f"{at}/keys", str(error))) from None
+
+
+def _require(needed: bool, given: bool, pointer: str, field: str, what: str) -> None:
+    if needed != given:
+        detail = f"{what} needs `{field}`" if needed else f"only {what} has `{field}`"
+        raise Invalid("invalid_identifier", detail, FieldError(pointer, detail))
+
+
+def limit(kind: Kind) -> int:
+    """How many identifiers of the kind a recipient may be given."""
+    return LIMITS.get(kind, 1)
+
+
+def require_room(counts: Mapping[Kind, int], pointer: str) -> None:
+    """Return if a recipient may have so many of each kind. Raises `Invalid` otherwise."""
+    for kind, count in counts.items():
+        if count > limit(kind):
+            detail = f"a recipient has at most {limit(kind)} of kind {kind}, and this would make it {count}"
+            raise Invalid("too_many_identifiers", detail, FieldError(pointer, detail))
+
+
 # whom an upsert means
 
 
 def require_identifiers(named: Sequence[Named], at: str) -> None:
-    """Return if a unit names somebody, and not by two external_ids. Raises `Invalid` at the unit otherwise."""
+    """Return if a unit names somebody, and not by too much of a kind. Raises `Invalid` at the unit otherwise."""
     if not named:
         detail = "name the recipient by an external_id or at least one identifier"
         raise Invalid("identifier_required", detail, FieldError(at, detail))
     if len({one.value for one in named if one.kind is Kind.EXTERNAL_ID}) > 1:
         detail = "a recipient has one external_id"
         raise Invalid("invalid_recipient", detail, FieldError(at, detail))
+    distinct = {(one.kind, match_form(one.kind, one.value)) for one in named}
+    require_room(Counter(kind for kind, _ in distinct), f"{at}/identifiers")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,32 @@ import msgspec
 from tabellion.core.crypto import Key
 from tabellion.recipients import rules
 from tabellion.recipients.store import NewIdentifier, Record, Sealed
-from tabellion.recipients.types import Identifier, Named
+from tabellion.recipients.types import Identifier, Kind, Named, PushKeys
 
 
-def new_identifier(workspace_id: UUID, recipient_id: UUID, key: Key, hash_: bytes, named: Named) -> NewIdentifier:
+def new_identifier(
+    workspace_id: UUID, recipient_id: UUID, key: Key, hash_: bytes, named: Named, lookup: Key
+) -> NewIdentifier:
     """The row of an identifier, its value sealed under the recipient's key."""
-    value = seal_value(workspace_id, recipient_id, key, hash_, named.value)
+    value = seal_value(workspace_id, recipient_id, key, hash_, plain(named))
     domain = rules.email_domain(named.kind, named.value)
-    return NewIdentifier(hash_, named.kind, recipient_id, value, domain, named.verified)
+    match_hash = rules.match_hash(lookup, named.kind, named.value)
+    return NewIdentifier(hash_, named.kind, recipient_id, value, domain, match_hash, named.verified)
+
+
+class _Subscription(msgspec.Struct, frozen=True):
+    """What is sealed of a web push subscription: all that one needs to send to it."""
+
+    endpoint: str
+    p256dh: str
+    auth: str
+
+
+def plain(named: Named | Identifier) -> str:
+    """What is sealed of an identifier: its value, and the keys that go with it."""
+    if named.keys is None:
+        return named.value
+    return msgspec.json.encode(_Subscription(named.value, named.keys.p256dh, named.keys.auth)).decode()
 
 
 def seal_value(workspace_id: UUID, recipient_id: UUID, key: Key, hash_: bytes, value: str) -> bytes:
@@ -28,8 +46,22 @@ def open_value(row: Sealed, key: Key) -> str:
 
 
 def open_identifier(row: Sealed, key: Key) -> Identifier:
+    value, keys = open_value(row, key), None
+    if row.kind is Kind.WEBPUSH:
+        subscription = msgspec.json.decode(value, type=_Subscription)
+        value, keys = subscription.endpoint, PushKeys(subscription.p256dh, subscription.auth)
     return Identifier(
-        row.kind, open_value(row, key), row.hash, row.source, row.first_seen_at, row.last_seen_at, row.verified_at
+        kind=row.kind,
+        value=value,
+        hash=row.hash,
+        source=row.source,
+        first_seen_at=row.first_seen_at,
+        last_seen_at=row.last_seen_at,
+        verified_at=row.verified_at,
+        health=row.health,
+        health_reason=row.health_reason,
+        device=row.device,
+        keys=keys,
     )
 
 

@@ -1,6 +1,6 @@
 """Use cases of recipients: resolve, lock, read, upsert, patch. All take batches; none commits."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -12,11 +12,14 @@ from tabellion.core.errors import Conflict, HubError, Invalid, NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
-from tabellion.recipients import happened, rules, sealing, store
+from tabellion.recipients import forms, happened, history, rules, sealing, store
+from tabellion.recipients.history import Version
 from tabellion.recipients.store import Found, NewIdentifier, Record, Root
 from tabellion.recipients.types import (
     ADDRESSES,
     Absorbed,
+    Health,
+    HealthChange,
     Identifier,
     Kind,
     Named,
@@ -42,27 +45,33 @@ def no_region(workspace_id: WorkspaceId) -> None:
 
 
 class Recipients:
-    """The only way to recipients. `events` gets what happened; `region` says how a workspace reads phone numbers."""
+    """The only way to recipients. `events` gets what happened; `region` says how a workspace reads phone numbers.
 
-    def __init__(self, vault: Vault, events: EventLog, region: Region = no_region) -> None:
+    `blocked` are values, in lower case, that no identifier may have, beside the built-in ones.
+    """
+
+    def __init__(
+        self, vault: Vault, events: EventLog, region: Region = no_region, blocked: Set[str] = frozenset()
+    ) -> None:
         self._vault = vault
         self._events = events
         self._region = region
+        self._blocked = blocked
 
     def ref(self, workspace_id: WorkspaceId, value: RecipientRef, pointer: str) -> Ref:
         """Whom a request of this workspace names. Raises `Invalid` at pointer."""
-        return rules.ref(value, pointer, self._region(workspace_id))
+        return rules.ref(value, pointer, self._region(workspace_id), self._blocked)
 
     def glance(self, workspace_id: WorkspaceId, value: RecipientRef, pointer: str) -> Ref:
         """As `ref`, for `resolve` alone: a number that looks normal is not parsed, which is most of what a ref costs.
 
         `resolve` normalises it where nobody has it as it is written, and refuses what is none.
         """
-        return rules.written(value, pointer) or rules.ref(value, pointer, self._region(workspace_id))
+        return rules.written(value, pointer) or self.ref(workspace_id, value, pointer)
 
     def normalise(self, workspace_id: WorkspaceId, kind: Kind, value: str, pointer: str = "") -> str:
         """The normal form of value in this workspace. Raises `Invalid` at pointer."""
-        return rules.normalise(kind, value, pointer, self._region(workspace_id))
+        return rules.normalise(kind, value, pointer, self._region(workspace_id), self._blocked)
 
     def asked(self, workspace_id: WorkspaceId, text: str) -> Ref:
         """Whom the query parameter `recipient` names: an id, or a RefObject as JSON. Raises 400."""
@@ -88,7 +97,11 @@ class Recipients:
         Raises `Invalid` where one is wrong, where there is none, or two external_ids; `at` points at the unit.
         """
         named = tuple(
-            replace(one, value=self.normalise(workspace_id, one.kind, one.value, pointer))
+            rules.described(
+                replace(one, value=self.normalise(workspace_id, one.kind, one.value, pointer)),
+                pointer.removesuffix("/value"),
+                self._blocked,
+            )
             for one, pointer in identifiers
         )
         rules.require_identifiers(named, at)
@@ -185,8 +198,9 @@ class Recipients:
     async def _sealed(self, tx: Tx, workspace_id: UUID, missing: Mapping[bytes, Named]) -> list[NewIdentifier]:
         owners = {one: ids.new() for one in missing}
         keys = await self._vault.subjects(tx, workspace_id, owners.values())
+        lookup = await self._vault.workspace(tx, workspace_id, "lookup")
         return [
-            sealing.new_identifier(workspace_id, owners[one], keys[owners[one]], one, named)
+            sealing.new_identifier(workspace_id, owners[one], keys[owners[one]], one, named, lookup)
             for one, named in missing.items()
         ]
 
@@ -262,6 +276,21 @@ class Recipients:
                 opened[row.workspace_id, row.recipient_id].append(sealing.open_identifier(row, key))
         return opened
 
+    async def matching(self, tx: Tx, workspace_id: WorkspaceId, emails: Collection[str]) -> dict[str, list[UUID]]:
+        """For each normalised address, the recipients with an address of the same mailbox, however it is written.
+
+        For finding who may be one person; nothing is ever sent, or merged, on the strength of it.
+        """
+        lookup = await self._vault.workspace(tx, workspace_id, "lookup")
+        boxes: dict[bytes, list[str]] = {}
+        for one in emails:
+            boxes.setdefault(rules.identifier_hash(lookup, Kind.EMAIL, forms.mailbox(one)), []).append(one)
+        found: dict[str, list[UUID]] = {one: [] for one in emails}
+        for hash_, recipient_id in await store.mailboxes(tx, workspace_id, list(boxes)):
+            for one in boxes[hash_]:
+                found[one].append(recipient_id)
+        return found
+
     async def read(self, tx: Tx, workspace_id: WorkspaceId, recipient_ids: Sequence[UUID]) -> dict[UUID, Recipient]:
         """The canonical record behind each id, under the id asked for; unknown and erased ones are left out."""
         roots = await store.roots(tx, workspace_id, recipient_ids)
@@ -284,6 +313,16 @@ class Recipients:
 
     # Changing
 
+    async def set_health(
+        self, tx: Tx, workspace_id: WorkspaceId, changes: Sequence[tuple[bytes, Health, str | None]]
+    ) -> list[HealthChange]:
+        """Note the health of identifiers (hash) and why; of one named several times the last counts. What changed."""
+        last = {hash_: (hash_, health, reason) for hash_, health, reason in changes}
+        changed = await store.set_health(tx, workspace_id, list(last.values())) if last else []
+        if changed:
+            await self._events.append(tx, [happened.health_changed(workspace_id, one) for one in changed])
+        return changed
+
     async def patch(
         self,
         tx: Tx,
@@ -291,8 +330,13 @@ class Recipients:
         recipient_id: UUID,
         profile: Profile,
         expected: Collection[int] | None = None,
+        *,
+        actor: str | None = None,
     ) -> Recipient:
-        """The record after the change. Raises `VersionConflict` when it is at none of the `expected` versions."""
+        """The record after the change, asked for by `actor`.
+
+        Raises `VersionConflict` when it is at none of the `expected` versions.
+        """
         locked = await self.lock(tx, [(workspace_id, recipient_id)], skip_locked=False)
         root = locked.get((workspace_id, recipient_id))
         record = (await store.records(tx, workspace_id, [root])).get(root) if root else None
@@ -305,10 +349,13 @@ class Recipients:
         if expected is not None and record.version not in expected:
             raise VersionConflict(record.version)
         keys = await self._vault.subjects(tx, workspace_id, [record.id])
-        after, changed = profiled(workspace_id, record, profile, keys[record.id])
-        if changed:
-            await store.write(tx, workspace_id, [replace(after, version=record.version + 1)])
-            await self._events.append(tx, [happened.updated(workspace_id, record.id, changed)])
+        after, change = profiled(workspace_id, record, profile, keys[record.id])
+        if change.fields:
+            after = replace(after, version=record.version + 1)
+            await store.write(tx, workspace_id, [after])
+            made = Version(record.id, after.version, change.fields, keys[record.id], change)
+            await history.keep(tx, workspace_id, [made], source="api", actor=actor)
+            await self._events.append(tx, [happened.updated(workspace_id, record.id, change.fields)])
         return (await self.read(tx, workspace_id, [record.id]))[record.id]
 
     async def upsert(
@@ -319,13 +366,14 @@ class Recipients:
         *,
         absorbed: Absorbed,
         source: str = "api",
+        actor: str | None = None,
     ) -> list[Upserted | HubError]:
         """Make or change one recipient a unit, in order; a refused unit leaves nothing behind and stops no other.
 
         Units that name a common identifier apply one after the other. `absorbed` is called, with both rows locked,
-        for each address-only recipient that becomes part of another.
+        for each address-only recipient that becomes part of another. History names `actor`, the key that asked.
         """
-        work = Upsert(self._vault, self._events, tx, workspace_id, absorbed, source)
+        work = Upsert(self._vault, self._events, tx, workspace_id, absorbed, source, actor)
         return await work.run(units)
 
 
@@ -348,7 +396,17 @@ def _resolved(
         return NotFound("recipient_not_found", f"no recipient has this {ref.kind}; check it, or create the recipient")
     created = row.hash in fresh
     fresh.discard(row.hash)
-    seen = Identifier(ref.kind, ref.value, row.hash, row.source, row.first_seen_at, row.last_seen_at, row.verified_at)
+    seen = Identifier(
+        ref.kind,
+        ref.value,
+        row.hash,
+        row.source,
+        row.first_seen_at,
+        row.last_seen_at,
+        row.verified_at,
+        row.health,
+        row.health_reason,
+    )
     return Resolved(row.recipient_id, created, seen, row.address_only)
 
 

@@ -4,14 +4,18 @@ Look-ups by key are laterals over `unnest`: whatever the planner believes of a y
 probe of the whole key. A plain join was cached, on an empty table, as a scan of everything the workspace has.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import msgspec
 
 from tabellion.core.db import Row, Tx, columns
-from tabellion.recipients.types import Kind
+from tabellion.recipients.types import Device, Health, HealthChange, Kind, Permission, Platform, PushProvider
+
+_HEALTH: Final[Mapping[str, Health]] = {one.value: one for one in Health}
+# A table, because calling an enum costs more than the rest of the row and look-ups are many.
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
@@ -24,6 +28,8 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     verified_at: datetime | None
     first_seen_at: datetime
     last_seen_at: datetime
+    health: Health = Health.OK
+    health_reason: str | None = None
 
 
 class Root(msgspec.Struct, frozen=True, gc=False):
@@ -43,6 +49,9 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
     verified_at: datetime | None
     first_seen_at: datetime
     last_seen_at: datetime
+    health: Health
+    health_reason: str | None
+    device: Device | None
 
 
 class NewIdentifier(msgspec.Struct, frozen=True, gc=False):
@@ -51,7 +60,16 @@ class NewIdentifier(msgspec.Struct, frozen=True, gc=False):
     recipient_id: UUID
     value: bytes
     email_domain: str | None
+    match_hash: bytes | None
     verified: bool = False
+
+
+class Description(msgspec.Struct, frozen=True, gc=False):
+    """What an upsert says of a push token or a subscription: the device, or the value sealed anew."""
+
+    hash: bytes
+    device: Device | None
+    value: bytes | None
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -72,10 +90,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 async def find(tx: Tx, workspace_id: UUID, hashes: Sequence[bytes]) -> dict[bytes, Found]:
     rows = await tx.rows(
         """
-        select i.hash, r.merged_into, r.address_only, i.source, i.verified_at, i.first_seen_at, i.last_seen_at
+        select i.hash, r.merged_into, r.address_only, i.source, i.verified_at, i.first_seen_at, i.last_seen_at,
+               i.health, i.health_reason
           from unnest($2::bytea[]) as wanted (hash)
          cross join lateral (
-               select hash, recipient_id, source, verified_at, first_seen_at, last_seen_at
+               select hash, recipient_id, source, verified_at, first_seen_at, last_seen_at, health, health_reason
                  from identifiers
                 where workspace_id = $1 and identifiers.hash = wanted.hash
                 limit 1) i
@@ -87,7 +106,11 @@ async def find(tx: Tx, workspace_id: UUID, hashes: Sequence[bytes]) -> dict[byte
         """,
         workspace_id, hashes,
     )  # fmt: skip
-    return {row["hash"]: Found(*row) for row in rows}
+    return {row["hash"]: _found(row) for row in rows}
+
+
+def _found(row: Row) -> Found:
+    return Found(row[0], row[1], row[2], row[3], row[4], row[5], row[6], _HEALTH[row[7]], row[8])
 
 
 async def roots(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> dict[UUID, Root]:
@@ -141,10 +164,11 @@ async def insert_addresses(
         """
         with won as (
             insert into identifiers
-                (workspace_id, hash, kind, recipient_id, value, email_domain, source, first_seen_at, last_seen_at)
-            select $1, hash, kind, recipient_id, value, email_domain, $2, $3, $3
-              from unnest($5::bytea[], $6::text[], $7::uuid[], $8::bytea[], $9::text[])
-                as made (hash, kind, recipient_id, value, email_domain)
+                (workspace_id, hash, kind, recipient_id, value, email_domain, match_hash, source, first_seen_at,
+                 last_seen_at)
+            select $1, hash, kind, recipient_id, value, email_domain, match_hash, $2, $3, $3
+              from unnest($5::bytea[], $6::text[], $7::uuid[], $8::bytea[], $9::text[], $10::bytea[])
+                as made (hash, kind, recipient_id, value, email_domain, match_hash)
              order by hash
             on conflict (workspace_id, hash) do nothing
             returning recipient_id
@@ -155,7 +179,10 @@ async def insert_addresses(
         select recipient_id from won
         """,
         workspace_id, source, tx.now, address_only,
-        *columns([(one.hash, one.kind.value, one.recipient_id, one.value, one.email_domain) for one in made], 5),
+        *columns(
+            [(one.hash, one.kind.value, one.recipient_id, one.value, one.email_domain, one.match_hash) for one in made],
+            6,
+        ),
     )  # fmt: skip
     return {row["recipient_id"] for row in rows}
 
@@ -180,19 +207,23 @@ async def insert_identifiers(tx: Tx, workspace_id: UUID, made: Sequence[NewIdent
     rows = await tx.rows(
         """
         insert into identifiers
-            (workspace_id, hash, kind, recipient_id, value, email_domain, source, verified_at, first_seen_at,
-             last_seen_at)
-        select $1, hash, kind, recipient_id, value, email_domain, $2, case when verified then $3::timestamptz end,
-               $3, $3
-          from unnest($4::bytea[], $5::text[], $6::uuid[], $7::bytea[], $8::text[], $9::boolean[])
-            as made (hash, kind, recipient_id, value, email_domain, verified)
+            (workspace_id, hash, kind, recipient_id, value, email_domain, match_hash, source, verified_at,
+             first_seen_at, last_seen_at)
+        select $1, hash, kind, recipient_id, value, email_domain, match_hash, $2,
+               case when verified then $3::timestamptz end, $3, $3
+          from unnest($4::bytea[], $5::text[], $6::uuid[], $7::bytea[], $8::text[], $9::bytea[], $10::boolean[])
+            as made (hash, kind, recipient_id, value, email_domain, match_hash, verified)
          order by hash
         on conflict do nothing
         returning hash
         """,
         workspace_id, source, tx.now,
         *columns(
-            [(one.hash, one.kind.value, one.recipient_id, one.value, one.email_domain, one.verified) for one in made], 6
+            [
+                (one.hash, one.kind.value, one.recipient_id, one.value, one.email_domain, one.match_hash, one.verified)
+                for one in made
+            ],
+            7,
         ),
     )  # fmt: skip
     return {row["hash"] for row in rows}
@@ -257,10 +288,11 @@ async def identifiers(tx: Tx, pairs: Iterable[tuple[UUID, UUID]]) -> list[Sealed
     rows = await tx.rows(
         """
         select i.workspace_id, i.recipient_id, i.kind, i.hash, i.value, i.source, i.verified_at, i.first_seen_at,
-               i.last_seen_at
+               i.last_seen_at, i.health, i.health_reason, i.platform, i.push_provider, i.app, i.permission
           from unnest($1::uuid[], $2::uuid[]) as wanted (workspace_id, id)
          cross join lateral (
-               select workspace_id, recipient_id, kind, hash, value, source, verified_at, first_seen_at, last_seen_at
+               select workspace_id, recipient_id, kind, hash, value, source, verified_at, first_seen_at, last_seen_at,
+                      health, health_reason, platform, push_provider, app, permission
                  from identifiers
                 where identifiers.workspace_id = wanted.workspace_id and identifiers.recipient_id = wanted.id
                offset 0) i
@@ -268,7 +300,67 @@ async def identifiers(tx: Tx, pairs: Iterable[tuple[UUID, UUID]]) -> list[Sealed
         """,
         *columns(sorted(pairs), 2),
     )
-    return [Sealed(row[0], row[1], Kind(row[2]), *row[3:]) for row in rows]
+    return [_sealed(row) for row in rows]
+
+
+def _sealed(row: Row) -> Sealed:
+    return Sealed(
+        workspace_id=row[0],
+        recipient_id=row[1],
+        kind=Kind(row[2]),
+        hash=row[3],
+        value=row[4],
+        source=row[5],
+        verified_at=row[6],
+        first_seen_at=row[7],
+        last_seen_at=row[8],
+        health=_HEALTH[row[9]],
+        health_reason=row[10],
+        device=_device(row[11], row[12], row[13], row[14]),
+    )
+
+
+def _device(platform: str | None, provider: str | None, app: str | None, permission: str | None) -> Device | None:
+    if platform is None or provider is None:
+        return None
+    return Device(Platform(platform), PushProvider(provider), app, Permission(permission) if permission else None)
+
+
+async def counts(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> dict[UUID, dict[Kind, int]]:
+    """How many identifiers of each kind recipients have, without those that are of no use any more."""
+    rows = await tx.rows(
+        """
+        select wanted.id, i.kind, i.held
+          from unnest($2::uuid[]) as wanted (id)
+         cross join lateral (
+               select kind, count(*) as held
+                 from identifiers
+                where workspace_id = $1 and recipient_id = wanted.id and health <> 'invalid'
+                group by kind) i
+        """,
+        workspace_id, recipient_ids,
+    )  # fmt: skip
+    found: dict[UUID, dict[Kind, int]] = {}
+    for recipient_id, kind, held in rows:
+        found.setdefault(recipient_id, {})[Kind(kind)] = held
+    return found
+
+
+async def mailboxes(tx: Tx, workspace_id: UUID, hashes: Sequence[bytes]) -> list[tuple[bytes, UUID]]:
+    """(hash, recipient) for each address that belongs to one of the mailboxes, by the hash of the mailbox."""
+    rows = await tx.rows(
+        """
+        select wanted.hash, i.recipient_id
+          from unnest($2::bytea[]) as wanted (hash)
+         cross join lateral (
+               select recipient_id from identifiers where workspace_id = $1 and identifiers.hash = wanted.hash
+                union
+               select recipient_id from identifiers where workspace_id = $1 and match_hash = wanted.hash) i
+         order by wanted.hash, i.recipient_id
+        """,
+        workspace_id, hashes,
+    )  # fmt: skip
+    return [(row["hash"], row["recipient_id"]) for row in rows]
 
 
 async def records(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> dict[UUID, Record]:
@@ -328,17 +420,96 @@ async def write(tx: Tx, workspace_id: UUID, changed: Sequence[Record]) -> None:
 
 
 async def touch(tx: Tx, workspace_id: UUID, named: Sequence[tuple[bytes, bool]]) -> None:
-    """Note that identifiers of locked recipients were named again, and which of them are verified from now on."""
+    """Note that identifiers of locked recipients were named again, and which of them are verified from now on.
+
+    What is verified anew is healthy; a push token or a subscription that is named again is not stale.
+    """
     await tx.execute(
         """
         update identifiers i
-           set last_seen_at = $2, verified_at = case when named.verified then coalesce(i.verified_at, $2)
-                                                     else i.verified_at end
+           set last_seen_at = $2,
+               verified_at = case when named.verified then coalesce(i.verified_at, $2) else i.verified_at end,
+               health = case when named.verified or i.health = 'stale' then 'ok' else i.health end,
+               health_reason = case when named.verified or i.health = 'stale' then null else i.health_reason end,
+               health_at = case when i.health <> 'ok' and (named.verified or i.health = 'stale') then $2
+                                else i.health_at end
           from unnest($3::bytea[], $4::boolean[]) as named (hash, verified)
          where i.workspace_id = $1 and i.hash = named.hash
         """,
         workspace_id, tx.now, *columns(sorted(named), 2),
     )  # fmt: skip
+
+
+async def set_health(
+    tx: Tx, workspace_id: UUID, changes: Sequence[tuple[bytes, Health, str | None]]
+) -> list[HealthChange]:
+    """Give identifiers (hash) a health and its reason; what changed, in the order of the hashes."""
+    rows = await tx.rows(
+        """
+        with changed as (
+            update identifiers i
+               set health = wanted.health, health_reason = wanted.reason, health_at = $2
+              from unnest($3::bytea[], $4::text[], $5::text[]) as wanted (hash, health, reason)
+             where i.workspace_id = $1 and i.hash = wanted.hash and i.health <> wanted.health
+            returning i.hash, i.recipient_id, i.kind, i.health, i.health_reason
+        )
+        select recipient_id, kind, health, health_reason from changed order by hash
+        """,
+        workspace_id, tx.now, *columns(sorted(changes, key=lambda one: one[0]), 3),
+    )  # fmt: skip
+    return [HealthChange(row[0], Kind(row[1]), _HEALTH[row[2]], row[3]) for row in rows]
+
+
+async def retire(tx: Tx, workspace_id: UUID, replaced: Sequence[tuple[bytes, UUID]]) -> None:
+    """Note of push tokens (hash, recipient) that they are of no use any more, where they are the recipient's."""
+    await tx.execute(
+        """
+        update identifiers i
+           set health = 'invalid', health_reason = 'replaced', health_at = $2
+          from unnest($3::bytea[], $4::uuid[]) as replaced (hash, recipient_id)
+         where i.workspace_id = $1 and i.hash = replaced.hash and i.recipient_id = replaced.recipient_id
+           and i.kind = 'device' and i.health <> 'invalid'
+        """,
+        workspace_id, tx.now, *columns(sorted(replaced), 2),
+    )  # fmt: skip
+
+
+async def describe(
+    tx: Tx, workspace_id: UUID, described: Sequence[Description]
+) -> dict[bytes, tuple[Permission | None, Permission | None]]:
+    """Note what is said of tokens and subscriptions; the permissions before and after, where they differ."""
+    rows = await tx.rows(
+        """
+        update identifiers i
+           set platform = coalesce(said.platform, i.platform),
+               push_provider = coalesce(said.push_provider, i.push_provider),
+               app = coalesce(said.app, i.app), permission = coalesce(said.permission, i.permission),
+               value = coalesce(said.value, i.value)
+          from unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[])
+            as said (hash, platform, push_provider, app, permission, value)
+         cross join lateral (
+               select permission
+                 from identifiers
+                where workspace_id = $1 and identifiers.hash = said.hash
+                limit 1) before
+         where i.workspace_id = $1 and i.hash = said.hash
+        returning i.hash, before.permission as was, i.permission as now
+        """,
+        workspace_id,
+        *columns(sorted((_described(one) for one in described), key=lambda row: row[0]), 6),
+    )  # fmt: skip
+    return {row["hash"]: (_permission(row["was"]), _permission(row["now"])) for row in rows if row["was"] != row["now"]}
+
+
+def _described(one: Description) -> tuple[bytes, str | None, str | None, str | None, str | None, bytes | None]:
+    device = one.device
+    if device is None:
+        return one.hash, None, None, None, None, one.value
+    return one.hash, device.platform, device.provider, device.app, device.permission, one.value
+
+
+def _permission(word: str | None) -> Permission | None:
+    return Permission(word) if word else None
 
 
 async def move(tx: Tx, workspace_id: UUID, moved: Sequence[tuple[bytes, UUID, bytes]]) -> None:
@@ -368,4 +539,16 @@ async def merge(tx: Tx, workspace_id: UUID, absorbed: Sequence[tuple[UUID, UUID]
            and (r.id = absorbed.from_id or (r.merged_into = absorbed.from_id and r.merged_into <> r.id))
         """,
         workspace_id, tx.now, *columns(sorted(absorbed), 2),
+    )  # fmt: skip
+
+
+async def part(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], root_id: UUID) -> None:
+    """Make a recipient that was merged, and those that had become part of it, a root and its parts again."""
+    await tx.execute(
+        """
+        update recipients
+           set merged_into = $3, updated_at = $4
+         where workspace_id = $1 and id = any($2::uuid[])
+        """,
+        workspace_id, recipient_ids, root_id, tx.now,
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Words and values of recipients."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -13,21 +14,108 @@ from tabellion.core.db import Tx
 from tabellion.core.errors import Conflict, HubError
 from tabellion.core.ids import RecipientId, WorkspaceId
 
+EXTERNAL = "external:"
+KIND_FORM = r"^(email|phone|external_id|whatsapp|device|webpush|wallet|anonymous|external:[a-z][a-z0-9_-]{0,31})$"
+_KIND = re.compile(KIND_FORM)
+
 
 class Kind(StrEnum):
+    """What an identifier is. `external:<system>`, the id that another system gives a person, is a kind per system."""
+
     EMAIL = "email"
     PHONE = "phone"
     EXTERNAL_ID = "external_id"
+    WHATSAPP = "whatsapp"
+    DEVICE = "device"
+    WEBPUSH = "webpush"
+    WALLET = "wallet"
+    ANONYMOUS = "anonymous"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Kind | None":
+        if not isinstance(value, str) or not value.startswith(EXTERNAL) or not _KIND.match(value):
+            return None
+        kind = str.__new__(cls, value)
+        kind._name_, kind._value_ = value, value
+        return kind
+
+    @property
+    def external(self) -> bool:
+        """Whether it is an id of another system (`external:<system>`)."""
+        return self.startswith(EXTERNAL)
 
 
-ADDRESSES = frozenset({Kind.EMAIL, Kind.PHONE})
-"""What one can send to. An unknown address may become a recipient; an unknown external_id does not exist."""
+KindName = Annotated[str, Meta(pattern=KIND_FORM, examples=["email", "whatsapp", "external:crm"])]
+"""A kind as requests write it; `Kind(name)` is the kind."""
+
+ADDRESSES = frozenset({Kind.EMAIL, Kind.PHONE, Kind.WHATSAPP})
+"""What one can send to by knowing it. An unknown address may become a recipient; others unknown do not exist."""
+DELIVERABLE = ADDRESSES | {Kind.DEVICE, Kind.WEBPUSH}
+"""What one can send to."""
+
+
+class Health(StrEnum):
+    """Whether an identifier can be sent to."""
+
+    OK = "ok"
+    SOFT_BOUNCING = "soft_bouncing"
+    HELD = "held"
+    INVALID = "invalid"
+    STALE = "stale"
+
+
+REFUSED = frozenset({Health.HELD, Health.INVALID})
+"""Nothing is sent to an identifier of such health, for any purpose."""
+
+
+class Line(StrEnum):
+    """What a phone number reaches, as its country numbers its lines; many countries do not tell."""
+
+    MOBILE = "mobile"
+    LANDLINE = "landline"
+    UNKNOWN = "unknown"
+
+
+class Platform(StrEnum):
+    IOS = "ios"
+    ANDROID = "android"
+    WEB = "web"
+
+
+class PushProvider(StrEnum):
+    FCM = "fcm"
+    APNS = "apns"
+
+
+class Permission(StrEnum):
+    """Whether the device shows notifications of the app."""
+
+    GRANTED = "granted"
+    DENIED = "denied"
+    PROVISIONAL = "provisional"
+
+
+class Device(msgspec.Struct, frozen=True, gc=False):
+    """The app on a device that a push token belongs to."""
+
+    platform: Platform
+    provider: PushProvider
+    app: str | None = None
+    permission: Permission | None = None
+    """None: not told."""
+
+
+class PushKeys(msgspec.Struct, frozen=True, gc=False):
+    """The keys of a web push subscription (RFC 8291), base64url without padding."""
+
+    p256dh: str
+    auth: str
 
 
 class IdentifierRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One (kind, value) as a request names it."""
 
-    kind: Kind
+    kind: KindName
     value: str
 
 
@@ -68,6 +156,12 @@ class Identifier(msgspec.Struct, frozen=True, gc=False):
     last_seen_at: datetime
     """When an upsert last named it; a message to it does not count."""
     verified_at: datetime | None = None
+    health: Health = Health.OK
+    health_reason: str | None = None
+    device: Device | None = None
+    """Of a push token."""
+    keys: PushKeys | None = None
+    """Of a web push subscription, whose value is its endpoint."""
 
 
 class Resolved(msgspec.Struct, frozen=True, gc=False):
@@ -88,6 +182,19 @@ class Named(msgspec.Struct, frozen=True, gc=False):
     kind: Kind
     value: str
     verified: bool = False
+    device: Device | None = None
+    keys: PushKeys | None = None
+    replaces: str | None = None
+    """The push token that this one takes the place of, normalised."""
+
+
+class HealthChange(msgspec.Struct, frozen=True, gc=False):
+    """What became of an identifier's health."""
+
+    recipient_id: UUID
+    kind: Kind
+    health: Health
+    reason: str | None
 
 
 class Profile(msgspec.Struct, frozen=True):

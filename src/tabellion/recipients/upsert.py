@@ -21,10 +21,13 @@ from tabellion.core.ids import RecipientId, WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
 from tabellion.events.types import Event
-from tabellion.recipients import happened, rules, sealing, store
+from tabellion.recipients import devices, happened, history, rules, sealing, store
+from tabellion.recipients.changes import Change, alike, traits_change
+from tabellion.recipients.devices import Said
+from tabellion.recipients.history import Version
 from tabellion.recipients.rules import Match, Owner
-from tabellion.recipients.store import Record
-from tabellion.recipients.types import Absorbed, Kind, Named, NewRecipient, Profile, Upserted
+from tabellion.recipients.store import Found, Record
+from tabellion.recipients.types import Absorbed, Health, Identifier, Kind, Named, NewRecipient, Profile, Upserted
 
 
 @dataclass
@@ -42,11 +45,11 @@ class _Unit:
 class _Seen:
     """Who owned what, and the owners' records, at one moment."""
 
-    owners: Mapping[bytes, UUID]
+    found: Mapping[bytes, Found]
     records: Mapping[UUID, Record]
 
     def people(self, hashes: Iterable[bytes]) -> set[UUID]:
-        return {self.owners[one] for one in hashes if one in self.owners}
+        return {self.found[one].recipient_id for one in hashes if one in self.found}
 
 
 @dataclass(frozen=True)
@@ -71,24 +74,42 @@ class _Plan:
         """Whether it still means the same, seen under lock."""
         before = [one for one in self.unit.named if one not in self.adds]
         people = seen.people(before)
-        same = people == self.people and people <= locked and len(before) == sum(one in seen.owners for one in before)
+        same = people == self.people and people <= locked and len(before) == sum(one in seen.found for one in before)
         return same and _meant(self.unit, people, seen) == self.match
 
 
 @dataclass(frozen=True)
-class _Change:
+class _Step:
+    """One recipient before and after."""
+
     plan: _Plan
     before: Record
     after: Record
-    fields: Sequence[str]
-    """Names of what changed in the profile."""
+    change: Change
+    verified: Sequence[bytes]
+    """Identifiers it had, now known to be theirs."""
+
+    @property
+    def born(self) -> bool:
+        return self.plan.match.into is None
+
+    @property
+    def person(self) -> UUID:
+        return self.after.id
 
 
 class Upsert:
     """One upsert in one transaction."""
 
     def __init__(
-        self, vault: Vault, events: EventLog, tx: Tx, workspace_id: WorkspaceId, absorbed: Absorbed, source: str
+        self,
+        vault: Vault,
+        events: EventLog,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        absorbed: Absorbed,
+        source: str,
+        actor: str | None = None,
     ) -> None:
         self._vault = vault
         self._events = events
@@ -96,11 +117,12 @@ class Upsert:
         self._workspace_id = workspace_id
         self._absorbed = absorbed
         self._source = source
+        self._actor = actor
         self._keys: dict[UUID, Key] = {}
 
     async def run(self, units: Sequence[NewRecipient]) -> list[Upserted | HubError]:
         """The answer to each unit, in order."""
-        lookup = await self._vault.workspace(self._tx, self._workspace_id, "lookup")
+        lookup = self._lookup = await self._vault.workspace(self._tx, self._workspace_id, "lookup")
         waiting = [_unit(lookup, index, unit) for index, unit in enumerate(units)]
         answers: dict[int, Upserted | HubError] = {}
         while waiting:
@@ -121,19 +143,16 @@ class Upsert:
         await self._fetch_keys(plans)
         plans = await self._claim(plans)
         plans, seen = await self._hold(plans)
-        changes = await self._changes(plans, seen, answers)
-        await self._absorb(changes)
-        await self._write(changes)
-        return answers | {
-            one.plan.unit.index: Upserted(one.after.id, one.plan.makes, one.after.version) for one in changes
-        }
+        steps = await self._steps(plans, seen, answers)
+        moved = await self._absorb(steps)
+        await self._write(steps, seen, moved)
+        return answers | {one.plan.unit.index: Upserted(one.person, one.plan.makes, one.after.version) for one in steps}
 
     async def _see(self, units: Sequence[_Unit]) -> _Seen:
         hashes = [one for unit in units for one in unit.named]
         found = await store.find(self._tx, self._workspace_id, hashes)
-        owners = {one: row.recipient_id for one, row in found.items()}
-        people = sorted(set(owners.values()))
-        return _Seen(owners, await store.records(self._tx, self._workspace_id, people) if people else {})
+        people = sorted({row.recipient_id for row in found.values()})
+        return _Seen(found, await store.records(self._tx, self._workspace_id, people) if people else {})
 
     async def _fetch_keys(self, plans: Sequence[_Plan]) -> None:
         people = {plan.target for plan in plans} | {one for plan in plans for one in plan.match.absorb}
@@ -145,7 +164,9 @@ class Upsert:
         if born:
             await store.insert_recipients(self._tx, self._workspace_id, born)
         made = [
-            sealing.new_identifier(self._workspace_id, plan.target, self._keys[plan.target], one, plan.unit.named[one])
+            sealing.new_identifier(
+                self._workspace_id, plan.target, self._keys[plan.target], one, plan.unit.named[one], self._lookup
+            )
             for plan in plans
             for one in plan.adds
         ]
@@ -165,31 +186,42 @@ class Upsert:
         await self._withdraw([plan for plan in plans if not plan.stands(seen, locked)])
         return [plan for plan in plans if plan.stands(seen, locked)], seen
 
-    async def _changes(
-        self, plans: Sequence[_Plan], seen: _Seen, answers: dict[int, Upserted | HubError]
-    ) -> list[_Change]:
-        """What each plan comes to. One whose traits grow too large is refused and withdrawn."""
-        changes: list[_Change] = []
+    async def _steps(self, plans: Sequence[_Plan], seen: _Seen, answers: dict[int, Upserted | HubError]) -> list[_Step]:
+        """What each plan comes to. One whose traits or identifiers grow too many is refused and withdrawn."""
+        steps: list[_Step] = []
         refused: list[_Plan] = []
+        counts = await self._counts(plans)
         for plan in plans:
             try:
-                changes.append(self._change(plan, seen))
+                rules.require_room(_grown(plan, counts), "/identifiers")
+                steps.append(self._step(plan, seen))
             except HubError as refusal:
                 answers[plan.unit.index] = refusal
                 refused.append(plan)
         await self._withdraw(refused)
-        return changes
+        return steps
 
-    def _change(self, plan: _Plan, seen: _Seen) -> _Change:
+    async def _counts(self, plans: Sequence[_Plan]) -> Mapping[UUID, Mapping[Kind, int]]:
+        """How many identifiers of each kind those have who get further ones, and those who become part of them."""
+        growing = [plan for plan in plans if plan.match.into and (plan.adds or plan.match.absorb)]
+        people = sorted({one for plan in growing for one in (plan.target, *plan.match.absorb)})
+        return await store.counts(self._tx, self._workspace_id, people) if people else {}
+
+    def _step(self, plan: _Plan, seen: _Seen) -> _Step:
         profile, key, now = plan.unit.new.profile, self._keys[plan.target], self._tx.now
         if plan.match.into is None:
             blank = Record(plan.target, 1, False, None, None, None, now, now, plan.unit.external_id, False)
-            return _Change(plan, blank, *profiled(self._workspace_id, blank, profile, key))
+            return _Step(plan, blank, *profiled(self._workspace_id, blank, profile, key), ())
         before = seen.records[plan.match.into]
-        after, fields = profiled(self._workspace_id, before, profile, key)
-        if fields or plan.adds or plan.match.promote or plan.match.absorb:
+        after, change = profiled(self._workspace_id, before, profile, key)
+        verified = [
+            one
+            for one, named in plan.unit.named.items()
+            if named.verified and one in seen.found and seen.found[one].verified_at is None and one not in plan.adds
+        ]
+        if change.profile or plan.adds or verified or plan.match.promote or plan.match.absorb:
             after = replace(after, version=before.version + 1, address_only=False)
-        return _Change(plan, before, after, fields)
+        return _Step(plan, before, after, change, verified)
 
     async def _withdraw(self, plans: Sequence[_Plan], got: set[bytes] | None = None) -> None:
         """Take back what plans claimed: all they add, or what they got of it."""
@@ -198,66 +230,134 @@ class Upsert:
             born = [plan.target for plan in plans if plan.match.into is None]
             await store.withdraw(self._tx, self._workspace_id, hashes, born)
 
-    async def _absorb(self, changes: Sequence[_Change]) -> None:
-        """Move what address-only recipients own to the recipients that absorb them, sealed under the new key."""
-        into = {one: change.after.id for change in changes for one in change.plan.match.absorb}
+    async def _absorb(self, steps: Sequence[_Step]) -> dict[UUID, list[Identifier]]:
+        """Move what address-only recipients own to the recipients that absorb them, sealed under the new key.
+
+        What each of them owned.
+        """
+        into = {one: step.person for step in steps for one in step.plan.match.absorb}
+        owned: dict[UUID, list[Identifier]] = {one: [] for one in into}
         if not into:
-            return
+            return owned
+        for from_id, to_id in into.items():
+            await self._absorbed(self._tx, self._workspace_id, RecipientId(from_id), RecipientId(to_id))
         moved = []
         for row in await store.identifiers(self._tx, [(self._workspace_id, one) for one in into]):
-            root = into[row.recipient_id]
-            value = sealing.open_value(row, self._keys[row.recipient_id])
-            sealed = sealing.seal_value(self._workspace_id, root, self._keys[root], row.hash, value)
+            root, opened = into[row.recipient_id], sealing.open_identifier(row, self._keys[row.recipient_id])
+            sealed = sealing.seal_value(self._workspace_id, root, self._keys[root], row.hash, sealing.plain(opened))
             moved.append((row.hash, root, sealed))
+            owned[row.recipient_id].append(opened)
         await store.move(self._tx, self._workspace_id, moved)
         await store.merge(self._tx, self._workspace_id, list(into.items()))
         await self._events.append(self._tx, [happened.merged(self._workspace_id, *pair) for pair in into.items()])
-        for from_id, to_id in into.items():
-            await self._absorbed(self._tx, self._workspace_id, RecipientId(from_id), RecipientId(to_id))
+        return owned
 
-    async def _write(self, changes: Sequence[_Change]) -> None:
-        """Store the changed records, note which identifiers were named again, append the events."""
-        rewritten = [one.after for one in changes if one.after != one.before]
+    async def _write(self, steps: Sequence[_Step], seen: _Seen, moved: Mapping[UUID, Sequence[Identifier]]) -> None:
+        """Store the changed records and their versions, note what was named again, append the events."""
+        parted = {one: replace(seen.records[one], version=seen.records[one].version + 1) for one in moved}
+        rewritten = [one.after for one in steps if one.after != one.before] + list(parted.values())
         if rewritten:
             await store.write(self._tx, self._workspace_id, rewritten)
         again = [
             (hash_, named.verified)
-            for change in changes
-            for hash_, named in change.plan.unit.named.items()
-            if hash_ not in change.plan.adds
+            for step in steps
+            for hash_, named in step.plan.unit.named.items()
+            if hash_ not in step.plan.adds
         ]
         if again:
             await store.touch(self._tx, self._workspace_id, again)
-        events = [event for change in changes for event in self._happened(change)]
+        made = [one for step in steps for one in self._versions(step, seen, moved, parted)]
+        await history.keep(self._tx, self._workspace_id, made, source=self._source, actor=self._actor)
+        events = [event for step in steps for event in self._happened(step)]
+        events += await devices.describe(self._tx, self._workspace_id, self._lookup, list(self._said(steps)))
         if events:
             await self._events.append(self._tx, events)
 
-    def _happened(self, change: _Change) -> Iterator[Event]:
-        plan, person = change.plan, change.after.id
+    def _said(self, steps: Sequence[_Step]) -> Iterator[Said]:
+        for step in steps:
+            for one, named in step.plan.unit.named.items():
+                yield Said(step.person, self._keys[step.person], one, named, one in step.plan.adds)
+
+    def _versions(
+        self,
+        step: _Step,
+        seen: _Seen,
+        moved: Mapping[UUID, Sequence[Identifier]],
+        parted: Mapping[UUID, Record],
+    ) -> Iterator[Version]:
+        """The recipient's new version, if it has one, and the last ones of those it absorbed."""
+        key = self._keys[step.person]
+        if step.born:
+            yield Version(step.person, 1, [*step.change.profile, "identifiers"], key)
+        elif step.after.version != step.before.version:
+            change = replace(
+                step.change,
+                address_only=(True, False) if step.before.address_only else None,
+                identifiers=tuple(self._pairs(step, seen, moved)),
+            )
+            yield Version(step.person, step.after.version, change.fields, key, change)
+        for one in step.plan.match.absorb:
+            change = Change(identifiers=tuple((had, None) for had in moved[one]))
+            fields = [*change.fields, "merged_into"]
+            yield Version(one, parted[one].version, fields, self._keys[one], change, step.person)
+
+    def _pairs(
+        self, step: _Step, seen: _Seen, moved: Mapping[UUID, Sequence[Identifier]]
+    ) -> Iterator[tuple[Identifier | None, Identifier]]:
+        """The recipient's identifiers that are new or changed, before and after."""
+        for one in step.plan.adds:
+            yield None, self._known(one, step.plan.unit.named[one])
+        for from_id in step.plan.match.absorb:
+            yield from ((None, had) for had in moved[from_id])
+        for one in step.verified:
+            before = self._known(one, step.plan.unit.named[one], seen.found[one])
+            yield before, replace(before, verified_at=self._tx.now)
+
+    def _known(self, hash_: bytes, named: Named, row: Found | None = None) -> Identifier:
+        """An identifier as its row has it, or where there was none as it is made."""
+        return Identifier(
+            kind=named.kind,
+            value=named.value,
+            hash=hash_,
+            source=row.source if row else self._source,
+            first_seen_at=row.first_seen_at if row else self._tx.now,
+            last_seen_at=row.last_seen_at if row else self._tx.now,
+            verified_at=row.verified_at if row else self._tx.now if named.verified else None,
+            health=row.health if row else Health.OK,
+            health_reason=row.health_reason if row else None,
+            device=named.device,
+            keys=named.keys,
+        )
+
+    def _happened(self, step: _Step) -> Iterator[Event]:
+        plan, person = step.plan, step.person
         if plan.makes:
             kinds = [named.kind for named in plan.unit.named.values()]
             yield happened.created(self._workspace_id, person, kinds, self._source)
             return
         for one in plan.adds:
             yield happened.identifier_added(self._workspace_id, person, plan.unit.named[one], self._source)
-        if change.fields:
-            yield happened.updated(self._workspace_id, person, change.fields)
+        for one in step.verified:
+            yield happened.identifier_verified(self._workspace_id, person, plan.unit.named[one], self._source)
+        if step.change.profile:
+            yield happened.updated(self._workspace_id, person, step.change.profile)
 
 
-def profiled(workspace_id: UUID, record: Record, profile: Profile, key: Key) -> tuple[Record, list[str]]:
-    """The record with the profile laid over it, and the names of what changed. Raises `Invalid`: traits too large."""
-    wanted: dict[str, Any] = {
-        "locale": record.locale if profile.locale is UNSET else profile.locale,
-        "time_zone": record.time_zone if profile.time_zone is UNSET else profile.time_zone,
-    }
-    changed = [name for name, value in wanted.items() if getattr(record, name) != value]
+def profiled(workspace_id: UUID, record: Record, profile: Profile, key: Key) -> tuple[Record, Change]:
+    """The record with the profile laid over it, and what changed. Raises `Invalid`: traits too large."""
+    wanted: dict[str, Any] = {}
+    changed: dict[str, Any] = {}
+    for name, new in (("locale", profile.locale), ("time_zone", profile.time_zone)):
+        old = getattr(record, name)
+        if new is not UNSET and new != old:
+            wanted[name], changed[name] = new, (old, new)
     if profile.traits is not UNSET:
         traits = sealing.open_traits(workspace_id, record, key)
         merged = {} if profile.traits is None else rules.merge_patch(traits, profile.traits)
-        if merged != traits:
-            changed.append("traits")
+        if not alike(traits, merged):
             wanted["traits"] = sealing.seal_traits(workspace_id, record.id, rules.traits(merged, "/traits"), key)
-    return replace(record, **wanted), changed
+            changed["traits"] = traits_change(traits, merged)
+    return replace(record, **wanted), Change(**changed)
 
 
 def _unit(lookup: Key, index: int, new: NewRecipient) -> _Unit:
@@ -268,6 +368,13 @@ def _unit(lookup: Key, index: int, new: NewRecipient) -> _Unit:
             named[hash_] = one
     external = next((hash_ for hash_, one in named.items() if one.kind is Kind.EXTERNAL_ID), None)
     return _Unit(index, new, named, external)
+
+
+def _grown(plan: _Plan, counts: Mapping[UUID, Mapping[Kind, int]]) -> Mapping[Kind, int]:
+    """How many the recipient would have of each kind that it gets more of."""
+    absorbed = [counts.get(one, {}) for one in plan.match.absorb]
+    grown = {plan.unit.named[one].kind for one in plan.adds} | {kind for one in absorbed for kind in one}
+    return {kind: sum(one.get(kind, 0) for one in (counts.get(plan.target, {}), *absorbed)) for kind in grown}
 
 
 def _apart(units: Sequence[_Unit]) -> tuple[list[_Unit], list[_Unit]]:
@@ -288,7 +395,7 @@ def _plans(units: Sequence[_Unit], seen: _Seen) -> Iterator[tuple[_Unit, _Plan |
         people = seen.people(unit.named)
         if taken.isdisjoint(people):
             match = _meant(unit, people, seen)
-            adds = [one for one in unit.named if one not in seen.owners]
+            adds = [one for one in unit.named if one not in seen.found]
             yield unit, match if isinstance(match, HubError) else _Plan(unit, match, people, adds)
         taken |= people
 
@@ -297,4 +404,6 @@ def _meant(unit: _Unit, people: set[UUID], seen: _Seen) -> Match | HubError:
     found = [seen.records[one] for one in sorted(people)]
     if any(record.erased for record in found):
         return Conflict("recipient_erased", "an identifier belongs to a recipient that was erased")
-    return rules.match([Owner(one.id, one.address_only, one.external_id) for one in found], unit.external_id)
+    # One that a merged recipient kept finds the person already: it is not another external_id of theirs.
+    external_id = None if unit.external_id in seen.found else unit.external_id
+    return rules.match([Owner(one.id, one.address_only, one.external_id) for one in found], external_id)
