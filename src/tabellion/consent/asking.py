@@ -11,7 +11,7 @@ from tabellion.core.db import Tx
 from tabellion.core.errors import HubError
 from tabellion.core.ids import WorkspaceId
 from tabellion.recipients.service import Recipients
-from tabellion.recipients.types import ADDRESSES, Identifier, Resolved
+from tabellion.recipients.types import ADDRESSES, REFUSED, Health, Identifier, Resolved
 
 NOBODYS: Final = b""
 """The hash of an address that no recipient has: nothing stands on it."""
@@ -38,7 +38,7 @@ async def answer(tx: Tx, questions: Sequence[Question], purposes: Mapping[UUID, 
         if purpose is None:
             answers.append(_NO_PURPOSE)
         else:
-            inputs = _inputs(one, blocks) if blocks else OPEN
+            inputs = _inputs(one, blocks) if blocks or one.health in REFUSED else OPEN
             answers.append(rules.verdict(one, standing, purpose, reach, tx.now, inputs))
     return answers
 
@@ -47,10 +47,10 @@ def _inputs(question: Question, blocks: Mapping[Place, frozenset[str]]) -> Input
     """The inputs beyond consent. A block whose sender is not known, or a question without one, counts for all."""
     if question.identifier_hash is None:
         return OPEN
-    senders = blocks.get((question.workspace_id, question.identifier_hash))
-    if senders is None or (question.sender is not None and senders.isdisjoint({question.sender, ""})):
-        return OPEN
-    return Inputs(vendor_block=True)
+    senders = blocks.get((question.workspace_id, question.identifier_hash), frozenset())
+    blocked = bool(senders) and (question.sender is None or not senders.isdisjoint({question.sender, ""}))
+    unhealthy = question.health.value if question.health in REFUSED else None
+    return Inputs(vendor_block=blocked, identifier_health=unhealthy) if blocked or unhealthy else OPEN
 
 
 # checks: questions as people put them
@@ -112,4 +112,5 @@ def _question(workspace_id: UUID, ask: Ask, person: Resolved | HubError, option:
         option.kind if isinstance(option, Identifier) else None,
         ask.channel,
         ask.purpose,
+        health=option.health if isinstance(option, Identifier) else Health.OK,
     )

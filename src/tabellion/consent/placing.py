@@ -3,7 +3,7 @@
 Every restriction gets a recipient row to lock: an address nobody has gets an address-only recipient.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -17,12 +17,12 @@ from tabellion.core.errors import Conflict, FieldError, HubError, Invalid
 from tabellion.core.ids import WorkspaceId
 from tabellion.providers.base import Channel
 from tabellion.recipients.service import Recipients
-from tabellion.recipients.types import ADDRESSES, Identifier, Kind, Ref, Resolved
+from tabellion.recipients.types import DELIVERABLE, Identifier, Kind, Ref, Resolved
 
 _KINDS: Final[Mapping[str, tuple[Kind, ...]]] = {
     **{channel.value: KINDS.get(channel, ()) for channel in Channel},
     PHONE_MESSAGING: (Kind.PHONE,),
-    ANY: tuple(sorted(ADDRESSES)),
+    ANY: tuple(sorted(DELIVERABLE)),
 }
 """The kinds of identifier that each channel word of a decision reaches."""
 
@@ -65,16 +65,12 @@ async def place(
     tx: Tx, recipients: Recipients, workspace_id: WorkspaceId, decisions: Mapping[int, NewDecision]
 ) -> dict[int, Placed | HubError]:
     """Each decision placed, or why it cannot be, under the key it was given."""
-    cases = await _resolve(tx, recipients, workspace_id, decisions)
+    cases, roots = await _held(tx, recipients, workspace_id, decisions)
     sound = [case for case in cases.values() if isinstance(case, _Case)]
-    people = {one.recipient_id for case in sound for one in (case.person, case.named) if one}
-    held = await recipients.lock(tx, [(workspace_id, one) for one in people], skip_locked=False)
-    roots = {asked: root for (_, asked), root in held.items()}
     vague = {roots[case.person.recipient_id] for case in sound if case.identifier is None or _late(case.new)}
     owned = await recipients.identifiers(tx, [(workspace_id, one) for one in vague])
     addresses = {person: found for (_, person), found in owned.items()}
     hidden = {roots[case.person.recipient_id] for case in sound if case.person.address_only}
-    hidden = await _still_hidden(tx, recipients, workspace_id, hidden) if hidden else hidden
     return {
         index: _placed(case, roots, addresses, roots[case.person.recipient_id] in hidden)
         if isinstance(case, _Case)
@@ -83,12 +79,26 @@ async def place(
     }
 
 
-async def _still_hidden(
-    tx: Tx, recipients: Recipients, workspace_id: WorkspaceId, people: Collection[UUID]
-) -> set[UUID]:
-    """Which are known only as an address, under the lock: somebody's upsert may have been waited for."""
-    seen = await recipients.resolve(tx, workspace_id, [Ref(id=one) for one in people], create=False)
-    return {one.recipient_id for one in seen if isinstance(one, Resolved) and one.address_only}
+async def _held(
+    tx: Tx, recipients: Recipients, workspace_id: WorkspaceId, decisions: Mapping[int, NewDecision]
+) -> tuple[dict[int, _Case | HubError], dict[UUID, UUID]]:
+    """Whom each decision means under the lock, and the root of everybody who is locked.
+
+    While the lock was waited for, an address may have found another owner: by an upsert, a merge or a split.
+    """
+    roots: dict[UUID, UUID] = {}
+    cases = await _resolve(tx, recipients, workspace_id, decisions)
+    while missing := _people(cases) - roots.keys():
+        held = await recipients.lock(tx, [(workspace_id, one) for one in missing], skip_locked=False)
+        roots |= {asked: root for (_, asked), root in held.items()}
+        roots |= {root: root for root in held.values()}
+        cases = await _resolve(tx, recipients, workspace_id, decisions)
+    return cases, roots
+
+
+def _people(cases: Mapping[int, _Case | HubError]) -> set[UUID]:
+    sound = [case for case in cases.values() if isinstance(case, _Case)]
+    return {one.recipient_id for case in sound for one in (case.person, case.named) if one}
 
 
 async def _resolve(

@@ -100,6 +100,14 @@ class Recorder:
             await self.events.append(tx, events)
         return answers
 
+    async def state(self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, batch: Batch) -> list[Recorded]:
+        """Record what the hub itself states, as the batch has it, in order. The recipients are locked."""
+        keys = await self.vault.subjects(tx, workspace_id, {one.scope.recipient_id for one in batch.written})
+        stored = await self._store(tx, workspace_id, purposes, batch, keys)
+        told = zip(batch.written, stored, strict=True)
+        await self.events.append(tx, [_event(workspace_id, one.new, recorded) for one, recorded in told])
+        return stored
+
     async def _store(
         self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, batch: Batch, keys: Mapping[UUID, Key]
     ) -> list[Recorded]:
@@ -152,7 +160,10 @@ class Recorder:
 
 
 async def absorb(tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id: RecipientId) -> None:
-    """Let what was recorded about an address-only recipient count for the one it became part of."""
+    """Let what was recorded about an address-only recipient count for the one it became part of.
+
+    Only for a caller that names one identifier, so that nobody is absorbed: no merge is recorded here.
+    """
     await store.move(tx, workspace_id, from_id, to_id)
 
 

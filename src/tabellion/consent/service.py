@@ -1,15 +1,18 @@
 """Use cases of consent: verdicts, and recording decisions. All take batches; none commits."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
 from tabellion.consent import asking, recording, rules
+from tabellion.consent.merging import Merging
 from tabellion.consent.recording import Recorder
 from tabellion.consent.types import (
     BUILT_IN,
     Ask,
+    Because,
     InFlight,
+    Joined,
     NewDecision,
     Purposes,
     Question,
@@ -40,6 +43,7 @@ class Consent:
         self._recipients = recipients
         self._events = events
         self._recorder = Recorder(vault, recipients, ledger, events, in_flight)
+        self._merging = Merging(self._recorder)
 
     async def purposes(self, tx: Tx, workspace_id: UUID) -> Purposes:
         """The purposes of a workspace, by key."""
@@ -87,6 +91,34 @@ class Consent:
         if refused:
             await self._events.append(tx, refused)
         return became
+
+    async def join(self, tx: Tx, workspace_id: WorkspaceId, why: Because) -> Joined:
+        """Let what counted for one person count for another, both locked; the more restrictive verdict wins.
+
+        Which restrictions reach further by that is said in the ledger, by entries of method `merge`.
+        """
+        return await self._merging.join(tx, workspace_id, await self.purposes(tx, workspace_id), why)
+
+    async def attach(self, tx: Tx, workspace_id: WorkspaceId, why: Because) -> Joined:
+        """As `join`, for somebody known only by an address."""
+        return await self._merging.attach(tx, workspace_id, why)
+
+    async def part(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        why: Because,
+        joined: Joined,
+        others: Sequence[Joined],
+        hashes: Collection[bytes],
+    ) -> None:
+        """Take a merge back: each person's history is their own again, by entries of method `split` where it is needed.
+
+        Of what was said in between, a grant goes with its identifier (`hashes` go back), and a restriction of the
+        person holds for both. `others` are the merges into the same recipient that stay.
+        """
+        purposes = await self.purposes(tx, workspace_id)
+        await self._merging.part(tx, workspace_id, purposes, why, joined, others, hashes)
 
     async def absorbed(self, tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id: RecipientId) -> None:
         """Let what was recorded about an address-only recipient count for the one it became part of."""

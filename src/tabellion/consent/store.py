@@ -162,12 +162,49 @@ async def add_lifts(tx: Tx, workspace_id: UUID, lifted: Iterable[tuple[UUID, int
     )  # fmt: skip
 
 
-async def move(tx: Tx, workspace_id: UUID, from_id: UUID, to_id: UUID) -> None:
-    """Let everything about one person count for another from now on."""
-    await tx.execute(
-        "update consent_entries set recipient_id = $3 where workspace_id = $1 and recipient_id = $2",
+async def move(tx: Tx, workspace_id: UUID, from_id: UUID, to_id: UUID) -> list[UUID]:
+    """Let everything about one person count for another from now on; the ids of these entries."""
+    rows = await tx.rows(
+        "update consent_entries set recipient_id = $3 where workspace_id = $1 and recipient_id = $2 returning id",
         workspace_id, from_id, to_id,
     )  # fmt: skip
+    return [row["id"] for row in rows]
+
+
+async def give(tx: Tx, workspace_id: UUID, entry_ids: Sequence[UUID], to_id: UUID) -> None:
+    """Let entries count for a person from now on."""
+    await tx.execute(
+        "update consent_entries set recipient_id = $3 where workspace_id = $1 and id = any($2::uuid[])",
+        workspace_id, entry_ids, to_id,
+    )  # fmt: skip
+
+
+async def since(tx: Tx, workspace_id: UUID, recipient_id: UUID, log_index: int) -> list[Standing]:
+    """The standing restrictions of the whole person that were said about just this recipient after an entry.
+
+    What came with a merge is not among them: it was said about somebody else, or by the merge.
+    """
+    rows = await tx.rows(
+        """
+        select e.id, e.log_index, e.recipient_id, e.identifier_hash, e.person_scope, e.channel, e.purpose,
+               e.decision, e.basis, e.method, e.rank, e.strength, e.effective_at, e.expires_at, e.lifts
+          from consent_entries e
+         where e.workspace_id = $1 and e.recipient_id = $2 and e.subject_id = $2 and e.log_index > $3 and e.standing
+           and e.person_scope and e.strength > 0 and e.method <> 'merge'
+         order by e.log_index
+        """,
+        workspace_id, recipient_id, log_index,
+    )  # fmt: skip
+    return [_standing(row) for row in rows]
+
+
+async def latest(tx: Tx, workspace_id: UUID, recipient_id: UUID) -> int:
+    """The log index of the last entry that counts for a person; -1 where there is none."""
+    found: int = await tx.value(
+        "select coalesce(max(log_index), -1) from consent_entries where workspace_id = $1 and recipient_id = $2",
+        workspace_id, recipient_id,
+    )  # fmt: skip
+    return found
 
 
 async def block(tx: Tx, workspace_id: UUID, blocked: Sequence[tuple[bytes, str, UUID]]) -> None:

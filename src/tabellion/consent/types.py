@@ -13,7 +13,7 @@ import msgspec
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
 from tabellion.providers.base import Channel, Signal
-from tabellion.recipients.types import Identifier, Kind, Ref
+from tabellion.recipients.types import Health, Identifier, Kind, Ref
 
 ANY: Final = "*"
 """Every channel, or every purpose outside class `security`."""
@@ -30,7 +30,9 @@ KINDS: Final[Mapping[Channel, tuple[Kind, ...]]] = {
     Channel.MMS: _PHONE,
     Channel.RCS: _PHONE,
     Channel.VOICE: _PHONE,
-    Channel.WHATSAPP: _PHONE,
+    Channel.WHATSAPP: (Kind.WHATSAPP, Kind.PHONE),
+    Channel.PUSH: (Kind.DEVICE,),
+    Channel.WEBPUSH: (Kind.WEBPUSH,),
 }
 """The kinds of identifier that reach a channel. A channel left out reaches nobody yet."""
 
@@ -246,6 +248,8 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     purpose: str
     sender: str | None = None
     """Our number or address, where known; without one a vendor block of any of our senders counts."""
+    health: Health = Health.OK
+    """Of the identifier."""
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
@@ -356,6 +360,28 @@ class Ask:
     channel: Channel
     purpose: str
     identifier: Ref | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Because:
+    """The merge that consent follows. Both rows are locked."""
+
+    merge_id: UUID
+    from_id: UUID
+    into_id: UUID
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a merge did to consent, for taking it back."""
+
+    entries: Sequence[UUID]
+    """That counted for one and count for the other since."""
+    stated: Mapping[UUID, UUID]
+    """The entries that the merge added, and the restriction that each says again."""
+    log_index: int
+    """The last entry of the two; what is later was said about the merged person. -1: none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,6 +235,7 @@ def _question(case: Case) -> Question:
         kind=case.identifier.kind,
         channel=case.current.channel,
         purpose=case.message.purpose,
+        health=case.identifier.health,
     )
 
 
