@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tabellion.access.edge import Edge
+from tabellion.access.grouped import Grouped
 from tabellion.access.keyring import KeyRing
 from tabellion.access.service import create_key, create_workspace
 from tabellion.access.types import Mode, Role, Workspace
@@ -20,7 +21,8 @@ from tabellion.core.log import open_log as open_lines
 from tabellion.core.telemetry import Metrics
 from tabellion.core.vault import Vault
 from tabellion.events.service import open_log
-from tabellion.identity.routes import routes
+from tabellion.identity import history_routes
+from tabellion.identity.routes import Upsertion, routes, upserting
 from tabellion.recipients.service import Recipients
 
 Client = Callable[..., Awaitable[httpx.AsyncClient]]
@@ -52,7 +54,8 @@ async def client(
     keys = KeyRing(db)
     lines = io.StringIO()
     edge = Edge(db, keys, vault, open_lines(lines, clock, pretty=False), Metrics(process=False))
-    app = create_app(edge, routes(edge, vault, recipients, absorbed))
+    upsert: Grouped[Upsertion] = Grouped(db, vault, upserting(recipients, absorbed))
+    app = create_app(edge, [*routes(edge, vault, recipients, absorbed, upsert), *history_routes.routes(edge, vault)])
     workspaces: dict[str, Workspace] = {}
 
     async def make(role: Role = Role.OWNER, mode: Mode = "live", workspace: str = "acme") -> httpx.AsyncClient:

@@ -13,7 +13,7 @@ A domain's routes use three things of this module:
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
@@ -22,6 +22,7 @@ from litestar import Request, Response
 from litestar.connection import ASGIConnection
 from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.openapi import ResponseSpec
 from litestar.params import HeaderParameter
 from litestar.types import Receive, Send
 from litestar.types import Scope as AsgiScope
@@ -293,6 +294,7 @@ def hot(
     summary: str | None = None,
     description: str | None = None,
     tags: tuple[str, ...] = (),
+    responses: Mapping[int, ResponseSpec] | None = None,
 ) -> HTTPRouteHandler:
     """A route without the framework's cost per request: bare ASGI up to the handler, described like any other.
 
@@ -308,6 +310,7 @@ def hot(
         summary=summary,
         description=description,
         tags=list(tags),
+        responses=responses,
         opt={"scope": scope, "example": example, "hot": fast},
     )(_described(handler.__name__, request_type, answer_type))
 

@@ -1,4 +1,5 @@
-"""Identity: merge, split, conflicts and the review queue; the HTTP routes of recipients, because they may merge.
+"""Identity: merge, split, and the explained identity; the HTTP routes of recipients, because they may merge.
 
-Owns no tables yet and appends no events: what its routes change is recipients' own.
+Table: `merges`. Events: `recipient.merged` (asked for; of an attached address it is recipients' own) and
+`recipient.split`. What follows from each: `docs/decisions/0006-merge-and-split.md`.
 """

@@ -36,11 +36,13 @@ class Batch:
     recipients: Recipients
     absorbed: Absorbed
 
-    async def upsert(self, tx: Tx, workspace_id: WorkspaceId, items: Sequence[BatchItem]) -> list[BatchEntry]:
+    async def upsert(
+        self, tx: Tx, workspace_id: WorkspaceId, items: Sequence[BatchItem], actor: str | None = None
+    ) -> list[BatchEntry]:
         keys = [_key(item) for item in items]
         outcomes = await self._claim(tx, workspace_id, [key for key in keys if key is not None])
         todo = [index for index, key in enumerate(keys) if key is None or _is_first(index, keys, outcomes)]
-        done = dict(zip(todo, await self._apply(tx, workspace_id, items, todo), strict=True))
+        done = dict(zip(todo, await self._apply(tx, workspace_id, items, todo, actor), strict=True))
         await self._store(tx, workspace_id, [(keys[index], kept) for index, kept in done.items()])
         firsts = {key: done[index] for index in todo if (key := keys[index]) is not None}
         return [
@@ -59,7 +61,12 @@ class Batch:
         return dict(zip(distinct, await claim(tx, workspace_id, distinct, answers), strict=True))
 
     async def _apply(
-        self, tx: Tx, workspace_id: WorkspaceId, items: Sequence[BatchItem], todo: Sequence[int]
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        items: Sequence[BatchItem],
+        todo: Sequence[int],
+        actor: str | None,
     ) -> list[Kept]:
         units: dict[int, NewRecipient] = {}
         kept: dict[int, Kept] = {}
@@ -68,7 +75,9 @@ class Batch:
                 units[index] = self._unit(workspace_id, index, items[index])
             except HubError as refusal:
                 kept[index] = _refused(refusal)
-        upserted = await self.recipients.upsert(tx, workspace_id, list(units.values()), absorbed=self.absorbed)
+        upserted = await self.recipients.upsert(
+            tx, workspace_id, list(units.values()), absorbed=self.absorbed, actor=actor
+        )
         kept |= {index: _kept(one) for index, one in zip(units, upserted, strict=True)}
         return [kept[index] for index in todo]
 

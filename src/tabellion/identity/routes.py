@@ -1,8 +1,9 @@
 """`/v1/recipients`: upsert, read, list, patch, batch."""
 
 import re
-from collections.abc import Collection
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from itertools import groupby
+from typing import Annotated, Any, NamedTuple
 
 from litestar import Request, Response, get, patch, post
 from litestar.handlers import HTTPRouteHandler
@@ -10,7 +11,9 @@ from litestar.openapi import ResponseSpec
 from litestar.params import HeaderParameter, Parameter
 
 from tabellion.access.answers import Answer, Cursor, Limit, next_cursor, read_cursor
-from tabellion.access.edge import Edge
+from tabellion.access.calls import Call
+from tabellion.access.edge import Edge, hot
+from tabellion.access.grouped import Grouped
 from tabellion.access.types import Caller
 from tabellion.core import ids
 from tabellion.core.db import Tx
@@ -18,6 +21,7 @@ from tabellion.core.errors import HubError, NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.identity.batch import Batch
+from tabellion.identity.history_routes import AsOf, moment
 from tabellion.identity.views import (
     BatchAnswer,
     BatchBody,
@@ -29,11 +33,17 @@ from tabellion.identity.views import (
     page,
     shown,
 )
+from tabellion.recipients.history import History
 from tabellion.recipients.service import Recipients
-from tabellion.recipients.types import Absorbed, Kind, Recipient, Ref, Resolved
+from tabellion.recipients.types import KIND_FORM, Absorbed, Kind, NewRecipient, Recipient, Ref, Resolved, Upserted
 
 Name = Annotated[str, Parameter(max_length=512)]
 Wanted = Annotated[str | None, Parameter(max_length=512)]
+OfKind = Annotated[
+    str | None,
+    Parameter(pattern=KIND_FORM, description="The kind of `value`: any, such as `device` or `external:crm`."),
+]
+OfAnyKind = Annotated[str | None, Parameter(max_length=4096, description="An identifier of `kind`.")]
 IfMatch = Annotated[
     str | None,
     HeaderParameter(name="If-Match", max_length=512, description='The `ETag` of the version to change, as `"3"`.'),
@@ -50,32 +60,54 @@ FOUND = ResponseSpec(UpsertedView, description="OK: it is a recipient that was t
 CHANGED = ResponseSpec(None, description="Precondition Failed: changed meanwhile", generate_examples=False)
 
 
-def routes(edge: Edge, vault: Vault, recipients: Recipients, absorbed: Absorbed) -> list[HTTPRouteHandler]:
+class Upsertion(NamedTuple):
+    """What one request asks for, and which key asked."""
+
+    unit: NewRecipient
+    actor: str
+
+
+def upserting(
+    recipients: Recipients, absorbed: Absorbed
+) -> Callable[[Tx, WorkspaceId, list[Upsertion]], Awaitable[Sequence[Answer | HubError]]]:
+    """The work of one batch of `POST /v1/recipients`, for `Grouped`: in order, neighbours of one key at once."""
+
+    async def upsert(tx: Tx, workspace_id: WorkspaceId, asked: list[Upsertion]) -> Sequence[Answer | HubError]:
+        answers: list[Upserted | HubError] = []
+        for actor, some in groupby(asked, key=lambda one: one.actor):
+            units = [one.unit for one in some]
+            answers += await recipients.upsert(tx, workspace_id, units, absorbed=absorbed, actor=actor)
+        return [one if isinstance(one, HubError) else _upserted(one) for one in answers]
+
+    return upsert
+
+
+def _upserted(one: Upserted) -> Answer:
+    view = UpsertedView(ids.show("rcp", one.recipient_id), one.created, one.version)
+    return Answer.json(201 if one.created else 200, view)
+
+
+def routes(
+    edge: Edge, vault: Vault, recipients: Recipients, absorbed: Absorbed, upsert: Grouped[Upsertion]
+) -> list[HTTPRouteHandler]:
     """The routes of recipients. `absorbed` hears of each address-only recipient that becomes part of another."""
-    batch = Batch(vault, recipients, absorbed)
+    batch, history = Batch(vault, recipients, absorbed), History(vault)
 
-    @post(
-        "/v1/recipients", status_code=201, opt={"scope": "recipients:write", "example": EXAMPLE}, tags=["Recipients"],
-        summary="Create or update a recipient", responses={200: FOUND},
+    async def upsert_recipient(call: Call[RecipientBody]) -> Answer:
+        unit = recipients.unit(call.caller.workspace_id, list(call.body.named()), call.body.profile())
+        return await upsert.answer(call, Upsertion(unit, call.caller.actor))
+
+    post_recipient = hot(
+        edge, "POST", "/v1/recipients", "recipients:write", RecipientBody, upsert_recipient, status=201,
+        answer_type=UpsertedView, responses={200: FOUND}, example=EXAMPLE, tags=("Recipients",),
+        summary="Create or update a recipient",
+        description="The recipient that owns one of the identifiers, with what it lacked added; a new one (201) where"
+        " none does.\n\nIdentifiers of two recipients are a conflict: 409 `identity_conflict`. What programs write for"
+        " nobody (`null`, `-1`, `test@test.com`, zeros, …) is refused: 422 `identifier_blocked`. So is more of a kind"
+        " than a recipient may have, 422 `too_many_identifiers`: 10 each of `email`, `phone` and `whatsapp`, 50 each of"
+        " `device` and `webpush`, 20 of `wallet`, 100 of `anonymous`, one of each `external:<system>`; those that are"
+        " `invalid` do not count.",
     )  # fmt: skip
-    async def upsert_recipient(
-        request: Request[Any, Any, Any], caller: Caller, data: RecipientBody
-    ) -> Response[UpsertedView]:
-        """The recipient that owns one of the identifiers, with what it lacked added; a new one (201) where none does.
-
-        Identifiers of two recipients are a conflict: 409 `identity_conflict`.
-        """
-        unit = recipients.unit(caller.workspace_id, list(data.named()), data.profile())
-
-        async def work(tx: Tx) -> tuple[int, UpsertedView]:
-            [one] = await recipients.upsert(tx, caller.workspace_id, [unit], absorbed=absorbed)
-            if isinstance(one, HubError):
-                raise one
-            return 201 if one.created else 200, UpsertedView(
-                ids.show("rcp", one.recipient_id), one.created, one.version
-            )
-
-        return await edge.mutate(request, caller, "recipients:write", work)
 
     @post(
         "/v1/recipients/batch", status_code=200, tags=["Recipients"], summary="Create or update up to 1,000 recipients",
@@ -87,7 +119,7 @@ def routes(edge: Edge, vault: Vault, recipients: Recipients, absorbed: Absorbed)
         """One answer an item, in order; a refused item stops no other. Items may name their own idempotency key."""
 
         async def work(tx: Tx) -> tuple[int, BatchAnswer]:
-            return 200, BatchAnswer(await batch.upsert(tx, caller.workspace_id, data.items))
+            return 200, BatchAnswer(await batch.upsert(tx, caller.workspace_id, data.items, caller.actor))
 
         return await edge.mutate(request, caller, "recipients:write", work)
 
@@ -99,9 +131,12 @@ def routes(edge: Edge, vault: Vault, recipients: Recipients, absorbed: Absorbed)
         external_id: Wanted = None,
         email: Wanted = None,
         phone: Wanted = None,
+        kind: OfKind = None,
+        value: OfAnyKind = None,
     ) -> RecipientPage:
         """All recipients, newest first; or the one with an identifier, also where only its address is known."""
-        ref = _wanted(recipients, caller.workspace_id, external_id, email, phone)
+        given = {Kind.EXTERNAL_ID: external_id, Kind.EMAIL: email, Kind.PHONE: phone}
+        ref = _wanted(recipients, caller.workspace_id, given, kind, value)
         before = read_cursor(cursor)
         async with edge.db.transaction() as tx:
             if ref is not None:
@@ -113,10 +148,12 @@ def routes(edge: Edge, vault: Vault, recipients: Recipients, absorbed: Absorbed)
         "/v1/recipients/{recipient_id:str}", opt={"scope": "recipients:read"}, tags=["Recipients"],
         summary="Read a recipient",
     )  # fmt: skip
-    async def read_recipient(caller: Caller, recipient_id: Name) -> Response[RecipientView]:
-        """The recipient; of one that was merged, the recipient it became part of."""
-        wanted = ids.parse("rcp", recipient_id)
+    async def read_recipient(caller: Caller, recipient_id: Name, as_of: AsOf = None) -> Response[RecipientView]:
+        """The recipient; of one that was merged, the recipient it became part of. `ETag` is of the present alone."""
+        wanted, at = ids.parse("rcp", recipient_id), moment(as_of)
         async with edge.db.transaction() as tx:
+            if at is not None:
+                return Answer.json(200, shown(await history.as_of(tx, caller.workspace_id, wanted, at))).response()
             found = (await recipients.read(tx, caller.workspace_id, [wanted])).get(wanted)
         if found is None:
             raise NotFound("recipient_not_found", f"there is no recipient {recipient_id} here; check id and key mode")
@@ -137,7 +174,7 @@ def routes(edge: Edge, vault: Vault, recipients: Recipients, absorbed: Absorbed)
         answered: list[int] = []
 
         async def work(tx: Tx) -> tuple[int, RecipientView]:
-            after = await recipients.patch(tx, caller.workspace_id, wanted, profile, expected)
+            after = await recipients.patch(tx, caller.workspace_id, wanted, profile, expected, actor=caller.actor)
             answered.append(after.version)
             return 200, shown(after)
 
@@ -145,7 +182,7 @@ def routes(edge: Edge, vault: Vault, recipients: Recipients, absorbed: Absorbed)
         response.headers.update(_etag(answered[-1]))
         return response
 
-    return [upsert_recipient, upsert_recipients, list_recipients, read_recipient, patch_recipient]
+    return [post_recipient, upsert_recipients, list_recipients, read_recipient, patch_recipient]
 
 
 def versions(if_match: str | None) -> Collection[int] | None:
@@ -160,20 +197,24 @@ def _etag(version: int) -> dict[str, str]:
 
 
 def _wanted(
-    recipients: Recipients, workspace_id: WorkspaceId, external_id: str | None, email: str | None, phone: str | None
+    recipients: Recipients,
+    workspace_id: WorkspaceId,
+    named: Mapping[Kind, str | None],
+    kind: str | None,
+    value: str | None,
 ) -> Ref | None:
     """The identifier a list is asked for. Raises 400 where there are several, or one that is none."""
-    given = [
-        (kind, value)
-        for kind, value in ((Kind.EXTERNAL_ID, external_id), (Kind.EMAIL, email), (Kind.PHONE, phone))
-        if value is not None
-    ]
+    given = [(one, one.value, text) for one, text in named.items() if text is not None]
+    if (kind is None) != (value is None):
+        raise HubError("invalid_parameter", "kind and value belong together: give both", 400)
+    if kind is not None and value is not None:
+        given.append((Kind(kind), "value", value))
     if len(given) > 1:
-        raise HubError("invalid_parameter", "give at most one of external_id, email and phone", 400)
+        raise HubError("invalid_parameter", "give at most one of external_id, email, phone, and kind with value", 400)
     if not given:
         return None
-    kind, value = given[0]
-    return recipients.asked_identifier(workspace_id, kind, value, kind)
+    [(one, name, text)] = given
+    return recipients.asked_identifier(workspace_id, one, text, name)
 
 
 async def _found(tx: Tx, recipients: Recipients, workspace_id: WorkspaceId, ref: Ref) -> list[Recipient]:

@@ -8,19 +8,72 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tabellion.access.problems import Problem
 from tabellion.core import ids
-from tabellion.recipients.types import Kind, Named, Profile, Recipient
+from tabellion.recipients import forms
+from tabellion.recipients.types import (
+    Device,
+    Health,
+    Identifier,
+    Kind,
+    KindName,
+    Line,
+    Named,
+    Permission,
+    Platform,
+    Profile,
+    PushKeys,
+    PushProvider,
+    Recipient,
+)
 
 Value = Annotated[str, Meta(min_length=1, max_length=512)]
+Long = Annotated[str, Meta(min_length=1, max_length=4096)]
 Short = Annotated[str, Meta(max_length=64)]
 
 
-class IdentifierBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """One way to reach or to recognise a person."""
+class DeviceBody(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The app on a device that a push token belongs to. What is left out of a known token stays."""
 
-    kind: Kind
-    value: Value
+    platform: Platform
+    provider: PushProvider
+    app: Annotated[str, Meta(min_length=1, max_length=128, examples=["com.example.shop"])] | None = None
+    permission: Permission | None = None
+    """Whether the device shows notifications of the app."""
+    replaces: Long | None = None
+    """The token this one takes the place of. If it is the recipient's, its health becomes `invalid`."""
+
+
+class KeysBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of a web push subscription, as the browser's `PushSubscription` shows them."""
+
+    p256dh: Annotated[str, Meta(max_length=128)]
+    auth: Annotated[str, Meta(max_length=64)]
+
+
+class IdentifierBody(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One way to reach or to recognise a person.
+
+    A `device` is a push token and needs `device`; a `webpush` has the subscription's endpoint as its value and needs
+    `keys`; a `wallet` is an address of an EVM network or of Solana; `external:<system>` is another system's id.
+    """
+
+    kind: KindName
+    value: Long
     verified: bool = False
-    """The person proved that it is theirs. Once verified, it stays so."""
+    """The person proved that it is theirs. Once verified, it stays so, and its health is `ok` again."""
+    device: DeviceBody | None = None
+    keys: KeysBody | None = None
+
+    def named(self) -> Named:
+        """The identifier as it was written."""
+        device, keys = self.device, self.keys
+        return Named(
+            Kind(self.kind),
+            self.value,
+            self.verified,
+            Device(device.platform, device.provider, device.app, device.permission) if device else None,
+            PushKeys(keys.p256dh, keys.auth) if keys else None,
+            device.replaces if device else None,
+        )
 
 
 class ProfileBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -45,7 +98,7 @@ class RecipientBody(ProfileBody, frozen=True, forbid_unknown_fields=True, kw_onl
         if self.external_id is not None:
             yield Named(Kind.EXTERNAL_ID, self.external_id), f"{at}/external_id"
         for index, one in enumerate(self.identifiers):
-            yield Named(one.kind, one.value, one.verified), f"{at}/identifiers/{index}/value"
+            yield one.named(), f"{at}/identifiers/{index}/value"
 
 
 class BatchItem(RecipientBody, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -75,14 +128,21 @@ class BatchAnswer(Struct, frozen=True):
     data: list[BatchEntry]
 
 
-class IdentifierView(Struct, frozen=True):
-    kind: Kind
+class IdentifierView(Struct, frozen=True, omit_defaults=True):
+    kind: KindName
     value: str
     verified: bool
     verified_at: datetime | None
     source: str
     first_seen_at: datetime
     last_seen_at: datetime
+    health: Health
+    """Nothing is sent to one that is `held` or `invalid`."""
+    health_reason: str | None
+    line: Line | None = None
+    """Of a phone number: what it reaches, as far as its country's numbers tell."""
+    device: Device | None = None
+    """Of a push token."""
 
 
 class RecipientView(Struct, frozen=True):
@@ -109,19 +169,7 @@ def shown(recipient: Recipient) -> RecipientView:
     return RecipientView(
         id=ids.show("rcp", recipient.id),
         external_id=next((one.value for one in known if one.kind is Kind.EXTERNAL_ID), None),
-        identifiers=[
-            IdentifierView(
-                kind=one.kind,
-                value=one.value,
-                verified=one.verified_at is not None,
-                verified_at=one.verified_at,
-                source=one.source,
-                first_seen_at=one.first_seen_at,
-                last_seen_at=one.last_seen_at,
-            )
-            for one in known
-            if one.kind is not Kind.EXTERNAL_ID
-        ],
+        identifiers=[_identifier(one) for one in known if one.kind is not Kind.EXTERNAL_ID],
         traits=dict(recipient.traits),
         locale=recipient.locale,
         time_zone=recipient.time_zone,
@@ -129,6 +177,22 @@ def shown(recipient: Recipient) -> RecipientView:
         version=recipient.version,
         created_at=recipient.created_at,
         updated_at=recipient.updated_at,
+    )
+
+
+def _identifier(one: Identifier) -> IdentifierView:
+    return IdentifierView(
+        kind=one.kind,
+        value=one.value,
+        verified=one.verified_at is not None,
+        verified_at=one.verified_at,
+        source=one.source,
+        first_seen_at=one.first_seen_at,
+        last_seen_at=one.last_seen_at,
+        health=one.health,
+        health_reason=one.health_reason,
+        line=forms.line(one.value) if one.kind in (Kind.PHONE, Kind.WHATSAPP) else None,
+        device=one.device,
     )
 
 
