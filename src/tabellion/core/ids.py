@@ -6,6 +6,7 @@ Crockford's base32, lower case, first character at most `7`.
 
 import os
 import time
+from datetime import datetime
 from typing import NewType
 from uuid import UUID
 
@@ -31,6 +32,11 @@ def new() -> UUID:
     stamp = time.time_ns() // 1_000_000
     value = stamp << 80 | 0x7 << 76 | (random >> 62 & 0xFFF) << 64 | 0b10 << 62 | random & 0x3FFF_FFFF_FFFF_FFFF
     return UUID(int=value)
+
+
+def floor(moment: datetime) -> UUID:
+    """The lowest id that can be made at moment: what was made before sorts below it."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def show(prefix: str, value: UUID) -> str:

@@ -259,6 +259,16 @@ class Messages:
     async def exists(self, tx: Tx, workspace_id: WorkspaceId, message_id: UUID) -> bool:
         return await store.read_message(tx, workspace_id, message_id) is not None
 
+    async def empty(
+        self, tx: Tx, workspace_id: WorkspaceId, after: UUID | None, before: UUID, most: int
+    ) -> tuple[list[tuple[UUID, bool]], int]:
+        """Forget what messages said whose ids lie between, but for those not final.
+
+        Up to `most` are looked at, in order: returns their ids, each with whether it was final, and how many held any.
+        """
+        page = await store.finals(tx, workspace_id, after, before, most)
+        return page, await store.empty(tx, workspace_id, [one for one, final in page if final])
+
     async def timeline(self, tx: Tx, workspace_id: WorkspaceId, message_id: UUID) -> list[Recorded]:
         """What happened to the message, in order. NotFound when this side has no such message."""
         await self.read(tx, workspace_id, message_id)
@@ -381,8 +391,17 @@ def _channels(send: Send, identifier: Identifier, person: Resolved) -> list[Chan
 _REACHES: Mapping[str, frozenset[Channel]] = {
     "email": frozenset({Channel.EMAIL}),
     "phone": frozenset({Channel.SMS, Channel.MMS, Channel.RCS, Channel.VOICE, Channel.WHATSAPP}),
+    "whatsapp": frozenset({Channel.WHATSAPP}),
+    "device": frozenset({Channel.PUSH}),
+    "webpush": frozenset({Channel.WEBPUSH}),
 }
-_FIRST_CHANNEL: Mapping[str, Channel] = {"email": Channel.EMAIL, "phone": Channel.SMS}
+_FIRST_CHANNEL: Mapping[str, Channel] = {
+    "email": Channel.EMAIL,
+    "phone": Channel.SMS,
+    "whatsapp": Channel.WHATSAPP,
+    "device": Channel.PUSH,
+    "webpush": Channel.WEBPUSH,
+}
 
 
 def reaches(kind: str, channel: Channel) -> bool:
@@ -409,6 +428,7 @@ def _question(
         kind=identifier.kind,
         channel=channel,
         purpose=purpose,
+        health=identifier.health,
     )
 
 

@@ -142,6 +142,34 @@ async def update_messages(tx: Tx, messages: Sequence[Message]) -> None:
     )  # fmt: skip
 
 
+async def finals(tx: Tx, workspace_id: UUID, after: UUID | None, before: UUID, most: int) -> list[tuple[UUID, bool]]:
+    """Ids of messages between the two, in order, each with whether it is final."""
+    rows = await tx.rows(
+        """
+        select id, final
+          from messages
+         where workspace_id = $1 and ($2::uuid is null or id > $2) and id < $3
+         order by id
+         limit $4
+        """,
+        workspace_id, after, before, most,
+    )  # fmt: skip
+    return [(row["id"], row["final"]) for row in rows]
+
+
+async def empty(tx: Tx, workspace_id: UUID, message_ids: Sequence[UUID]) -> int:
+    """Store that these messages say nothing any more; how many of them did."""
+    done = await tx.execute(
+        """
+        update messages
+           set content = ''
+         where workspace_id = $1 and id = any($2::uuid[]) and octet_length(content) > 0
+        """,
+        workspace_id, message_ids,
+    )  # fmt: skip
+    return int(done.rpartition(" ")[2])
+
+
 async def insert_attempts(tx: Tx, attempts: Sequence[Attempt]) -> None:
     """Store attempts as they start, as one JSON document."""
     rows = [

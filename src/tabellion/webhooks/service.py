@@ -47,6 +47,10 @@ class Webhooks:
         if fresh:
             await enqueue(tx, [_job(workspace_id, [callback for callback, _ in fresh])], self.bell)
 
+    async def forget(self, tx: Tx, workspace_id: WorkspaceId, before: UUID, most: int) -> int:
+        """Delete up to `most` callbacks, the oldest first, whose ids lie before; how many there were."""
+        return await store.delete(tx, workspace_id, before, most)
+
     async def _decide(self, tx: Tx, workspace_id: WorkspaceId, fresh: Sequence[tuple[Callback, Arrived]]) -> None:
         """Record the decisions, and seal what holds one for the person who made it."""
         signals = [(callback, signal) for callback, one in fresh for signal in self._signals(callback, one)]

@@ -72,3 +72,20 @@ async def mark(
         """,
         *columns(rows, 5),
     )
+
+
+async def delete(tx: Tx, workspace_id: UUID, before: UUID, most: int) -> int:
+    """Delete the oldest callbacks before an id; how many."""
+    done = await tx.execute(
+        """
+        delete from callbacks
+         where workspace_id = $1
+           and id = any(array(select id
+                                from callbacks
+                               where workspace_id = $1 and id < $2
+                               order by id
+                               limit $3))
+        """,
+        workspace_id, before, most,
+    )  # fmt: skip
+    return int(done.rpartition(" ")[2])
