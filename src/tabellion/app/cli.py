@@ -24,6 +24,7 @@ COMMANDS: Final = {
         "rotate": ("keys:rotate_key", "Make a key that replaces another."),
         "revoke": ("keys:revoke_key", "End a key everywhere, within a second."),
     },
+    "import": {"recipients": ("importing:import_recipients", "Make or update the recipients in a file.")},
     "ledger": {"succeed": ("upkeep:succeed_ledger", "Start the successor of a log that has lost entries.")},
 }
 """Each command by its group and name: the function in `commands/` that is loaded when it is called, and its line in
@@ -31,6 +32,7 @@ the list of commands, for which nothing is loaded."""
 GROUPS: Final = {
     "workspace": "Workspaces: tenants, each with a live and a test side.",
     "keys": "API keys: shown once, stored hashed.",
+    "import": "Files brought in, with progress, what was refused, and a second run that goes on.",
     "ledger": "The signed logs of decisions.",
 }
 WRONG_USAGE: Final = frozenset({"setting_invalid", "setting_unknown", "keys_required"})

@@ -1,0 +1,167 @@
+"""`tabellion import recipients`: a file into one side of a workspace, beside a running hub or on the database alone."""
+
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tabellion.access.service import COMMAND_LINE, find_workspace
+from tabellion.access.types import Mode
+from tabellion.app.importing.beside import Count, ProgressFile, Rejects, Same, digest
+from tabellion.app.importing.display import bar
+from tabellion.app.importing.mapping import Reader, choose, preview
+from tabellion.app.importing.run import AT_ONCE, Import, Store
+from tabellion.app.importing.sources import Csv, open_source
+from tabellion.app.importing.types import Source
+from tabellion.app.opening import Opened, opened, say
+from tabellion.app.wiring import Hub, Surroundings, wire
+from tabellion.core.config import Settings
+from tabellion.core.db import Tx
+from tabellion.core.errors import HubError
+from tabellion.core.ids import WorkspaceId
+from tabellion.core.log import stderr_log
+from tabellion.core.simulation import SimulatorAddress
+from tabellion.core.telemetry import Metrics
+from tabellion.core.wake import Bell
+from tabellion.events.service import open_log
+from tabellion.recipients.types import NewRecipient, Upserted
+
+SOURCE_LENGTH = 64
+NOBODY = SimulatorAddress("http://127.0.0.1:1", "127.0.0.1", 1)
+"""An import talks to no vendor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An import as the command line asks for it."""
+
+    file: Path
+    workspace: str
+    mode: Mode
+    told: Sequence[str] = ()
+    dry_run: bool = False
+    beside: Path | None = None
+
+
+async def import_recipients(settings: Settings, wanted: Wanted) -> dict[str, Any]:
+    """The report of an import: what became of the rows, and where those are that were refused."""
+    source = open_source(wanted.file)
+    fields = choose(wanted.told, source)
+    async with opened(settings, connections=AT_ONCE + 1) as installation:
+        workspace = await installation.db.run(lambda tx: find_workspace(tx, wanted.workspace))
+        side = workspace.side(wanted.mode)
+        async with domains(installation) as hub:
+            work = Import(
+                source,
+                Reader(hub.recipients, side, fields),
+                None if wanted.dry_run else storing(hub, side, source_name(wanted.file)),
+                ProgressFile(_folder(wanted) / f"{wanted.file.name}.progress"),
+                Same(digest(wanted.file), side, fields),
+            )
+            _announce(wanted, source, work)
+            return await _run(wanted, source, work)
+
+
+@asynccontextmanager
+async def domains(installation: Opened) -> AsyncIterator[Hub]:
+    """The domains over an installation, for a command that sends nothing."""
+    bell = Bell()
+    around = Surroundings(
+        db=installation.db,
+        clock=installation.clock,
+        log=stderr_log(installation.clock, "warning"),
+        metrics=Metrics(process=False),
+        bell=bell,
+        vault=installation.vault,
+        keys=installation.keys,
+        events=await open_log(installation.db, bell),
+        install_id=installation.install_id,
+        simulator=NOBODY,
+        local_url=NOBODY.http,
+        public_url=None,
+    )
+    hub = wire(around)
+    try:
+        yield hub
+    finally:
+        await hub.close()
+
+
+def storing(hub: Hub, side: WorkspaceId, source: str) -> Store:
+    """What makes units durable, in one transaction. Nobody is named often enough for their key to be worth keeping."""
+
+    async def store(units: Sequence[NewRecipient]) -> Sequence[Upserted | HubError]:
+        async def work(tx: Tx) -> Sequence[Upserted | HubError]:
+            return await hub.recipients.upsert(
+                tx, side, units, absorbed=hub.identity.absorbed, source=source, actor=COMMAND_LINE
+            )
+
+        answers = await hub.around.db.run(work)
+        for one in answers:
+            if isinstance(one, Upserted):
+                hub.around.vault.forget(side, one.recipient_id)
+        return answers
+
+    return store
+
+
+def source_name(file: Path) -> str:
+    """What the recipients' history says of where they came from."""
+    return f"import:{file.name}".encode(errors="replace").decode()[:SOURCE_LENGTH]
+
+
+async def _run(wanted: Wanted, source: Source, work: Import) -> dict[str, Any]:
+    begun = work.begun()
+    rejects = _rejects(wanted, source, begun.rejects if begun else 0)
+    since = time.monotonic()
+    try:
+        with bar(wanted.file.name, source.size, begun, Console(file=sys.stderr)) as show:
+            count = await work.run(rejects, begun, show)
+    finally:
+        rejects.close()
+    seconds = time.monotonic() - since
+    rows = count.rows - (begun.count.rows if begun else 0)
+    return _report(wanted, count, rejects) | {
+        "resumed": begun is not None,
+        "seconds": round(seconds, 3),
+        "per_second": round(rows / seconds) if seconds else 0,
+    }
+
+
+def _report(wanted: Wanted, count: Count, rejects: Rejects) -> dict[str, Any]:
+    return {
+        "file": str(wanted.file),
+        "workspace": wanted.workspace,
+        "mode": wanted.mode,
+        "dry_run": wanted.dry_run,
+        "rows": count.rows,
+        "created": count.created,
+        "updated": count.updated,
+        "rejected": count.rejected,
+        "rejects": str(rejects.path) if count.rejected else None,
+    }
+
+
+def _rejects(wanted: Wanted, source: Source, length: int) -> Rejects:
+    delimiter = source.delimiter if isinstance(source, Csv) else None
+    path = _folder(wanted) / f"{wanted.file.stem}.rejects.{'csv' if delimiter else 'jsonl'}"
+    return Rejects(path, source.columns, delimiter, length)
+
+
+def _folder(wanted: Wanted) -> Path:
+    return wanted.beside or wanted.file.parent
+
+
+def _announce(wanted: Wanted, source: Source, work: Import) -> None:
+    """Say, before it begins, what will be done with each column, and where it begins."""
+    for column, arrow, field in preview(work.same.fields, source.columns):
+        say(f"  {column} {arrow} {field}")
+    if begun := work.begun():
+        say(f"going on at line {begun.place.line} of {wanted.file.name}: {begun.count.rows} rows are in")
+    elif work.progress.path.exists() and not wanted.dry_run:
+        say(f"{work.progress.path.name} is about another file, side or mapping; beginning at the first row")
