@@ -215,7 +215,12 @@ refuses("GET", "/v1/accounts/{account_id}", "account")
 refuses("PATCH", "/v1/accounts/{account_id}", "account", {"weight": 7})
 refuses("DELETE", "/v1/accounts/{account_id}", "account")
 refuses("GET", "/v1/recipients/{recipient_id}", "recipient")
+refuses("GET", "/v1/recipients/{recipient_id}/history", "recipient")
+refuses("GET", "/v1/recipients/{recipient_id}/timeline", "recipient")
 refuses("PATCH", "/v1/recipients/{recipient_id}", "recipient", {"traits": {"mine": True}})
+refuses("GET", "/v1/recipients/{recipient_id}/identity", "recipient")
+refuses("POST", "/v1/recipients/{recipient_id}/merge", "recipient", {"from": {"external_id": "ann"}, "reason": "mine"})
+refuses("POST", "/v1/recipients/{recipient_id}/split", "recipient", {"merge_id": "mrg_01h2xcejqtf2nbrexx3vqjhp41"})
 refuses("GET", "/v1/messages/{message_id}", "message")
 refuses("GET", "/v1/messages/{message_id}/timeline", "message")
 refuses("GET", "/v1/messages/{message_id}/explain", "message")
@@ -320,6 +325,17 @@ async def messages(attack: Attack) -> None:
         assert mine["message"] in {one["id"] for one in await attack.listed(f"/v1/messages?{query}")}
     assert await attack.listed(f"/v1/messages?recipient={theirs['recipient']}") == []
     assert await attack.listed(f"/v1/messages?provider_message_id={theirs['vendor']}") == []
+
+
+@case("GET", "/v1/retention")
+async def retention(attack: Attack) -> None:
+    assert (await attack.ask("GET", "/v1/retention"))["callbacks"] == 90
+
+
+@case("PUT", "/v1/retention")
+async def set_retention(attack: Attack) -> None:
+    await attack.ask("PUT", "/v1/retention", {"content": 7})
+    assert (await attack.theirs.call("GET", "/v1/retention")).json()["content"] == 365
 
 
 @case("GET", "/v1/search")

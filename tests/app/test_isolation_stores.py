@@ -8,350 +8,29 @@ name, then in the name of the one that is none: nobody else's rows may change, t
 import inspect
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
-from uuid import UUID
 
 import pytest
-from msgspec import structs
 
 import tabellion
 from tabellion.access import store as access
-from tabellion.accounts import store as accounts
 from tabellion.app.wiring import Surroundings
 from tabellion.consent import store as consent
-from tabellion.consent.types import Question
 from tabellion.core import ids, vault
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
-from tabellion.events import store as events
-from tabellion.events.types import END, EVERYTHING, START, Wanted
 from tabellion.jobs import store as jobs
 from tabellion.jobs.types import Claimed, Lane
 from tabellion.ledger import store as ledger
-from tabellion.ledger.merkle import Frontier
 from tabellion.ledger.types import LogId, Tile
-from tabellion.messages import store as messages
-from tabellion.messages.store import Filter
-from tabellion.providers.base import Channel
-from tabellion.recipients import store as recipients
-from tabellion.webhooks import store as webhooks
+from tabellion.privacy import store as privacy
+from tabellion.privacy.types import Policy
 
+from .statements import COVERED, OTHERS, READS, STORES, WRITES, Asked, Statement
 from .test_isolation_twins import NOBODYS, ann, begins
 from .twins import Twins, dump, twins
-
-STORES = (access, accounts, consent, events, jobs, ledger, messages, recipients, webhooks, vault)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Whose rows are asked for, and in whose name."""
-
-    name: WorkspaceId
-    owner: WorkspaceId
-    rows: dict[str, list[dict[str, Any]]]
-    """The owner's rows, by table."""
-    hub: Any
-
-    def all(self, table: str, column: str) -> list[Any]:
-        return sorted({row[column] for row in self.rows[table] if row[column] is not None})
-
-    def one(self, table: str, column: str) -> Any:
-        return self.all(table, column)[0]
-
-    def pairs(self, table: str, column: str) -> list[tuple[UUID, UUID]]:
-        return [(self.name, one) for one in self.all(table, column)]
-
-    @property
-    def log(self) -> LogId:
-        return LogId(self.name, "consent", 1)
-
-
-Statement = Callable[[Tx, Asked], Awaitable[Any]]
-READS: dict[str, Statement] = {}
-WRITES: dict[str, Statement] = {}
-COVERED: set[tuple[str, str]] = set()
-"""Module and function of each statement that has a case."""
-
-
-def _case(cases: dict[str, Statement], module: ModuleType, *names: str) -> Callable[[Statement], Statement]:
-    def add(one: Statement) -> Statement:
-        cases[f"{module.__name__.removeprefix('tabellion.')}.{names[0]}"] = one
-        COVERED.update((module.__name__, name) for name in names)
-        return one
-
-    return add
-
-
-def reads(module: ModuleType, *names: str) -> Callable[[Statement], Statement]:
-    return _case(READS, module, *names)
-
-
-def writes(module: ModuleType, *names: str) -> Callable[[Statement], Statement]:
-    return _case(WRITES, module, *names)
-
-
-# access and accounts: their ids are nobody else's
-
-
-reads(access, "read_mode")(lambda tx, of: access.read_mode(tx, of.name))
-reads(access, "list_keys")(lambda tx, of: access.list_keys(tx, of.name, 100, None))
-reads(access, "lock_key")(lambda tx, of: access.lock_key(tx, of.name, of.one("api_keys", "id")))
-reads(access, "list_audit")(lambda tx, of: access.list_audit(tx, of.name, 100, None))
-reads(access, "read_answers")(lambda tx, of: access.read_answers(tx, of.name, of.all("idempotency", "scope")))
-
-
-@writes(access, "retire_key")
-async def _(tx: Tx, of: Asked) -> None:
-    await access.retire_key(tx, of.name, of.one("api_keys", "id"), ids.new(), tx.now)
-
-
-@writes(access, "revoke_key")
-async def _(tx: Tx, of: Asked) -> None:
-    await access.revoke_key(tx, of.name, of.one("api_keys", "id"))
-
-
-@writes(access, "renew_claims")
-async def _(tx: Tx, of: Asked) -> None:
-    claims = [(scope, bytes(32)) for scope in of.all("idempotency", "scope")]
-    await access.renew_claims(tx, of.name, claims, tx.now + timedelta(days=2))
-
-
-@writes(access, "store_answers")
-async def _(tx: Tx, of: Asked) -> None:
-    await access.store_answers(tx, of.name, [(scope, 299, b"other") for scope in of.all("idempotency", "scope")])
-
-
-reads(accounts, "lock")(lambda tx, of: accounts.lock(tx, of.name, of.one("accounts", "id")))
-reads(accounts, "of_workspace")(lambda tx, of: accounts.of_workspace(tx, of.name))
-reads(accounts, "read")(lambda tx, of: accounts.read(tx, of.name, of.one("accounts", "id")))
-reads(accounts, "page")(lambda tx, of: accounts.page(tx, of.name, None, 100))
-reads(accounts, "ceilings")(lambda tx, of: accounts.ceilings(tx, of.name, of.all("account_pacing", "account_id")))
-reads(accounts, "lock_paces")(lambda tx, of: accounts.lock_paces(tx, of.pairs("account_pacing", "account_id")))
-
-
-@writes(accounts, "update")
-async def _(tx: Tx, of: Asked) -> None:
-    for one in await accounts.of_workspace(tx, of.owner):
-        await accounts.update(tx, replace(one, workspace_id=of.name, name="renamed"))
-
-
-@writes(accounts, "write_paces")
-async def _(tx: Tx, of: Asked) -> None:
-    paces = await accounts.lock_paces(tx, [(of.owner, one) for one in of.all("account_pacing", "account_id")])
-    await accounts.write_paces(tx, {(of.name, one): replace(pace, rate=9.0) for (_, one), pace in paces.items()})
-
-
-@writes(accounts, "delete_paces")
-async def _(tx: Tx, of: Asked) -> None:
-    await accounts.delete_paces(tx, of.pairs("account_pacing", "account_id"))
-
-
-# consent
-
-
-@reads(consent, "around_questions")
-async def _(tx: Tx, of: Asked) -> Any:
-    entries = of.rows["consent_entries"]
-    by_address = [(None, row["identifier_hash"]) for row in entries if row["identifier_hash"]]
-    by_person = [(row["recipient_id"], None) for row in entries if row["recipient_id"]]
-    asked = [
-        Question(of.name, person, address, None, Channel.SMS, "marketing") for person, address in by_address + by_person
-    ]
-    return [found for found in await consent.around_questions(tx, asked) if found]
-
-
-@reads(consent, "around_decisions")
-async def _(tx: Tx, of: Asked) -> Any:
-    hashes, people = of.all("consent_entries", "identifier_hash"), of.all("consent_entries", "recipient_id")
-    return sorted(one.id for one in await consent.around_decisions(tx, of.name, hashes, people))
-
-
-reads(consent, "blocks")(
-    lambda tx, of: consent.blocks(tx, [(of.name, one) for one in of.all("vendor_blocks", "identifier_hash")])
-)
-
-
-@writes(consent, "end")
-async def _(tx: Tx, of: Asked) -> None:
-    await consent.end(tx, of.name, of.all("consent_entries", "id"))
-
-
-@writes(consent, "add_lifts")
-async def _(tx: Tx, of: Asked) -> None:
-    grants = [row["id"] for row in of.rows["consent_entries"] if row["decision"] == "granted"]
-    await consent.add_lifts(tx, of.name, [(one, 99) for one in grants])
-
-
-@writes(consent, "move")
-async def _(tx: Tx, of: Asked) -> None:
-    await consent.move(tx, of.name, of.one("consent_entries", "recipient_id"), ids.new())
-
-
-# events, jobs, ledger
-
-
-reads(events, "page")(lambda tx, of: events.page(tx, of.name, START, END, EVERYTHING, 500))
-reads(events, "nth_after")(lambda tx, of: events.nth_after(tx, of.name, START, 1))
-reads(events, "page_of_message")(
-    lambda tx, of: events.page_of_message(tx, of.name, START, Wanted(message_id=of.one("messages", "id")), 500)
-)
-reads(events, "of_message")(lambda tx, of: events.of_message(tx, of.name, of.one("messages", "id")))
-reads(jobs, "dead_letters")(lambda tx, of: jobs.dead_letters(tx, of.name, None, 100))
-
-reads(ledger, "open_head")(lambda tx, of: ledger.open_head(tx, of.name, "consent"))
-reads(ledger, "lock_head")(lambda tx, of: ledger.lock_head(tx, of.name, "consent"))
-reads(ledger, "sealed_key")(lambda tx, of: ledger.sealed_key(tx, of.log, of.one("ledger_keys", "public_key")))
-reads(ledger, "public_keys")(lambda tx, of: ledger.public_keys(tx, of.name, "consent"))
-reads(ledger, "leaves")(lambda tx, of: ledger.leaves(tx, of.log, of.all("ledger_leaves", "index")))
-reads(ledger, "tile_roots")(lambda tx, of: ledger.tile_roots(tx, of.log, 0, of.all("ledger_tiles", "index")))
-reads(ledger, "tile")(lambda tx, of: ledger.tile(tx, of.log, 0, of.one("ledger_tiles", "index")))
-
-
-@writes(ledger, "update_head")
-async def _(tx: Tx, of: Asked) -> None:
-    await ledger.update_head(tx, of.log, Frontier.unpacked(0, b""), "changed")
-
-
-@writes(ledger, "close_head")
-async def _(tx: Tx, of: Asked) -> None:
-    await ledger.close_head(tx, of.log)
-
-
-# messages and callbacks
-
-
-@reads(messages, "lock_messages")
-async def _(tx: Tx, of: Asked) -> Any:
-    return await messages.lock_messages(tx, of.pairs("messages", "id"), content=True)
-
-
-@reads(messages, "list_messages")
-async def _(tx: Tx, of: Asked) -> Any:
-    """With what only the other's attempts have, too."""
-    asked = [Filter(), Filter(channel="sms"), *(Filter(channel=OTHERS), Filter(provider_message_id=OTHERS))]
-    return [
-        one.id for wanted in asked for one in await messages.list_messages(tx, of.name, wanted, before=None, limit=100)
-    ]
-
-
-@reads(messages, "in_flight")
-async def _(tx: Tx, of: Asked) -> Any:
-    """By person, and by address."""
-    by_person = await messages.in_flight(tx, of.name, of.all("attempts", "recipient_id"), [])
-    by_address = await messages.in_flight(tx, of.name, [], of.all("attempts", "identifier"))
-    return [one.id for one in by_person] + [one.id for one in by_address]
-
-
-@reads(messages, "attempts_of")
-async def _(tx: Tx, of: Asked) -> Any:
-    found = await messages.attempts_of(tx, of.pairs("messages", "id"))
-    return {pair: attempts for pair, attempts in found.items() if attempts}
-
-
-@reads(messages, "attempts_by_vendor_id")
-async def _(tx: Tx, of: Asked) -> Any:
-    known = [row for row in of.rows["attempts"] if row["provider_message_id"]]
-    wanted = [(of.name, row["account_id"], row["provider_message_id"]) for row in known]
-    return await messages.attempts_by_vendor_id(tx, wanted)
-
-
-reads(messages, "read_message")(lambda tx, of: messages.read_message(tx, of.name, of.one("messages", "id")))
-reads(messages, "attempts_by_id")(lambda tx, of: messages.attempts_by_id(tx, of.pairs("attempts", "id")))
-reads(webhooks, "read")(lambda tx, of: webhooks.read(tx, of.pairs("callbacks", "id")))
-
-
-@writes(messages, "update_messages")
-async def _(tx: Tx, of: Asked) -> None:
-    found = await messages.lock_messages(tx, [(of.owner, one) for one in of.all("messages", "id")], content=False)
-    changed = [structs.replace(one, workspace_id=of.name, reason="changed") for one in found.values()]
-    await messages.update_messages(tx, changed)
-
-
-@writes(messages, "update_attempts")
-async def _(tx: Tx, of: Asked) -> None:
-    found = await messages.attempts_by_id(tx, [(of.owner, one) for one in of.all("attempts", "id")])
-    await messages.update_attempts(
-        tx, [structs.replace(one, workspace_id=of.name, detail="new") for one in found.values()]
-    )
-
-
-@writes(webhooks, "mark")
-async def _(tx: Tx, of: Asked) -> None:
-    await webhooks.mark(tx, [(of.name, one, "unmatched") for one in of.all("callbacks", "id")])
-
-
-# recipients and their keys
-
-
-reads(recipients, "find")(lambda tx, of: recipients.find(tx, of.name, of.all("identifiers", "hash")))
-reads(recipients, "roots")(lambda tx, of: recipients.roots(tx, of.name, of.all("recipients", "id")))
-reads(recipients, "merged")(lambda tx, of: recipients.merged(tx, of.name, of.all("recipients", "merged_into")))
-reads(recipients, "identifiers")(lambda tx, of: recipients.identifiers(tx, of.pairs("recipients", "id")))
-reads(recipients, "records")(lambda tx, of: recipients.records(tx, of.name, of.all("recipients", "id")))
-reads(recipients, "page")(lambda tx, of: recipients.page(tx, of.name, None, 100))
-
-
-@reads(recipients, "lock", "_lock", "_lock_free")
-async def _(tx: Tx, of: Asked) -> Any:
-    pairs = of.pairs("recipients", "id")
-    waiting = await recipients.lock(tx, pairs, skip_locked=False)
-    return [*waiting, *await recipients.lock(tx, pairs, skip_locked=True)]
-
-
-@reads(vault, "workspace", "_read_subjects")
-async def _(tx: Tx, of: Asked) -> Any:
-    """The keys of people. That of a side is made where there is none; it opens for no other."""
-    await of.hub.around.vault.workspace(tx, of.name, "lookup")
-    return {one: key.raw() for one, key in (await _subjects(tx, of)).items()}
-
-
-async def _subjects(tx: Tx, of: Asked) -> Any:
-    return await of.hub.around.vault._read_subjects(tx, of.name, of.all("subject_keys", "subject_id"))
-
-
-@writes(recipients, "withdraw")
-async def _(tx: Tx, of: Asked) -> None:
-    roots = {row["merged_into"] for row in of.rows["recipients"] if row["merged_into"] != row["id"]}
-    leaves = [row["id"] for row in of.rows["recipients"] if row["id"] not in roots]
-    await recipients.withdraw(tx, of.name, of.all("identifiers", "hash"), leaves)
-
-
-@writes(recipients, "write")
-async def _(tx: Tx, of: Asked) -> None:
-    found = await recipients.records(tx, of.owner, of.all("recipients", "id"))
-    changed = [recipients.Record(one.id, 99, *_after_version(one)) for one in found.values()]
-    await recipients.write(tx, of.name, changed)
-
-
-def _after_version(one: recipients.Record) -> tuple[Any, ...]:
-    return (one.address_only, one.locale, one.time_zone, one.traits, one.created_at, one.updated_at, None, False)
-
-
-@writes(recipients, "touch")
-async def _(tx: Tx, of: Asked) -> None:
-    await recipients.touch(tx, of.name, [(one, True) for one in of.all("identifiers", "hash")])
-
-
-@writes(recipients, "move")
-async def _(tx: Tx, of: Asked) -> None:
-    await recipients.move(tx, of.name, [(row["hash"], row["recipient_id"], b"x") for row in of.rows["identifiers"]])
-
-
-@writes(recipients, "merge")
-async def _(tx: Tx, of: Asked) -> None:
-    first, *rest = [row["id"] for row in of.rows["recipients"] if row["merged_into"] == row["id"]]
-    await recipients.merge(tx, of.name, [(one, first) for one in rest])
-
-
-# the claims
-
-
-OTHERS = "push"
-"""A channel, and a vendor's id, that only an attempt of the second's has."""
 
 
 @dataclass
@@ -407,6 +86,8 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
     await ledger.insert_tiles(tx, log, [Tile(0, 0, bytes(8192), bytes(32))])
     await jobs.bury(tx, [jobs.Buried(job, 1, False, "why")])
     await consent.block(tx, side, [(b"h" * 32, "+1", ids.new())])
+    await privacy.write(tx, side, Policy(callbacks=7))
+    await privacy.set_mark(tx, side, ids.new())
     await tx.execute("update attempts set state = 'started', account_id = $2 where workspace_id = $1", side, ids.new())
 
 

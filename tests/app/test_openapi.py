@@ -20,10 +20,13 @@ MUST: Final = {
     "POST /v1/consents": {"recipient", "channel", "purpose", "decision", "method", "source"},
     "POST /v1/consents/check": {"recipient", "channel", "purpose"},
     "POST /v1/recipients": set(),
+    "POST /v1/recipients/{recipient_id}/merge": {"from", "reason"},
+    "POST /v1/recipients/{recipient_id}/split": {"merge_id"},
     "POST /v1/recipients/batch": {"items"},
     "PATCH /v1/recipients/{recipient_id}": set(),
     "POST /v1/accounts": {"provider", "settings"},
     "PATCH /v1/accounts/{account_id}": set(),
+    "PUT /v1/retention": set(),
     "POST /v1/keys": {"role"},
     "POST /v1/keys/{key_id}/rotate": set(),
 }

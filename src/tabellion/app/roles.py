@@ -37,6 +37,8 @@ FLUSH = 5.0
 """Seconds between two writes of the key uses counted in memory."""
 TIDY = 60.0
 """Seconds between two rounds of housekeeping."""
+ROUND = 3600.0
+"""Seconds between two rounds of retention."""
 WATCH = 5.0
 """Seconds between two looks at the ledger, and two counts of the lanes."""
 LONG = 600.0
@@ -174,6 +176,7 @@ async def _surroundings(
         local_url=_url(settings, listener),
         public_url=settings.public_url,
         private_networks=settings.allow_private_networks,
+        blocked_values=frozenset(value.lower() for value in settings.blocked_values),
     )
 
 
@@ -192,6 +195,7 @@ def _follow(process: Process) -> None:
     process.followers = Followers(around.db, [counting()], around.log, bell=around.bell, metrics=around.metrics)
     _spawn(process, process.followers.run())
     _spawn(process, _tidy(process.hub))
+    _spawn(process, _every(ROUND, around.log, lambda: process.hub.retention.apply(around.db)))
 
 
 async def _serve(process: Process, listener: socket.socket) -> None:

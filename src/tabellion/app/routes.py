@@ -10,6 +10,7 @@ from tabellion.accounts import routes as accounts
 from tabellion.admin import events as admin_events
 from tabellion.admin import ledger as admin_ledger
 from tabellion.admin import search as admin_search
+from tabellion.admin import timeline as admin_timeline
 from tabellion.app.http import create_app
 from tabellion.app.wiring import Callbacks, Hub
 from tabellion.consent import routes as consent
@@ -17,9 +18,11 @@ from tabellion.consent.types import NewDecision
 from tabellion.core.batching import Batcher
 from tabellion.core.config import Settings
 from tabellion.core.errors import HubError
+from tabellion.identity import history_routes, merge_routes
 from tabellion.identity import routes as identity
 from tabellion.messages import routes as messages
 from tabellion.messages.service import Send
+from tabellion.privacy import routes as privacy
 from tabellion.webhooks import routes as webhooks
 
 
@@ -44,6 +47,12 @@ def build(hub: Hub, settings: Settings) -> App:
     decide: Grouped[NewDecision] = Grouped(
         db, around.vault, consent.recording(hub.consent), observe=metrics.batch("consents")
     )
+    upsert: Grouped[identity.Upsertion] = Grouped(
+        db,
+        around.vault,
+        identity.upserting(hub.recipients, hub.identity.absorbed),
+        observe=metrics.batch("recipients"),
+    )
     check = Batcher(consent.checking(db, hub.consent), observe=metrics.batch("checks"))
     receive = webhooks.receiving(db, hub.webhooks, observe=metrics.batch("callbacks"))
     find = webhooks.finding(db, hub.accounts)
@@ -52,14 +61,18 @@ def build(hub: Hub, settings: Settings) -> App:
         *accounts.routes(edge, hub.accounts),
         *admin_events.routes(edge, hub.recipients),
         *admin_ledger.routes(edge, hub.ledger),
+        *admin_timeline.routes(edge, hub.recipients),
         *admin_search.routes(edge, admin_search.Search(hub.recipients, hub.messages)),
-        *identity.routes(edge, around.vault, hub.recipients, hub.consent.absorbed),
+        *identity.routes(edge, around.vault, hub.recipients, hub.identity.absorbed, upsert),
+        *merge_routes.routes(edge, hub.recipients, hub.identity),
+        *history_routes.routes(edge, around.vault),
         *consent.routes(edge, hub.recipients, decide, check),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
+        *privacy.routes(edge, hub.retention),
         *webhooks.routes(edge, find, Callbacks(around, hub.sides).base, hub.providers, receive),
     ]
     asgi = create_app(edge, routes, ready=_ready(hub), public_url=settings.public_url)
-    return App(asgi, (send, decide, check, receive))
+    return App(asgi, (send, decide, upsert, check, receive))
 
 
 def _ready(hub: Hub) -> Callable[[], Awaitable[Sequence[str]]]:

@@ -29,6 +29,7 @@ from tabellion.core.telemetry import Metrics
 from tabellion.core.vault import KeyFolder, Vault
 from tabellion.core.wake import Bell
 from tabellion.events.service import EventLog
+from tabellion.identity.service import Identity
 from tabellion.jobs.types import Kind
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import Ledger
@@ -36,6 +37,7 @@ from tabellion.messages.gate import Gate
 from tabellion.messages.jobs import Deliver, Handoff
 from tabellion.messages.service import Messages, in_flight
 from tabellion.messages.timers import StepTimeout
+from tabellion.privacy.service import Retention
 from tabellion.providers import ALL
 from tabellion.providers.base import Outbound, Provider, Result
 from tabellion.providers.delivery import Carrier, deliver
@@ -63,6 +65,8 @@ class Surroundings:
     public_url: str | None
     """Where vendors call back; None: they are not asked to."""
     private_networks: tuple[str, ...] = ()
+    blocked_values: frozenset[str] = frozenset()
+    """What no identifier may be, beside the built-in list; in lower case."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,10 @@ class Hub:
     recipients: Recipients
     accounts: Accounts
     consent: Consent
+    identity: Identity
     messages: Messages
     webhooks: Webhooks
+    retention: Retention
     http: HttpPool
     smtp: SmtpPool
     kinds: tuple[Kind, ...]
@@ -126,10 +132,11 @@ def wire(around: Surroundings) -> Hub:
     keyring = KeyRing(around.db)
     checkpoints = Checkpoints(around.keys.checkpoints)
     ledger = Ledger(around.vault, checkpoints, around.install_id)
-    recipients = Recipients(around.vault, around.events)
+    recipients = Recipients(around.vault, around.events, blocked=around.blocked_values)
     hosts = CustomHosts(AddressPolicy.of(around.private_networks))
     accounts = Accounts(around.vault, ALL, around.simulator, around.clock, sides.mode_of, hosts)
     consent = Consent(around.vault, recipients, ledger, around.events, in_flight)
+    identity = Identity(around.vault, recipients, consent, around.events)
     messages = Messages(around.vault, recipients, consent, accounts, around.events, around.bell)
     webhooks = Webhooks(around.vault, consent, providers, around.bell)
     carrier = Carrier(http, smtp)
@@ -163,8 +170,10 @@ def wire(around: Surroundings) -> Hub:
         recipients=recipients,
         accounts=accounts,
         consent=consent,
+        identity=identity,
         messages=messages,
         webhooks=webhooks,
+        retention=Retention(messages, webhooks, around.events),
         http=http,
         smtp=smtp,
         kinds=(delivering, StepTimeout(messages), normalising),

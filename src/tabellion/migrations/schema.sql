@@ -154,12 +154,12 @@ CREATE TABLE public.consent_entries (
     CONSTRAINT consent_entries_check CHECK ((((rank >= 0) AND (rank <= 3)) AND ((strength >= 0) AND (strength <= 2)))),
     CONSTRAINT consent_entries_check1 CHECK (((strength > 0) = (decision = ANY (ARRAY['denied'::text, 'withdrawn'::text, 'objected'::text])))),
     CONSTRAINT consent_entries_check2 CHECK (((identifier_hash IS NULL) = (identifier_kind IS NULL))),
-    CONSTRAINT consent_entries_check3 CHECK (((identifier_hash IS NOT NULL) OR (strength > 0))),
     CONSTRAINT consent_entries_check4 CHECK ((applied OR (NOT standing))),
     CONSTRAINT consent_entries_check5 CHECK (((NOT standing) OR (decision = ANY (ARRAY['granted'::text, 'asserted'::text, 'denied'::text, 'withdrawn'::text, 'objected'::text])))),
-    CONSTRAINT consent_entries_check6 CHECK (((strength > 0) OR ((NOT person_scope) AND (channel <> '*'::text) AND (purpose <> '*'::text)))),
     CONSTRAINT consent_entries_check7 CHECK (((cardinality(lifts) = 0) OR (decision = 'granted'::text))),
-    CONSTRAINT consent_entries_decision_check CHECK ((decision = ANY (ARRAY['granted'::text, 'denied'::text, 'withdrawn'::text, 'objected'::text, 'asserted'::text, 'pending'::text, 'expired'::text])))
+    CONSTRAINT consent_entries_decision_check CHECK ((decision = ANY (ARRAY['granted'::text, 'denied'::text, 'withdrawn'::text, 'objected'::text, 'asserted'::text, 'pending'::text, 'expired'::text]))),
+    CONSTRAINT consent_entries_grant_named CHECK (((identifier_hash IS NOT NULL) OR (strength > 0) OR (decision = 'expired'::text))),
+    CONSTRAINT consent_entries_grant_narrow CHECK (((strength > 0) OR (decision = 'expired'::text) OR ((NOT person_scope) AND (channel <> '*'::text) AND (purpose <> '*'::text))))
 )
 WITH (fillfactor='90');
 
@@ -282,9 +282,25 @@ CREATE TABLE public.identifiers (
     verified_at timestamp with time zone,
     first_seen_at timestamp with time zone NOT NULL,
     last_seen_at timestamp with time zone NOT NULL,
+    match_hash bytea,
+    health text DEFAULT 'ok'::text NOT NULL,
+    health_reason text,
+    health_at timestamp with time zone,
+    platform text,
+    push_provider text,
+    app text,
+    permission text,
+    CONSTRAINT identifiers_app_check CHECK ((length(app) <= 128)),
     CONSTRAINT identifiers_check CHECK (((email_domain IS NULL) OR (kind = 'email'::text))),
+    CONSTRAINT identifiers_check1 CHECK (((match_hash IS NULL) OR ((octet_length(match_hash) = 32) AND (kind = 'email'::text)))),
+    CONSTRAINT identifiers_device_check CHECK (((kind = 'device'::text) OR ((platform IS NULL) AND (push_provider IS NULL) AND (app IS NULL) AND (permission IS NULL)))),
     CONSTRAINT identifiers_hash_check CHECK ((octet_length(hash) = 32)),
-    CONSTRAINT identifiers_kind_check CHECK ((kind = ANY (ARRAY['email'::text, 'phone'::text, 'external_id'::text]))),
+    CONSTRAINT identifiers_health_check CHECK ((health = ANY (ARRAY['ok'::text, 'soft_bouncing'::text, 'held'::text, 'invalid'::text, 'stale'::text]))),
+    CONSTRAINT identifiers_health_reason_check CHECK ((length(health_reason) <= 200)),
+    CONSTRAINT identifiers_kind_check CHECK (((kind = ANY (ARRAY['email'::text, 'phone'::text, 'external_id'::text, 'whatsapp'::text, 'device'::text, 'webpush'::text, 'wallet'::text, 'anonymous'::text])) OR (kind ~~ 'external:_%'::text))),
+    CONSTRAINT identifiers_permission_check CHECK ((permission = ANY (ARRAY['granted'::text, 'denied'::text, 'provisional'::text]))),
+    CONSTRAINT identifiers_platform_check CHECK ((platform = ANY (ARRAY['ios'::text, 'android'::text, 'web'::text]))),
+    CONSTRAINT identifiers_push_provider_check CHECK ((push_provider = ANY (ARRAY['fcm'::text, 'apns'::text]))),
     CONSTRAINT identifiers_source_check CHECK ((length(source) <= 64))
 )
 WITH (fillfactor='90');
@@ -292,6 +308,10 @@ WITH (fillfactor='90');
 COMMENT ON COLUMN public.identifiers.hash IS 'HMAC of kind and value under the workspace side''s look-up key';
 
 COMMENT ON COLUMN public.identifiers.value IS 'sealed with the data key of recipient_id';
+
+COMMENT ON COLUMN public.identifiers.match_hash IS 'keyed hash of the mailbox an address belongs to, where it is written otherwise; never sent to, not unique';
+
+COMMENT ON COLUMN public.identifiers.health_at IS 'when health last changed; null: it never did';
 
 CREATE TABLE public.installation (
     one boolean DEFAULT true NOT NULL,
@@ -437,6 +457,43 @@ CREATE TABLE public.ledger_tiles (
 );
 ALTER TABLE ONLY public.ledger_tiles ALTER COLUMN hashes SET STORAGE EXTERNAL;
 
+CREATE TABLE public.merges (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    from_id uuid NOT NULL,
+    into_id uuid NOT NULL,
+    rule text NOT NULL,
+    actor text NOT NULL,
+    merged_at timestamp with time zone NOT NULL,
+    undone_at timestamp with time zone,
+    undone_by text,
+    sealed bytea,
+    identifiers bytea[] NOT NULL,
+    recipients uuid[] NOT NULL,
+    entries uuid[] NOT NULL,
+    stated uuid[] NOT NULL,
+    restated uuid[] NOT NULL,
+    log_index bigint NOT NULL,
+    CONSTRAINT merges_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 64))),
+    CONSTRAINT merges_check CHECK ((from_id <> into_id)),
+    CONSTRAINT merges_check1 CHECK (((undone_at IS NULL) = (undone_by IS NULL))),
+    CONSTRAINT merges_check2 CHECK ((cardinality(stated) = cardinality(restated))),
+    CONSTRAINT merges_rule_check CHECK ((rule = ANY (ARRAY['requested'::text, 'address_attached'::text]))),
+    CONSTRAINT merges_undone_by_check CHECK (((length(undone_by) >= 1) AND (length(undone_by) <= 64)))
+);
+
+COMMENT ON COLUMN public.merges.sealed IS 'reason, evidence and names of the fields taken, under the data key of into_id; null after erasure';
+
+COMMENT ON COLUMN public.merges.identifiers IS 'hashes of the identifiers that moved';
+
+COMMENT ON COLUMN public.merges.recipients IS 'who was part of from_id and became part of into_id with it';
+
+COMMENT ON COLUMN public.merges.entries IS 'consent entries that counted for from_id and count for into_id since';
+
+COMMENT ON COLUMN public.merges.stated IS 'consent entries that this merge added; each says again the entry of the same place in restated';
+
+COMMENT ON COLUMN public.merges.log_index IS 'the last consent entry of the two at the time; -1: none. What is later was said in between';
+
 CREATE TABLE public.messages (
     workspace_id uuid NOT NULL,
     id uuid NOT NULL,
@@ -459,6 +516,30 @@ CREATE TABLE public.messages (
     content bytea NOT NULL
 )
 WITH (fillfactor='80');
+
+CREATE TABLE public.recipient_versions (
+    workspace_id uuid NOT NULL,
+    recipient_id uuid NOT NULL,
+    version integer NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    source text NOT NULL,
+    actor text NOT NULL,
+    changed text[] NOT NULL,
+    merged_into uuid,
+    change bytea,
+    CONSTRAINT recipient_versions_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 64))),
+    CONSTRAINT recipient_versions_check CHECK (((change IS NOT NULL) OR (version = 1) OR (merged_into IS NOT NULL))),
+    CONSTRAINT recipient_versions_source_check CHECK (((length(source) >= 1) AND (length(source) <= 64))),
+    CONSTRAINT recipient_versions_version_check CHECK ((version > 0))
+);
+
+COMMENT ON COLUMN public.recipient_versions.actor IS 'the key that asked for it, or where nobody did the source';
+
+COMMENT ON COLUMN public.recipient_versions.changed IS 'names of our own fields, never of traits';
+
+COMMENT ON COLUMN public.recipient_versions.merged_into IS 'whose it is from here on, its own id after a split; null: as before';
+
+COMMENT ON COLUMN public.recipient_versions.change IS 'from and to, sealed with the data key of recipient_id; null where all that can be said follows from the present';
 
 CREATE TABLE public.recipients (
     workspace_id uuid NOT NULL,
@@ -484,6 +565,22 @@ COMMENT ON COLUMN public.recipients.merged_into IS 'its own id for a root; other
 COMMENT ON COLUMN public.recipients.address_only IS 'known only as an address that must not be written to; hidden from lists';
 
 COMMENT ON COLUMN public.recipients.traits IS 'sealed with the person''s data key';
+
+CREATE TABLE public.retention (
+    workspace_id uuid NOT NULL,
+    callbacks_days integer,
+    content_days integer,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT retention_callbacks_days_check CHECK ((callbacks_days > 0)),
+    CONSTRAINT retention_content_days_check CHECK ((content_days > 0))
+);
+
+COMMENT ON TABLE public.retention IS 'a side without a row has the default; a null is for ever';
+
+CREATE TABLE public.retention_marks (
+    workspace_id uuid NOT NULL,
+    messages_to uuid NOT NULL
+);
 
 CREATE TABLE public.schema_migrations (
     number integer NOT NULL,
@@ -635,11 +732,23 @@ ALTER TABLE ONLY public.ledger_leaves
 ALTER TABLE ONLY public.ledger_tiles
     ADD CONSTRAINT ledger_tiles_pkey PRIMARY KEY (workspace_id, log, generation, level, index);
 
+ALTER TABLE ONLY public.merges
+    ADD CONSTRAINT merges_pkey PRIMARY KEY (workspace_id, id);
+
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.recipient_versions
+    ADD CONSTRAINT recipient_versions_pkey PRIMARY KEY (workspace_id, recipient_id, version);
+
 ALTER TABLE ONLY public.recipients
     ADD CONSTRAINT recipients_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.retention_marks
+    ADD CONSTRAINT retention_marks_pkey PRIMARY KEY (workspace_id);
+
+ALTER TABLE ONLY public.retention
+    ADD CONSTRAINT retention_pkey PRIMARY KEY (workspace_id);
 
 ALTER TABLE ONLY public.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (number);
@@ -697,6 +806,8 @@ CREATE INDEX events_default_workspace_id_message_id_idx ON public.events_default
 
 CREATE INDEX idempotency_expiry ON public.idempotency USING btree (expires_at);
 
+CREATE INDEX identifiers_mailbox ON public.identifiers USING btree (workspace_id, match_hash) WHERE (match_hash IS NOT NULL);
+
 CREATE UNIQUE INDEX identifiers_one_external_id ON public.identifiers USING btree (workspace_id, recipient_id) WHERE (kind = 'external_id'::text);
 
 CREATE INDEX identifiers_recipient ON public.identifiers USING btree (workspace_id, recipient_id);
@@ -704,6 +815,12 @@ CREATE INDEX identifiers_recipient ON public.identifiers USING btree (workspace_
 CREATE UNIQUE INDEX ledger_heads_open ON public.ledger_heads USING btree (workspace_id, log) WHERE (closed_at IS NULL);
 
 CREATE UNIQUE INDEX ledger_keys_current ON public.ledger_keys USING btree (workspace_id, log, generation) WHERE (to_size IS NULL);
+
+CREATE INDEX merges_from ON public.merges USING btree (workspace_id, from_id);
+
+CREATE INDEX merges_into ON public.merges USING btree (workspace_id, into_id);
+
+CREATE UNIQUE INDEX merges_one_open ON public.merges USING btree (workspace_id, from_id) WHERE (undone_at IS NULL);
 
 CREATE INDEX messages_by_recipient ON public.messages USING btree (workspace_id, recipient_id, id);
 
@@ -740,6 +857,12 @@ ALTER TABLE ONLY public.identifiers
 
 ALTER TABLE ONLY public.ledger_keys
     ADD CONSTRAINT ledger_keys_workspace_id_log_generation_fkey FOREIGN KEY (workspace_id, log, generation) REFERENCES public.ledger_heads(workspace_id, log, generation);
+
+ALTER TABLE ONLY public.merges
+    ADD CONSTRAINT merges_workspace_id_from_id_fkey FOREIGN KEY (workspace_id, from_id) REFERENCES public.recipients(workspace_id, id);
+
+ALTER TABLE ONLY public.merges
+    ADD CONSTRAINT merges_workspace_id_into_id_fkey FOREIGN KEY (workspace_id, into_id) REFERENCES public.recipients(workspace_id, id);
 
 ALTER TABLE ONLY public.recipients
     ADD CONSTRAINT recipients_workspace_id_merged_into_fkey FOREIGN KEY (workspace_id, merged_into) REFERENCES public.recipients(workspace_id, id);
