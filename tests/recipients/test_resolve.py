@@ -277,3 +277,20 @@ async def test_external_ids_are_found_for_those_who_have_one(
     other = WorkspaceId(ids.new())
     assert await hub.db.run(lambda tx: hub.recipients.external_ids(tx, other, asked)) == {}
     assert await hub.db.run(lambda tx: hub.recipients.external_ids(tx, workspace_id, [])) == {}
+
+
+async def test_a_look_up_by_hash_is_a_probe_of_the_key_on_an_empty_table(hub: Hub, workspace_id: WorkspaceId) -> None:
+    """Planned through the index by person, and kept that way, it read everybody of the workspace for each hash."""
+    rows = await hub.db.run(
+        lambda tx: tx.rows(
+            f"""
+            explain select recipient_id, source, verified_at, first_seen_at, last_seen_at, health, health_reason
+                      from identifiers
+                     where workspace_id = '{workspace_id}' and hash = '\\x01'
+                     limit 1
+            """
+        )
+    )
+    plan = "\n".join(row[0] for row in rows)
+    assert "using identifiers_pkey" in plan
+    assert "Filter" not in plan

@@ -41,5 +41,6 @@ create table identifiers (
 comment on column identifiers.hash is 'HMAC of kind and value under the workspace side''s look-up key';
 comment on column identifiers.value is 'sealed with the data key of recipient_id';
 
-create index identifiers_recipient on identifiers (workspace_id, recipient_id);
+-- The person first: led by the workspace, a look-up by hash could be planned through it, on a table that looks small.
+create index identifiers_recipient on identifiers (recipient_id, workspace_id);
 create unique index identifiers_one_external_id on identifiers (workspace_id, recipient_id) where kind = 'external_id';

@@ -810,7 +810,7 @@ CREATE INDEX identifiers_mailbox ON public.identifiers USING btree (workspace_id
 
 CREATE UNIQUE INDEX identifiers_one_external_id ON public.identifiers USING btree (workspace_id, recipient_id) WHERE (kind = 'external_id'::text);
 
-CREATE INDEX identifiers_recipient ON public.identifiers USING btree (workspace_id, recipient_id);
+CREATE INDEX identifiers_recipient ON public.identifiers USING btree (recipient_id, workspace_id);
 
 CREATE UNIQUE INDEX ledger_heads_open ON public.ledger_heads USING btree (workspace_id, log) WHERE (closed_at IS NULL);
 
