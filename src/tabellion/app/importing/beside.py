@@ -77,9 +77,12 @@ class Rejects:
         self._columns = [column for column in columns if column not in OURS]
         self._delimiter = delimiter
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        os.fchmod(handle, 0o600)
         self._stream = os.fdopen(handle, "r+b")
-        self._stream.truncate(length)
-        self._stream.seek(length)
+        # Somebody may have taken the file away meanwhile: what is gone is not made up for with zeros.
+        kept = min(length, os.fstat(handle).st_size)
+        self._stream.truncate(kept)
+        self._stream.seek(kept)
 
     def add(self, refused: Iterable[tuple[Row, Reason]]) -> int:
         """Write rows, durably; the length of the file then."""

@@ -92,7 +92,8 @@ class Import:
             for one in sent:
                 one.task.cancel()
             await asyncio.gather(*(one.task for one in sent), return_exceptions=True)
-        self.progress.remove()
+        if self.store:
+            self.progress.remove()
         return at.count
 
     async def _next(self, rows: Iterator[Row]) -> Batch:
