@@ -22,7 +22,7 @@ import msgspec
 from benchmarks.http import load
 from tabellion.access.service import find_workspace
 from tabellion.app.demo.world import World
-from tabellion.app.importing.recipients import domains
+from tabellion.app.domains import domains
 from tabellion.app.opening import opened
 from tabellion.app.wiring import Hub
 from tabellion.core.config import load as load_settings
@@ -117,7 +117,7 @@ def _memory(process: "subprocess.Popen[bytes]") -> list[float]:
 async def _resolve(world: World, rows: int) -> dict[str, Any]:
     """Look-ups through the service, one a transaction, of people chosen at random among all, in milliseconds."""
     settings = load_settings({}, {"data": world.data}).settings
-    async with opened(settings) as installation, domains(installation) as hub:
+    async with opened(settings) as installation, domains(installation, settings) as hub:
         workspace = await installation.db.run(lambda tx: find_workspace(tx, "bench"))
         chance = Random(1)  # the same people in every run
         spent = [await _look_up(hub, workspace.test, email(chance.randrange(rows))) for _ in range(WARM + LOOKUPS)]

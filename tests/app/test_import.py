@@ -375,6 +375,8 @@ def test_kill_9_and_the_same_command_again(installation: Tabellion, tmp_path: Pa
     killed = Tabellion(installation.folder, (sys.executable, "-c", KILLED)).run(*words(file))
     assert killed.returncode == -signal.SIGKILL
     assert (tmp_path / "people.csv.progress").exists()
+    dry = json.loads(installation.run(*words(file, "--json", "--dry-run")).stdout)
+    assert Path(dry["rejects"]).name == "people.dry-run.rejects.csv", "the other one belongs to what is under way"
     again = installation.run(*words(file, "--json"))
     report: dict[str, Any] = json.loads(again.stdout)
     assert again.returncode == 1
@@ -398,6 +400,25 @@ def test_the_command_beside_a_running_hub(installation: Tabellion, tmp_path: Pat
     assert "plan → trait.plan" in done.stderr
     assert "\x1b" not in done.stderr
     assert found["traits"] == {"plan": "pro"}
+
+
+def test_the_operators_blocked_values_count_here_too(installation: Tabellion, tmp_path: Path) -> None:
+    """A command wired its domains without the setting, and let in what the hub beside it refused."""
+    file = written(tmp_path, "external_id,email\nvisitor,ann@blocked.example\n")
+    done = installation.run(*words(file, "--json"), TABELLION_BLOCKED_VALUES="Visitor")
+    assert (done.returncode, json.loads(done.stdout)["rejected"]) == (1, 1)
+    assert [one["reject_code"] for one in refused(file)] == ["identifier_blocked"]
+
+
+def test_rejects_that_were_taken_away_are_not_made_up_for(tmp_path: Path) -> None:
+    """They came back as so many zero bytes."""
+    path = tmp_path / "people.rejects.csv"
+    path.write_text("a\n1\n")
+    path.chmod(0o644)
+    rejects = Rejects(path, ["a"], ",", length=4096)
+    rejects.close()
+    assert path.read_text() == "a\n1\n"
+    assert path.stat().st_mode & 0o777 == 0o600, "whoever made it"
 
 
 def test_wrong_usage_is_2(installation: Tabellion, tmp_path: Path) -> None:

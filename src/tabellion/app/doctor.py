@@ -13,12 +13,12 @@ from tabellion.access.service import list_workspaces, mode_of
 from tabellion.access.types import Mode, Workspace
 from tabellion.accounts.service import Accounts
 from tabellion.accounts.types import Configured
+from tabellion.app.domains import NOWHERE
 from tabellion.app.opening import LONG, Opened, database, installed, opened
 from tabellion.core import ids
 from tabellion.core.config import VARIABLES, Config
 from tabellion.core.db import Tx
 from tabellion.core.errors import HubError
-from tabellion.core.simulation import SimulatorAddress
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import Ledger
 from tabellion.ledger.types import Problem
@@ -28,8 +28,6 @@ SKEW = timedelta(seconds=2)
 OLDEST = 150_000
 PATIENCE = timedelta(seconds=10)
 """How far a checkpoint's file may lag behind the database: writing it takes well under a second."""
-NOWHERE = SimulatorAddress("http://127.0.0.1:1", "127.0.0.1", 1)
-"""Doctor runs no simulators, and sends nothing to any."""
 
 
 class Level(StrEnum):

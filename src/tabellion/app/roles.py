@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import uvicorn
 
 from tabellion.access import idempotency
+from tabellion.app.domains import blocked
 from tabellion.app.opening import Opened, opened
 from tabellion.app.protocol import BoundedProtocol
 from tabellion.app.routes import App, build
@@ -176,7 +177,7 @@ async def _surroundings(
         local_url=_url(settings, listener),
         public_url=settings.public_url,
         private_networks=settings.allow_private_networks,
-        blocked_values=frozenset(value.lower() for value in settings.blocked_values),
+        blocked_values=blocked(settings),
     )
 
 

@@ -4,55 +4,27 @@ from typing import Any, Final
 
 from tabellion.access import service
 from tabellion.access.types import Mode
-from tabellion.app.opening import Opened, opened
-from tabellion.app.wiring import Hub, Surroundings, wire
+from tabellion.app.domains import domains
+from tabellion.app.opening import opened
+from tabellion.app.wiring import Hub
 from tabellion.consent.types import KINDS, Ask, Verdict
 from tabellion.core import ids
 from tabellion.core.config import Settings
 from tabellion.core.db import Tx
 from tabellion.core.errors import NotFound
 from tabellion.core.ids import WorkspaceId
-from tabellion.core.log import stderr_log
-from tabellion.core.simulation import SimulatorAddress
-from tabellion.core.telemetry import Metrics
-from tabellion.core.wake import Bell
-from tabellion.events.service import open_log
 from tabellion.messages.store import Filter
 from tabellion.providers.base import Channel
 from tabellion.recipients.types import Identifier, Ref, Resolved
 
 LATEST: Final = 10
 """Messages told of."""
-NOWHERE: Final = SimulatorAddress("http://127.0.0.1:1", "127.0.0.1", 1)
-"""Nothing is sent from here."""
 
 
 async def why(settings: Settings, workspace: str, mode: Mode, address: str) -> dict[str, Any]:
     """Whose an address is, what may be sent to it for each purpose and why, and the latest messages. Audited."""
-    async with opened(settings) as installation:
-        hub = wire(await _surroundings(installation))
-        try:
-            return await hub.around.db.run(lambda tx: _told(tx, hub, workspace, mode, address))
-        finally:
-            await hub.close()
-
-
-async def _surroundings(installation: Opened) -> Surroundings:
-    bell = Bell()
-    return Surroundings(
-        db=installation.db,
-        clock=installation.clock,
-        log=stderr_log(installation.clock),
-        metrics=Metrics(process=False),
-        bell=bell,
-        vault=installation.vault,
-        keys=installation.keys,
-        events=await open_log(installation.db, bell),
-        install_id=installation.install_id,
-        simulator=NOWHERE,
-        local_url="",
-        public_url=None,
-    )
+    async with opened(settings) as installation, domains(installation, settings) as hub:
+        return await hub.around.db.run(lambda tx: _told(tx, hub, workspace, mode, address))
 
 
 async def _told(tx: Tx, hub: Hub, workspace: str, mode: Mode, address: str) -> dict[str, Any]:
@@ -68,7 +40,7 @@ async def _told(tx: Tx, hub: Hub, workspace: str, mode: Mode, address: str) -> d
         "recipient": {"id": shown, "external_id": external.get(one.recipient_id), "address_only": one.address_only},
         "identifier": _identifier(one.identifier),
         "verdicts": await _verdicts(tx, hub, side, ref, one.identifier),
-        "messages": await _messages(tx, hub, side, one.identifier),
+        "messages": await _messages(tx, hub, side, ref, one.identifier),
     }
 
 
@@ -104,8 +76,9 @@ def _verdict(ask: Ask, one: Verdict) -> dict[str, Any]:
     }
 
 
-async def _messages(tx: Tx, hub: Hub, side: WorkspaceId, address: Identifier) -> list[dict[str, Any]]:
-    wanted = Filter(address=address.hash.hex())
+async def _messages(tx: Tx, hub: Hub, side: WorkspaceId, ref: Ref, address: Identifier) -> list[dict[str, Any]]:
+    """The latest to the address. Asked of its person: nothing leads from an address alone to messages."""
+    wanted = Filter(recipient_ids=await hub.recipients.meant(tx, side, ref), address=address.hash.hex())
     found = await hub.messages.page(tx, side, wanted, before=None, limit=LATEST)
     return [
         {

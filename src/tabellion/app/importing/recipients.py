@@ -2,8 +2,7 @@
 
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,28 +11,22 @@ from rich.console import Console
 
 from tabellion.access.service import COMMAND_LINE, find_workspace
 from tabellion.access.types import Mode
+from tabellion.app.domains import domains
 from tabellion.app.importing.beside import Count, ProgressFile, Rejects, Same, digest
 from tabellion.app.importing.display import bar
 from tabellion.app.importing.mapping import Reader, choose, preview
 from tabellion.app.importing.run import AT_ONCE, Import, Store
 from tabellion.app.importing.sources import Csv, open_source
 from tabellion.app.importing.types import Source
-from tabellion.app.opening import Opened, opened, say
-from tabellion.app.wiring import Hub, Surroundings, wire
+from tabellion.app.opening import opened, say
+from tabellion.app.wiring import Hub
 from tabellion.core.config import Settings
 from tabellion.core.db import Tx
 from tabellion.core.errors import HubError
 from tabellion.core.ids import WorkspaceId
-from tabellion.core.log import stderr_log
-from tabellion.core.simulation import SimulatorAddress
-from tabellion.core.telemetry import Metrics
-from tabellion.core.wake import Bell
-from tabellion.events.service import open_log
 from tabellion.recipients.types import NewRecipient, Upserted
 
 SOURCE_LENGTH = 64
-NOBODY = SimulatorAddress("http://127.0.0.1:1", "127.0.0.1", 1)
-"""An import talks to no vendor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +48,7 @@ async def import_recipients(settings: Settings, wanted: Wanted) -> dict[str, Any
     async with opened(settings, connections=AT_ONCE + 1) as installation:
         workspace = await installation.db.run(lambda tx: find_workspace(tx, wanted.workspace))
         side = workspace.side(wanted.mode)
-        async with domains(installation) as hub:
+        async with domains(installation, settings) as hub:
             work = Import(
                 source,
                 Reader(hub.recipients, side, fields),
@@ -65,31 +58,6 @@ async def import_recipients(settings: Settings, wanted: Wanted) -> dict[str, Any
             )
             _announce(wanted, source, work)
             return await _run(wanted, source, work)
-
-
-@asynccontextmanager
-async def domains(installation: Opened) -> AsyncIterator[Hub]:
-    """The domains over an installation, for a command that sends nothing."""
-    bell = Bell()
-    around = Surroundings(
-        db=installation.db,
-        clock=installation.clock,
-        log=stderr_log(installation.clock, "warning"),
-        metrics=Metrics(process=False),
-        bell=bell,
-        vault=installation.vault,
-        keys=installation.keys,
-        events=await open_log(installation.db, bell),
-        install_id=installation.install_id,
-        simulator=NOBODY,
-        local_url=NOBODY.http,
-        public_url=None,
-    )
-    hub = wire(around)
-    try:
-        yield hub
-    finally:
-        await hub.close()
 
 
 def storing(hub: Hub, side: WorkspaceId, source: str) -> Store:
@@ -149,7 +117,9 @@ def _report(wanted: Wanted, count: Count, rejects: Rejects) -> dict[str, Any]:
 
 def _rejects(wanted: Wanted, source: Source, length: int) -> Rejects:
     delimiter = source.delimiter if isinstance(source, Csv) else None
-    path = _folder(wanted) / f"{wanted.file.stem}.rejects.{'csv' if delimiter else 'jsonl'}"
+    # A dry run must not write over the rejects of an import that is under way.
+    stem = f"{wanted.file.stem}.dry-run" if wanted.dry_run else wanted.file.stem
+    path = _folder(wanted) / f"{stem}.rejects.{'csv' if delimiter else 'jsonl'}"
     return Rejects(path, source.columns, delimiter, length)
 
 
