@@ -16,6 +16,8 @@ from tabellion.core.db import Database
 from tabellion.core.log import stderr_log
 from tabellion.core.telemetry import Metrics
 from tabellion.core.vault import Vault
+from tabellion.events.service import EventLog, open_log
+from tabellion.recipients.service import Recipients
 
 Routes = Callable[[Edge], Sequence[Any]]
 
@@ -29,6 +31,16 @@ async def client(db: Database, vault: Vault, clock: FakeClock, routes: Routes) -
     async with httpx.AsyncClient(transport=transport, base_url="http://hub.example") as opened:
         yield opened
     await keys.close()
+
+
+@pytest.fixture
+async def log(db: Database) -> EventLog:
+    return await open_log(db)
+
+
+@pytest.fixture
+def recipients(vault: Vault, log: EventLog) -> Recipients:
+    return Recipients(vault, log)
 
 
 @pytest.fixture

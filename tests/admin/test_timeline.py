@@ -10,24 +10,13 @@ from tabellion.admin import timeline as admin
 from tabellion.core import ids
 from tabellion.core.db import Database, Tx
 from tabellion.core.ids import MessageId, RecipientId, WorkspaceId
-from tabellion.core.vault import Vault
-from tabellion.events.service import EventLog, open_log
+from tabellion.events.service import EventLog
 from tabellion.events.types import Cursor, Event, Recorded
 from tabellion.recipients import rules
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Kind, Named, NewRecipient, RefObject, Resolved, Upserted
 
 from .conftest import Routes, authorized
-
-
-@pytest.fixture
-async def log(db: Database) -> EventLog:
-    return await open_log(db)
-
-
-@pytest.fixture
-def recipients(vault: Vault, log: EventLog) -> Recipients:
-    return Recipients(vault, log)
 
 
 @pytest.fixture
