@@ -27,8 +27,8 @@ from tabellion.messages import store as messages
 from tabellion.messages.store import Filter
 from tabellion.privacy import store as privacy
 from tabellion.providers.base import Channel
+from tabellion.recipients import settings_store, versions
 from tabellion.recipients import store as recipients
-from tabellion.recipients import versions
 from tabellion.recipients.types import Health
 from tabellion.webhooks import store as webhooks
 
@@ -43,6 +43,7 @@ STORES = (
     messages,
     privacy,
     recipients,
+    settings_store,
     versions,
     webhooks,
     vault,
@@ -434,6 +435,17 @@ async def _(tx: Tx, of: Asked) -> None:
 async def _(tx: Tx, of: Asked) -> Any:
     standing = await privacy.read(tx, of.name)
     return (standing, await privacy.mark(tx, of.name)) if standing.updated_at else None
+
+
+@reads(settings_store, "read")
+async def _(tx: Tx, of: Asked) -> Any:
+    settings, _ = await settings_store.read(tx, of.name)
+    return settings
+
+
+@writes(settings_store, "write")
+async def _(tx: Tx, of: Asked) -> None:
+    await settings_store.write(tx, of.name, {"default_region": "DE"})
 
 
 @reads(versions, "page")

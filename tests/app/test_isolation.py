@@ -327,6 +327,18 @@ async def messages(attack: Attack) -> None:
     assert await attack.listed(f"/v1/messages?provider_message_id={theirs['vendor']}") == []
 
 
+@case("GET", "/v1/recipient-settings")
+async def recipient_settings(attack: Attack) -> None:
+    assert (await attack.ask("GET", "/v1/recipient-settings"))["settings"]["default_region"] is None
+
+
+@case("PUT", "/v1/recipient-settings")
+async def set_recipient_settings(attack: Attack) -> None:
+    await attack.ask("PUT", "/v1/recipient-settings", {"default_region": "DE"})
+    theirs = (await attack.theirs.call("GET", "/v1/recipient-settings")).json()
+    assert theirs["settings"]["default_region"] is None
+
+
 @case("GET", "/v1/retention")
 async def retention(attack: Attack) -> None:
     assert (await attack.ask("GET", "/v1/retention"))["callbacks"] == 90

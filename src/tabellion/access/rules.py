@@ -18,8 +18,8 @@ from tabellion.core.errors import FieldError, Forbidden, Invalid, NotFound
 RESOURCES: Final = (
     "accounts", "audiences", "audit", "backlog", "callbacks", "consents", "dead_letters", "destinations", "endpoints",
     "events", "files", "flows", "holds", "inbound", "keys", "ledger", "messages", "metrics", "notices", "providers",
-    "purposes", "recipients", "regulations", "reviews", "routes", "search", "senders", "sources", "suppressions",
-    "templates", "workspace",
+    "purposes", "recipients", "regulations", "reviews", "routes", "search", "senders", "settings", "sources",
+    "suppressions", "templates", "workspace",
 )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ SCOPES: Final[dict[Role, frozenset[str]]] = {
     Role.DEVELOPER: _write(
         "audiences", "consents", "destinations", "endpoints", "files", "flows", "messages", "recipients", "routes",
         "sources", "suppressions", "templates",
-    ) | _read("dead_letters", "holds", "ledger", "notices", "purposes", "reviews", *_DELIVERY),
+    ) | _read("dead_letters", "holds", "ledger", "notices", "purposes", "reviews", "settings", *_DELIVERY),
     # keeps it running: sees why a message did not arrive, pauses, repeats, cancels
     Role.OPERATOR: _write("accounts", "backlog", "callbacks", "dead_letters", "holds", "messages", "senders")
     | _read("consents", "destinations", "endpoints", "flows", "ledger", "purposes", "recipients", "sources",
@@ -63,7 +63,7 @@ SCOPES: Final[dict[Role, frozenset[str]]] = {
     # proves and erases: decisions, purposes, notices, regulations; sends nothing
     Role.COMPLIANCE: _write(
         "consents", "holds", "ledger", "notices", "purposes", "recipients", "regulations", "reviews", "suppressions",
-    ) | _read("audit", "events", "inbound", "messages", "search", "templates"),
+    ) | _read("audit", "events", "inbound", "messages", "search", "settings", "templates"),
     # brings data in; reads nothing but what it may have written
     Role.INGEST: frozenset({"recipients:write", "consents:write", "sources:write", "inbound:write"}),
     Role.READONLY: _read(*(resource for resource in RESOURCES if resource not in _GUARDED)),

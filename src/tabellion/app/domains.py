@@ -42,6 +42,7 @@ async def domains(installation: Opened, settings: Settings) -> AsyncIterator[Hub
         blocked_values=blocked(settings),
     )
     hub = wire(around)
+    await hub.recipients.settings.refresh(around.db)
     try:
         yield hub
     finally:

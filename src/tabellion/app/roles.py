@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 FLUSH = 5.0
 """Seconds between two writes of the key uses counted in memory."""
+FRESH = 0.9
+"""Seconds between two looks for settings that another process changed."""
 TIDY = 60.0
 """Seconds between two rounds of housekeeping."""
 ROUND = 3600.0
@@ -146,8 +148,10 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[
     logging.basicConfig(handlers=[Bridge(around.log, logging.WARNING)])
     process = Process(settings, wire(around), around.log)
     stack.push_async_callback(process.stop)
+    await process.hub.recipients.settings.refresh(around.db)
     _spawn(process, carry(around.bell, installation.url))
     _spawn(process, _every(WATCH, around.log, lambda: watch_ledger(process.hub)))
+    _spawn(process, _every(FRESH, around.log, lambda: process.hub.recipients.settings.refresh(around.db)))
     if installation.postgres is not None:
         _spawn(process, installation.postgres.keep())
     if listener is not None:

@@ -42,6 +42,7 @@ from tabellion.providers import ALL
 from tabellion.providers.base import Outbound, Provider, Result
 from tabellion.providers.delivery import Carrier, deliver
 from tabellion.recipients.service import Recipients
+from tabellion.recipients.settings import SettingsBook
 from tabellion.webhooks.jobs import Normalise
 from tabellion.webhooks.service import Webhooks
 
@@ -132,7 +133,7 @@ def wire(around: Surroundings) -> Hub:
     keyring = KeyRing(around.db)
     checkpoints = Checkpoints(around.keys.checkpoints)
     ledger = Ledger(around.vault, checkpoints, around.install_id)
-    recipients = Recipients(around.vault, around.events, blocked=around.blocked_values)
+    recipients = Recipients(around.vault, around.events, SettingsBook(around.blocked_values))
     hosts = CustomHosts(AddressPolicy.of(around.private_networks))
     accounts = Accounts(around.vault, ALL, around.simulator, around.clock, sides.mode_of, hosts)
     consent = Consent(around.vault, recipients, ledger, around.events, in_flight)

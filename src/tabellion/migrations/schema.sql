@@ -517,6 +517,14 @@ CREATE TABLE public.messages (
 )
 WITH (fillfactor='80');
 
+CREATE TABLE public.recipient_settings (
+    workspace_id uuid NOT NULL,
+    settings jsonb NOT NULL,
+    updated_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE public.recipient_settings IS 'a side without a row has the default';
+
 CREATE TABLE public.recipient_versions (
     workspace_id uuid NOT NULL,
     recipient_id uuid NOT NULL,
@@ -738,6 +746,9 @@ ALTER TABLE ONLY public.merges
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.recipient_settings
+    ADD CONSTRAINT recipient_settings_pkey PRIMARY KEY (workspace_id);
+
 ALTER TABLE ONLY public.recipient_versions
     ADD CONSTRAINT recipient_versions_pkey PRIMARY KEY (workspace_id, recipient_id, version);
 
@@ -823,6 +834,8 @@ CREATE INDEX merges_into ON public.merges USING btree (workspace_id, into_id);
 CREATE UNIQUE INDEX merges_one_open ON public.merges USING btree (workspace_id, from_id) WHERE (undone_at IS NULL);
 
 CREATE INDEX messages_by_recipient ON public.messages USING btree (workspace_id, recipient_id, id);
+
+CREATE INDEX recipient_settings_by_time ON public.recipient_settings USING btree (updated_at);
 
 CREATE INDEX recipients_merged ON public.recipients USING btree (workspace_id, merged_into) WHERE (merged_into <> id);
 

@@ -14,6 +14,7 @@ from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
 from tabellion.recipients import forms, happened, history, rules, sealing, store
 from tabellion.recipients.history import Version
+from tabellion.recipients.settings import SettingsBook
 from tabellion.recipients.store import Found, NewIdentifier, Record, Root
 from tabellion.recipients.types import (
     ADDRESSES,
@@ -28,7 +29,6 @@ from tabellion.recipients.types import (
     Recipient,
     RecipientRef,
     Ref,
-    Region,
     Resolved,
     Upserted,
     VersionConflict,
@@ -39,28 +39,17 @@ Pair = tuple[UUID, UUID]
 """Workspace side and recipient."""
 
 
-def no_region(workspace_id: WorkspaceId) -> None:
-    """Phone numbers need their `+`."""
-    return
-
-
 class Recipients:
-    """The only way to recipients. `events` gets what happened; `region` says how a workspace reads phone numbers.
+    """The only way to recipients. `events` gets what happened; `settings` say how a workspace side reads them."""
 
-    `blocked` are values, in lower case, that no identifier may have, beside the built-in ones.
-    """
-
-    def __init__(
-        self, vault: Vault, events: EventLog, region: Region = no_region, blocked: Set[str] = frozenset()
-    ) -> None:
+    def __init__(self, vault: Vault, events: EventLog, settings: SettingsBook | None = None) -> None:
         self._vault = vault
         self._events = events
-        self._region = region
-        self._blocked = blocked
+        self.settings = settings or SettingsBook()
 
     def ref(self, workspace_id: WorkspaceId, value: RecipientRef, pointer: str) -> Ref:
         """Whom a request of this workspace names. Raises `Invalid` at pointer."""
-        return rules.ref(value, pointer, self._region(workspace_id), self._blocked)
+        return rules.ref(value, pointer, *self._reading(workspace_id))
 
     def glance(self, workspace_id: WorkspaceId, value: RecipientRef, pointer: str) -> Ref:
         """As `ref`, for `resolve` alone: a number that looks normal is not parsed, which is most of what a ref costs.
@@ -71,12 +60,16 @@ class Recipients:
 
     def normalise(self, workspace_id: WorkspaceId, kind: Kind, value: str, pointer: str = "") -> str:
         """The normal form of value in this workspace. Raises `Invalid` at pointer."""
-        return rules.normalise(kind, value, pointer, self._region(workspace_id), self._blocked)
+        return rules.normalise(kind, value, pointer, *self._reading(workspace_id))
+
+    def _reading(self, workspace_id: WorkspaceId) -> tuple[str | None, Set[str]]:
+        """In which country a side's numbers are read, and which values it blocks."""
+        return self.settings.region(workspace_id), self.settings.blocked(workspace_id)
 
     def asked(self, workspace_id: WorkspaceId, text: str) -> Ref:
         """Whom the query parameter `recipient` names: an id, or a RefObject as JSON. Raises 400."""
         try:
-            return rules.asked(text, self._region(workspace_id))
+            return rules.asked(text, self.settings.region(workspace_id))
         except Invalid as wrong:
             raise HubError("invalid_parameter", f"check the parameter recipient: {wrong.detail}", 400) from None
 
@@ -100,7 +93,7 @@ class Recipients:
             rules.described(
                 replace(one, value=self.normalise(workspace_id, one.kind, one.value, pointer)),
                 pointer.removesuffix("/value"),
-                self._blocked,
+                self.settings.blocked(workspace_id),
             )
             for one, pointer in identifiers
         )

@@ -241,12 +241,6 @@ class Absorbed(Protocol):
     ) -> None: ...
 
 
-class Region(Protocol):
-    """The country a workspace's phone numbers without `+` are read in, as `AT`; None: they need the `+`."""
-
-    def __call__(self, workspace_id: WorkspaceId, /) -> str | None: ...
-
-
 class IdentityConflict(Conflict):
     """One unit names identifiers of two recipients."""
 
