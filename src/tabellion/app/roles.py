@@ -149,6 +149,7 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[
     process = Process(settings, wire(around), around.log)
     stack.push_async_callback(process.stop)
     await process.hub.recipients.settings.refresh(around.db)
+    await _replay(process)
     _spawn(process, carry(around.bell, installation.url))
     _spawn(process, _every(WATCH, around.log, lambda: watch_ledger(process.hub)))
     _spawn(process, _every(FRESH, around.log, lambda: process.hub.recipients.settings.refresh(around.db)))
@@ -161,6 +162,13 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[
     if Role.FOLLOWERS in settings.roles:
         _follow(process)
     return installation, process
+
+
+async def _replay(process: Process) -> None:
+    """Erase once more whom a restored database holds again. Until that is done, nothing is served and nothing sent."""
+    again, written = await process.hub.replay.run(process.hub.around.db)
+    if again or written:
+        process.log.warning("erasures.replayed", again=again, written=written)
 
 
 async def _surroundings(
@@ -200,7 +208,10 @@ def _follow(process: Process) -> None:
     process.followers = Followers(around.db, [counting()], around.log, bell=around.bell, metrics=around.metrics)
     _spawn(process, process.followers.run())
     _spawn(process, _tidy(process.hub))
-    _spawn(process, _every(ROUND, around.log, lambda: process.hub.retention.apply(around.db)))
+    hub = process.hub
+    _spawn(process, _every(ROUND, around.log, lambda: hub.retention.apply(around.db)))
+    _spawn(process, _every(ROUND, around.log, lambda: hub.proofs.expire(around.db)))
+    _spawn(process, _every(TIDY, around.log, lambda: hub.regulations.watch(around.db)))
 
 
 async def _serve(process: Process, listener: socket.socket) -> None:

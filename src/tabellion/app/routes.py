@@ -22,6 +22,7 @@ from tabellion.identity import history_routes, merge_routes, settings_routes
 from tabellion.identity import routes as identity
 from tabellion.messages import routes as messages
 from tabellion.messages.service import Send
+from tabellion.privacy import keeping_routes, regulation_routes
 from tabellion.privacy import routes as privacy
 from tabellion.webhooks import routes as webhooks
 
@@ -70,6 +71,10 @@ def build(hub: Hub, settings: Settings) -> App:
         *consent.routes(edge, hub.recipients, decide, check),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
         *privacy.routes(edge, hub.retention),
+        *regulation_routes.routes(edge, hub.recipients, hub.regulations),
+        *regulation_routes.settings_routes(edge, hub.regulations, hub.certificates),
+        *keeping_routes.hold_routes(edge, hub.recipients, hub.holds, hub.regulations),
+        *keeping_routes.proof_routes(edge, hub.proofs),
         *webhooks.routes(edge, find, Callbacks(around, hub.sides).base, hub.providers, receive),
     ]
     asgi = create_app(edge, routes, ready=_ready(hub), public_url=settings.public_url)

@@ -33,16 +33,27 @@ from tabellion.identity.service import Identity
 from tabellion.jobs.types import Kind
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import Ledger
+from tabellion.messages.erasing import Erasing as MessagesErasing
 from tabellion.messages.gate import Gate
 from tabellion.messages.jobs import Deliver, Handoff
 from tabellion.messages.service import Messages, in_flight
 from tabellion.messages.timers import StepTimeout
+from tabellion.privacy.certificates import Certificates
+from tabellion.privacy.erasure import Erasure
+from tabellion.privacy.jobs import Execute
+from tabellion.privacy.journal import Journal
+from tabellion.privacy.legal_holds import LegalHolds
+from tabellion.privacy.proofs import Proofs
+from tabellion.privacy.regulations import Regulations
+from tabellion.privacy.replay import Replay
 from tabellion.privacy.service import Retention
 from tabellion.providers import ALL
 from tabellion.providers.base import Outbound, Provider, Result
 from tabellion.providers.delivery import Carrier, deliver
+from tabellion.recipients.erasing import Erasing as RecipientsErasing
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.settings import SettingsBook
+from tabellion.webhooks.erasing import Erasing as WebhooksErasing
 from tabellion.webhooks.jobs import Normalise
 from tabellion.webhooks.service import Webhooks
 
@@ -88,6 +99,11 @@ class Hub:
     messages: Messages
     webhooks: Webhooks
     retention: Retention
+    regulations: Regulations
+    holds: LegalHolds
+    proofs: Proofs
+    certificates: Certificates
+    replay: Replay
     http: HttpPool
     smtp: SmtpPool
     kinds: tuple[Kind, ...]
@@ -159,6 +175,25 @@ def wire(around: Surroundings) -> Hub:
         chance=random.Random(),  # noqa: S311 - jitter, not a secret
         observe=Attempts(around).observe,
     )
+    retention = Retention(messages, webhooks, around.events)
+    holds = LegalHolds(recipients, around.events)
+    proofs = Proofs(around.vault, ledger, around.events)
+    certificates = Certificates(around.vault.outer)
+    erasure = Erasure(
+        vault=around.vault,
+        journal=Journal(around.keys, around.vault.outer),
+        certificates=certificates,
+        install_id=around.install_id,
+        recipients=RecipientsErasing(around.vault, recipients),
+        consent=consent,
+        identity=identity,
+        messages=MessagesErasing(messages),
+        webhooks=WebhooksErasing(around.vault),
+        proofs=proofs,
+        holds=holds,
+        retention=retention,
+        events=around.events,
+    )
     normalising = Normalise(messages, around.vault, around.events, providers, around.bell)
     return Hub(
         around=around,
@@ -174,10 +209,15 @@ def wire(around: Surroundings) -> Hub:
         identity=identity,
         messages=messages,
         webhooks=webhooks,
-        retention=Retention(messages, webhooks, around.events),
+        retention=retention,
+        regulations=Regulations(recipients, consent, erasure, holds, around.events, around.bell),
+        holds=holds,
+        proofs=proofs,
+        certificates=certificates,
+        replay=Replay(erasure),
         http=http,
         smtp=smtp,
-        kinds=(delivering, StepTimeout(messages), normalising),
+        kinds=(delivering, StepTimeout(messages), normalising, Execute(erasure, recipients)),
     )
 
 

@@ -1,6 +1,6 @@
 """Answering questions in bulk: read what stands around all of them at once, then decide each with the pure rules."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -18,8 +18,10 @@ NOBODYS: Final = b""
 _NO_PURPOSE: Final = Verdict("unknown", sendable=False, reason="purpose_unknown", rule="purpose_unknown")
 
 
-async def answer(tx: Tx, questions: Sequence[Question], purposes: Mapping[UUID, Purposes]) -> list[Verdict]:
-    """The verdict on each question, in order: one statement for all, two where there are numbers."""
+async def answer(
+    tx: Tx, recipients: Recipients, questions: Sequence[Question], purposes: Mapping[UUID, Purposes]
+) -> list[Verdict]:
+    """The verdict on each question, in order: two statements for all, three where there are numbers."""
     around = await store.around_questions(tx, questions)
     numbers = {
         (one.workspace_id, one.identifier_hash)
@@ -27,6 +29,8 @@ async def answer(tx: Tx, questions: Sequence[Question], purposes: Mapping[UUID, 
         if one.channel in rules.PHONE_CHANNELS and one.identifier_hash
     }
     blocks = await store.blocks(tx, numbers) if numbers else {}
+    people = {(one.workspace_id, one.recipient_id) for one in questions if one.recipient_id}
+    restricted = await recipients.restricted(tx, people) if people else set()
     known: dict[tuple[UUID, str], tuple[Purpose | None, frozenset[str]]] = {}
     answers = []
     for one, standing in zip(questions, around, strict=True):
@@ -38,19 +42,25 @@ async def answer(tx: Tx, questions: Sequence[Question], purposes: Mapping[UUID, 
         if purpose is None:
             answers.append(_NO_PURPOSE)
         else:
-            inputs = _inputs(one, blocks) if blocks or one.health in REFUSED else OPEN
+            looked = blocks or restricted or one.health in REFUSED
+            inputs = _inputs(one, blocks, restricted) if looked else OPEN
             answers.append(rules.verdict(one, standing, purpose, reach, tx.now, inputs))
     return answers
 
 
-def _inputs(question: Question, blocks: Mapping[Place, frozenset[str]]) -> Inputs:
+def _inputs(
+    question: Question, blocks: Mapping[Place, frozenset[str]], restricted: Collection[tuple[UUID, UUID]]
+) -> Inputs:
     """The inputs beyond consent. A block whose sender is not known, or a question without one, counts for all."""
     if question.identifier_hash is None:
         return OPEN
+    stopped = (question.workspace_id, question.recipient_id) in restricted
     senders = blocks.get((question.workspace_id, question.identifier_hash), frozenset())
     blocked = bool(senders) and (question.sender is None or not senders.isdisjoint({question.sender, ""}))
     unhealthy = question.health.value if question.health in REFUSED else None
-    return Inputs(vendor_block=blocked, identifier_health=unhealthy) if blocked or unhealthy else OPEN
+    if not (stopped or blocked or unhealthy):
+        return OPEN
+    return Inputs(processing_restricted=stopped, vendor_block=blocked, identifier_health=unhealthy)
 
 
 # checks: questions as people put them
@@ -75,7 +85,7 @@ async def check(
         if not isinstance(some, HubError)
         for option in some
     ]
-    verdicts = iter(await answer(tx, questions, {workspace_id: purposes}))
+    verdicts = iter(await answer(tx, recipients, questions, {workspace_id: purposes}))
     return [
         some if isinstance(some, HubError) else rules.best([(next(verdicts), option) for option in some])
         for some in meant

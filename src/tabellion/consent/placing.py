@@ -172,6 +172,11 @@ def _placed(
     return Placed(scope, identifier, hidden, frozenset(one.hash for one in fitting))
 
 
+def reached(channel: str) -> tuple[Kind, ...]:
+    """The kinds of identifier that a channel word of a decision reaches."""
+    return _KINDS[channel]
+
+
 def _late(new: NewDecision) -> bool:
     """Whether it is a restriction that may be older than what stands."""
     return new.decision in RESTRICTIONS and new.occurred_at is not None and imported(new.method, new.rank)

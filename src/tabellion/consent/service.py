@@ -5,6 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from tabellion.consent import asking, recording, rules
+from tabellion.consent.erasing import Erasing
 from tabellion.consent.merging import Merging
 from tabellion.consent.recording import Recorder
 from tabellion.consent.types import (
@@ -14,6 +15,7 @@ from tabellion.consent.types import (
     InFlight,
     Joined,
     NewDecision,
+    Proof,
     Purposes,
     Question,
     RecipientSignal,
@@ -27,6 +29,7 @@ from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
 from tabellion.events.types import Event
 from tabellion.ledger.service import Ledger
+from tabellion.recipients.erasing import Person
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Ref, RefObject
 
@@ -44,6 +47,7 @@ class Consent:
         self._events = events
         self._recorder = Recorder(vault, recipients, ledger, events, in_flight)
         self._merging = Merging(self._recorder)
+        self._erasing = Erasing(self._recorder)
 
     async def purposes(self, tx: Tx, workspace_id: UUID) -> Purposes:
         """The purposes of a workspace, by key."""
@@ -56,7 +60,7 @@ class Consent:
         """
         sides = {one.workspace_id for one in questions}
         purposes = {side: await self.purposes(tx, side) for side in sides}
-        return await asking.answer(tx, questions, purposes) if questions else []
+        return await asking.answer(tx, self._recipients, questions, purposes) if questions else []
 
     async def check(self, tx: Tx, workspace_id: WorkspaceId, asks: Sequence[Ask]) -> list[Verdict | HubError]:
         """What a gate would say now, in order; where no identifier is named, about the one a send would choose."""
@@ -119,6 +123,18 @@ class Consent:
         """
         purposes = await self.purposes(tx, workspace_id)
         await self._merging.part(tx, workspace_id, purposes, why, joined, others, hashes)
+
+    async def proofs(self, tx: Tx, workspace_id: WorkspaceId, entry_ids: Sequence[UUID]) -> list[Proof]:
+        """The record and the key of each entry that can still be opened, for keeping them apart."""
+        return await self._erasing.proofs(tx, workspace_id, entry_ids)
+
+    async def erase(self, tx: Tx, workspace_id: WorkspaceId, person: Person, actor: str, *, keep: bool) -> int:
+        """End what counts for a person who is locked, and with `keep` let their refusals stand by hash alone.
+
+        How many entries lost whom they were about. Their keys must be destroyed after this, in the same transaction.
+        """
+        purposes = await self.purposes(tx, workspace_id)
+        return await self._erasing.erase(tx, workspace_id, purposes, person, actor, keep=keep)
 
     async def absorbed(self, tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id: RecipientId) -> None:
         """Let what was recorded about an address-only recipient count for the one it became part of."""

@@ -207,6 +207,51 @@ async def latest(tx: Tx, workspace_id: UUID, recipient_id: UUID) -> int:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class SealedEntry:
+    id: UUID
+    log_index: int
+    purpose: str
+    subject_id: UUID
+    sealed: bytes
+
+
+async def sealed(tx: Tx, workspace_id: UUID, entry_ids: Sequence[UUID]) -> list[SealedEntry]:
+    """The records of entries as they are kept; those of erased people are left out."""
+    rows = await tx.rows(
+        """
+        select id, log_index, purpose, subject_id, sealed
+          from consent_entries
+         where workspace_id = $1 and id = any($2::uuid[]) and sealed is not null and subject_id is not null
+         order by log_index
+        """,
+        workspace_id, entry_ids,
+    )  # fmt: skip
+    return [SealedEntry(*row) for row in rows]
+
+
+async def forget(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], hashes: Sequence[bytes]) -> int:
+    """Cut entries off from the people they are about; how many.
+
+    Restrictions go on standing for those of their addresses that are among `hashes`. Nothing else stands.
+    """
+    done = await tx.execute(
+        """
+        update consent_entries e
+           set subject_id = null, recipient_id = null, sealed = null, person_scope = false,
+               standing = e.standing and stays, lifts = '{}',
+               identifier_hash = case when stays then e.identifier_hash end,
+               identifier_kind = case when stays then e.identifier_kind end
+          from (select id, strength > 0 and standing and identifier_hash = any($3::bytea[]) is true as stays
+                  from consent_entries
+                 where workspace_id = $1 and recipient_id = any($2::uuid[])) as theirs
+         where e.workspace_id = $1 and e.id = theirs.id
+        """,
+        workspace_id, recipient_ids, hashes,
+    )  # fmt: skip
+    return int(done.rpartition(" ")[2])
+
+
 async def block(tx: Tx, workspace_id: UUID, blocked: Sequence[tuple[bytes, str, UUID]]) -> None:
     """Note numbers (identifier hash) that the vendor refuses to send to from a sender, and the entries that say so."""
     await tx.execute(

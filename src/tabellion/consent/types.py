@@ -1,7 +1,7 @@
 """Words and values of consent."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
@@ -382,6 +382,17 @@ class Joined:
     """The entries that the merge added, and the restriction that each says again."""
     log_index: int
     """The last entry of the two; what is later was said about the merged person. -1: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What proves one entry: its committed record, and the key that its commitment is made with. Prints neither."""
+
+    entry_id: UUID
+    log_index: int
+    purpose: str
+    record: bytes = field(repr=False)
+    key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

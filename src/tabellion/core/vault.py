@@ -9,7 +9,9 @@ import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
@@ -95,11 +97,31 @@ def write_file(file: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    folder = os.open(file.parent, os.O_RDONLY)
+    sync_folder(file.parent)
+
+
+def write_new(file: Path, content: bytes) -> None:
+    """Write a file that there is none of yet, as `write_file`; where another process was first, its file stays."""
+    handle, name = tempfile.mkstemp(dir=file.parent)
     try:
-        os.fsync(folder)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        with suppress(FileExistsError):
+            os.link(name, file)
     finally:
-        os.close(folder)
+        Path(name).unlink(missing_ok=True)
+    sync_folder(file.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 class Vault:
@@ -147,6 +169,29 @@ class Vault:
         key = self._unwrap(row["epoch"], row["wrapped"], f"workspace:{workspace_id}:{use}")
         tx.after_commit(lambda: self._keep(workspace_id, use, key))
         return key
+
+    async def destroy(self, tx: Tx, workspace_id: UUID, subject_ids: Sequence[UUID]) -> int:
+        """Destroy data keys, so that what they sealed opens never more; how many there were."""
+        done = await tx.execute(
+            """
+            update subject_keys
+               set wrapped = null, destroyed_at = $3
+             where workspace_id = $1 and subject_id = any($2::uuid[]) and destroyed_at is null
+            """,
+            workspace_id, sorted(subject_ids), tx.now,
+        )  # fmt: skip
+
+        def forget() -> None:
+            for one in subject_ids:
+                self.forget(workspace_id, one)
+
+        tx.after_commit(forget)
+        return int(done.rpartition(" ")[2])
+
+    def backups_expire_at(self, at: datetime) -> datetime:
+        """When a key that is destroyed at a moment is unreadable in every backup too."""
+        month = (at.replace(day=1) + timedelta(days=32)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        return month + timedelta(days=36)
 
     def forget(self, workspace_id: UUID, subject_id: UUID) -> None:
         """Drop a cached key at once: the person was erased."""

@@ -88,6 +88,17 @@ async def of_message(tx: Tx, workspace_id: WorkspaceId, message_id: UUID) -> lis
     return await store.of_message(tx, workspace_id, message_id)
 
 
+async def unlink(
+    tx: Tx, workspace_id: WorkspaceId, recipient_ids: Sequence[UUID], after: Cursor, through: int = THROUGH
+) -> tuple[Cursor | None, int]:
+    """Cut the next events off from people who are erased. Where to go on, None at the end; and how many it were.
+
+    Looks through so many events at most.
+    """
+    upto = await store.nth_after(tx, workspace_id, after, through)
+    return upto, await store.unlink(tx, workspace_id, recipient_ids, after, upto or END)
+
+
 async def ensure_partitions(tx: Tx, ahead: int = AHEAD) -> None:
     """Make the partitions of today and the days to come that are not there. One maker at a time.
 

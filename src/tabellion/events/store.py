@@ -13,6 +13,8 @@ from tabellion.events.types import Blocker, Cursor, Event, Horizon, Place, Recor
 
 ERA_LOCK = 0x7461_6265_6572_6131
 """The advisory lock under which an era is opened and days are made."""
+TELLING = ("recipient", "merged", "split", "merge_id")
+"""What an event says of who somebody is."""
 SLACK = timedelta(days=1)
 """By how much clocks may differ between the processes of a hub, the length of a transaction included."""
 _EVER = datetime(1, 1, 1, tzinfo=UTC)
@@ -123,6 +125,25 @@ async def of_message(tx: Tx, workspace_id: WorkspaceId, message_id: UUID) -> lis
         workspace_id, message_id,
     )  # fmt: skip
     return [event(row) for row in rows]
+
+
+async def unlink(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], after: Cursor, upto: Cursor) -> int:
+    """Cut the events between two places off from the people they are about; how many there were."""
+    done = await tx.execute(
+        """
+        update events e
+           set recipient_id = null,
+               data = case when e.data ? 'message'
+                      then jsonb_set(e.data - $8::text[], '{message}',
+                                     (e.data -> 'message') || '{"metadata": null, "tags": []}')
+                      else e.data - $8::text[] end
+         where e.workspace_id = $1 and e.recipient_id = any($9::uuid[])
+           and (e.era, e.txid, e.position) > ($2, $3::xid8, $4)
+           and (e.era, e.txid, e.position) <= ($5, $6::xid8, $7)
+        """,
+        workspace_id, *after, *upto, list(TELLING), recipient_ids,
+    )  # fmt: skip
+    return int(done.rpartition(" ")[2])
 
 
 def event(row: Row) -> Recorded:

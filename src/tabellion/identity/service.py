@@ -122,6 +122,10 @@ class Identity:
         merge = Merge(merge_id, from_id, to_id, rule, HUB, tx.now, None, None, sealed, moved, consent)
         await store.insert(tx, workspace_id, merge)
 
+    async def forget(self, tx: Tx, workspace_id: WorkspaceId, people: Sequence[UUID]) -> None:
+        """End what merges of people rested on; they are being erased, and are locked."""
+        await store.forget(tx, workspace_id, people)
+
     async def _held(self, tx: Tx, workspace_id: WorkspaceId, named: Sequence[Ref]) -> list[UUID]:
         """The roots of whom refs mean, locked. An address may find another owner while the lock is waited for."""
         held: Mapping[UUID, UUID] = {}

@@ -79,6 +79,18 @@ async def standing_of(tx: Tx, workspace_id: UUID, from_id: UUID) -> UUID | None:
     return found
 
 
+async def forget(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> None:
+    """Keep of merges of recipients that they were, not what they rested on."""
+    await tx.execute(
+        """
+        update merges
+           set sealed = null, identifiers = '{}', entries = '{}', stated = '{}', restated = '{}'
+         where workspace_id = $1 and (into_id = any($2::uuid[]) or from_id = any($2::uuid[]))
+        """,
+        workspace_id, recipient_ids,
+    )  # fmt: skip
+
+
 async def undo(tx: Tx, workspace_id: UUID, merge_id: UUID, actor: str) -> None:
     await tx.execute(
         "update merges set undone_at = $3, undone_by = $4 where workspace_id = $1 and id = $2",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -168,6 +169,117 @@ async def empty(tx: Tx, workspace_id: UUID, message_ids: Sequence[UUID]) -> int:
         workspace_id, message_ids,
     )  # fmt: skip
     return int(done.rpartition(" ")[2])
+
+
+async def open_of(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], most: int) -> list[UUID]:
+    """Messages to people that are not final, oldest first."""
+    rows = await tx.rows(
+        """
+        select id
+          from messages
+         where workspace_id = $1 and recipient_id = any($2::uuid[]) and not final
+         order by id
+         limit $3
+        """,
+        workspace_id, recipient_ids, most,
+    )  # fmt: skip
+    return [row["id"] for row in rows]
+
+
+async def page_of(
+    tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], after: UUID | None, most: int
+) -> list[UUID]:
+    """Messages to people in the order of their ids."""
+    rows = await tx.rows(
+        """
+        select id
+          from messages
+         where workspace_id = $1 and recipient_id = any($2::uuid[]) and ($3::uuid is null or id > $3)
+         order by id
+         limit $4
+        """,
+        workspace_id, recipient_ids, after, most,
+    )  # fmt: skip
+    return [row["id"] for row in rows]
+
+
+async def erase_messages(tx: Tx, workspace_id: UUID, message_ids: Sequence[UUID]) -> None:
+    """Leave of messages what was done, when and how it ended: nothing of what they said, and no address."""
+    await tx.execute(
+        """
+        update messages
+           set content = '', metadata = null, tags = '{}',
+               plan = jsonb_set(plan, '{steps}', coalesce(
+                   (select jsonb_agg(step - 'identifier') from jsonb_array_elements(plan -> 'steps') as step), '[]'))
+         where workspace_id = $1 and id = any($2::uuid[])
+        """,
+        workspace_id, message_ids,
+    )  # fmt: skip
+
+
+async def erase_attempts(tx: Tx, workspace_id: UUID, message_ids: Sequence[UUID]) -> None:
+    """Take from attempts the address, and what the vendor wrote about it."""
+    await tx.execute(
+        """
+        update attempts
+           set identifier = '', detail = null
+         where workspace_id = $1 and message_id = any($2::uuid[])
+        """,
+        workspace_id, message_ids,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Relied:
+    """A consent that messages for a purpose rested on."""
+
+    entry: str
+    purpose: str
+    last_at: datetime
+
+
+async def relied_on(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> list[Relied]:
+    """The consent entries that attempts to people rested on, by purpose, and when the last one started."""
+    rows = await tx.rows(
+        """
+        select a.decision ->> 'entry' as entry, a.purpose, max(a.started_at) as last_at
+          from messages m
+          join attempts a on a.workspace_id = $1 and a.message_id = m.id
+         where m.workspace_id = $1 and m.recipient_id = any($2::uuid[]) and a.decision ->> 'entry' is not null
+         group by a.decision ->> 'entry', a.purpose
+         order by entry, purpose
+        """,
+        workspace_id, recipient_ids,
+    )  # fmt: skip
+    return [Relied(row["entry"], row["purpose"], row["last_at"]) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A vendor account through which people were reached."""
+
+    account_id: UUID
+    provider: str
+    attempts: int
+    first_at: datetime
+    last_at: datetime
+
+
+async def reached_through(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> list[Reached]:
+    """The accounts that were handed anything for people."""
+    rows = await tx.rows(
+        """
+        select a.account_id, a.provider, count(*) as attempts, min(a.started_at) as first_at,
+               max(a.started_at) as last_at
+          from messages m
+          join attempts a on a.workspace_id = $1 and a.message_id = m.id
+         where m.workspace_id = $1 and m.recipient_id = any($2::uuid[]) and a.state <> 'aborted'
+         group by a.account_id, a.provider
+         order by first_at, a.account_id
+        """,
+        workspace_id, recipient_ids,
+    )  # fmt: skip
+    return [Reached(*row) for row in rows]
 
 
 async def insert_attempts(tx: Tx, attempts: Sequence[Attempt]) -> None:

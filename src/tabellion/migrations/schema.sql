@@ -158,7 +158,7 @@ CREATE TABLE public.consent_entries (
     CONSTRAINT consent_entries_check5 CHECK (((NOT standing) OR (decision = ANY (ARRAY['granted'::text, 'asserted'::text, 'denied'::text, 'withdrawn'::text, 'objected'::text])))),
     CONSTRAINT consent_entries_check7 CHECK (((cardinality(lifts) = 0) OR (decision = 'granted'::text))),
     CONSTRAINT consent_entries_decision_check CHECK ((decision = ANY (ARRAY['granted'::text, 'denied'::text, 'withdrawn'::text, 'objected'::text, 'asserted'::text, 'pending'::text, 'expired'::text]))),
-    CONSTRAINT consent_entries_grant_named CHECK (((identifier_hash IS NOT NULL) OR (strength > 0) OR (decision = 'expired'::text))),
+    CONSTRAINT consent_entries_grant_named CHECK (((identifier_hash IS NOT NULL) OR (strength > 0) OR (decision = 'expired'::text) OR ((sealed IS NULL) AND (NOT standing)))),
     CONSTRAINT consent_entries_grant_narrow CHECK (((strength > 0) OR (decision = 'expired'::text) OR ((NOT person_scope) AND (channel <> '*'::text) AND (purpose <> '*'::text))))
 )
 WITH (fillfactor='90');
@@ -198,6 +198,14 @@ CREATE TABLE public.delayed (
     CONSTRAINT delayed_lane_check CHECK (((lane >= 0) AND (lane <= 3)))
 )
 WITH (autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000');
+
+CREATE TABLE public.erased_identifiers (
+    workspace_id uuid NOT NULL,
+    hash bytea NOT NULL,
+    regulation_id uuid NOT NULL,
+    erased_at timestamp with time zone NOT NULL,
+    CONSTRAINT erased_identifiers_hash_check CHECK ((octet_length(hash) = 32))
+);
 
 CREATE TABLE public.event_counts (
     type text NOT NULL,
@@ -257,6 +265,22 @@ CREATE TABLE public.followers (
     updated_at timestamp with time zone NOT NULL
 )
 WITH (fillfactor='50');
+
+CREATE TABLE public.held_proofs (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    regulation_id uuid NOT NULL,
+    entry_id uuid NOT NULL,
+    log_index bigint NOT NULL,
+    purpose text NOT NULL,
+    sealed bytea,
+    created_at timestamp with time zone NOT NULL,
+    held_until timestamp with time zone NOT NULL,
+    destroyed_at timestamp with time zone,
+    CONSTRAINT held_proofs_check CHECK (((sealed IS NULL) = (destroyed_at IS NOT NULL)))
+);
+
+COMMENT ON COLUMN public.held_proofs.sealed IS 'record and key of the entry, sealed with the key of the subject of this id';
 
 CREATE TABLE public.idempotency (
     workspace_id uuid NOT NULL,
@@ -457,6 +481,20 @@ CREATE TABLE public.ledger_tiles (
 );
 ALTER TABLE ONLY public.ledger_tiles ALTER COLUMN hashes SET STORAGE EXTERNAL;
 
+CREATE TABLE public.legal_holds (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    recipient_id uuid NOT NULL,
+    reason text NOT NULL,
+    set_by text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    until timestamp with time zone,
+    released_by text,
+    released_at timestamp with time zone,
+    CONSTRAINT legal_holds_check CHECK (((released_by IS NULL) = (released_at IS NULL))),
+    CONSTRAINT legal_holds_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500)))
+);
+
 CREATE TABLE public.merges (
     workspace_id uuid NOT NULL,
     id uuid NOT NULL,
@@ -517,6 +555,28 @@ CREATE TABLE public.messages (
 )
 WITH (fillfactor='80');
 
+CREATE TABLE public.privacy_settings (
+    workspace_id uuid NOT NULL,
+    settings jsonb NOT NULL,
+    updated_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE public.privacy_settings IS 'a side without a row has the default';
+
+CREATE TABLE public.proof_openings (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    proof_id uuid NOT NULL,
+    reason text NOT NULL,
+    requested_by text NOT NULL,
+    requested_at timestamp with time zone NOT NULL,
+    approved_by text,
+    approved_at timestamp with time zone,
+    ends_at timestamp with time zone,
+    CONSTRAINT proof_openings_check CHECK ((approved_by <> requested_by)),
+    CONSTRAINT proof_openings_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500)))
+);
+
 CREATE TABLE public.recipient_settings (
     workspace_id uuid NOT NULL,
     settings jsonb NOT NULL,
@@ -561,6 +621,7 @@ CREATE TABLE public.recipients (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     erased_at timestamp with time zone,
+    restricted_at timestamp with time zone,
     CONSTRAINT recipients_check CHECK (((erased_at IS NULL) OR ((traits IS NULL) AND (locale IS NULL) AND (time_zone IS NULL)))),
     CONSTRAINT recipients_locale_check CHECK ((length(locale) <= 64)),
     CONSTRAINT recipients_time_zone_check CHECK ((length(time_zone) <= 64)),
@@ -574,13 +635,57 @@ COMMENT ON COLUMN public.recipients.address_only IS 'known only as an address th
 
 COMMENT ON COLUMN public.recipients.traits IS 'sealed with the person''s data key';
 
+CREATE TABLE public.regulations (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    type text NOT NULL,
+    state text NOT NULL,
+    recipient_id uuid NOT NULL,
+    recipient_ids uuid[] NOT NULL,
+    requested_by text NOT NULL,
+    verified_by text NOT NULL,
+    options jsonb NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    execute_at timestamp with time zone NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    approved_by text,
+    approved_at timestamp with time zone,
+    cancelled_by text,
+    cancelled_at timestamp with time zone,
+    erased_at timestamp with time zone,
+    done_at timestamp with time zone,
+    overdue_at timestamp with time zone,
+    systems jsonb NOT NULL,
+    progress jsonb NOT NULL,
+    certificate text,
+    backups_expire_at timestamp with time zone,
+    CONSTRAINT regulations_check CHECK (((approved_by IS NULL) = (approved_at IS NULL))),
+    CONSTRAINT regulations_check1 CHECK (((cancelled_by IS NULL) = (cancelled_at IS NULL))),
+    CONSTRAINT regulations_check2 CHECK (((certificate IS NULL) OR (state = 'done'::text))),
+    CONSTRAINT regulations_requested_by_check CHECK (((length(requested_by) >= 1) AND (length(requested_by) <= 64))),
+    CONSTRAINT regulations_state_check CHECK ((state = ANY (ARRAY['awaiting_approval'::text, 'scheduled'::text, 'blocked'::text, 'running'::text, 'in_force'::text, 'done'::text, 'cancelled'::text]))),
+    CONSTRAINT regulations_type_check CHECK ((type = ANY (ARRAY['erase'::text, 'export'::text, 'restrict'::text, 'object'::text]))),
+    CONSTRAINT regulations_verified_by_check CHECK (((length(verified_by) >= 1) AND (length(verified_by) <= 200)))
+);
+
+COMMENT ON COLUMN public.regulations.recipient_ids IS 'all ids of the person, the merge root first; once erased, those that were erased together';
+
+COMMENT ON COLUMN public.regulations.overdue_at IS 'when the log said that the order is overdue';
+
+COMMENT ON COLUMN public.regulations.systems IS 'what became of the order in each system that holds something about the person';
+
+COMMENT ON COLUMN public.regulations.progress IS 'how far an erasure came, so that it goes on there after a crash';
+
 CREATE TABLE public.retention (
     workspace_id uuid NOT NULL,
     callbacks_days integer,
     content_days integer,
     updated_at timestamp with time zone NOT NULL,
+    proofs_days integer DEFAULT 1095 NOT NULL,
+    proofs_by_purpose jsonb DEFAULT '{}'::jsonb NOT NULL,
     CONSTRAINT retention_callbacks_days_check CHECK ((callbacks_days > 0)),
-    CONSTRAINT retention_content_days_check CHECK ((content_days > 0))
+    CONSTRAINT retention_content_days_check CHECK ((content_days > 0)),
+    CONSTRAINT retention_proofs_days_check CHECK ((proofs_days >= 0))
 );
 
 COMMENT ON TABLE public.retention IS 'a side without a row has the default; a null is for ever';
@@ -595,6 +700,15 @@ CREATE TABLE public.schema_migrations (
     name text NOT NULL,
     checksum text NOT NULL,
     applied_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.signing_keys (
+    kid text NOT NULL,
+    public_key bytea NOT NULL,
+    sealed bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    retired_at timestamp with time zone,
+    CONSTRAINT signing_keys_public_key_check CHECK ((octet_length(public_key) = 32))
 );
 
 CREATE TABLE public.subject_keys (
@@ -689,6 +803,9 @@ ALTER TABLE ONLY public.dead_letters
 ALTER TABLE ONLY public.delayed
     ADD CONSTRAINT delayed_pkey PRIMARY KEY (run_at, id);
 
+ALTER TABLE ONLY public.erased_identifiers
+    ADD CONSTRAINT erased_identifiers_pkey PRIMARY KEY (workspace_id, hash);
+
 ALTER TABLE ONLY public.event_counts
     ADD CONSTRAINT event_counts_pkey PRIMARY KEY (type);
 
@@ -697,6 +814,9 @@ ALTER TABLE ONLY public.event_eras
 
 ALTER TABLE ONLY public.followers
     ADD CONSTRAINT followers_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY public.held_proofs
+    ADD CONSTRAINT held_proofs_pkey PRIMARY KEY (workspace_id, id);
 
 ALTER TABLE ONLY public.idempotency
     ADD CONSTRAINT idempotency_pkey PRIMARY KEY (workspace_id, scope);
@@ -740,11 +860,20 @@ ALTER TABLE ONLY public.ledger_leaves
 ALTER TABLE ONLY public.ledger_tiles
     ADD CONSTRAINT ledger_tiles_pkey PRIMARY KEY (workspace_id, log, generation, level, index);
 
+ALTER TABLE ONLY public.legal_holds
+    ADD CONSTRAINT legal_holds_pkey PRIMARY KEY (workspace_id, id);
+
 ALTER TABLE ONLY public.merges
     ADD CONSTRAINT merges_pkey PRIMARY KEY (workspace_id, id);
 
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.privacy_settings
+    ADD CONSTRAINT privacy_settings_pkey PRIMARY KEY (workspace_id);
+
+ALTER TABLE ONLY public.proof_openings
+    ADD CONSTRAINT proof_openings_pkey PRIMARY KEY (workspace_id, id);
 
 ALTER TABLE ONLY public.recipient_settings
     ADD CONSTRAINT recipient_settings_pkey PRIMARY KEY (workspace_id);
@@ -755,6 +884,9 @@ ALTER TABLE ONLY public.recipient_versions
 ALTER TABLE ONLY public.recipients
     ADD CONSTRAINT recipients_pkey PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.regulations
+    ADD CONSTRAINT regulations_pkey PRIMARY KEY (workspace_id, id);
+
 ALTER TABLE ONLY public.retention_marks
     ADD CONSTRAINT retention_marks_pkey PRIMARY KEY (workspace_id);
 
@@ -763,6 +895,9 @@ ALTER TABLE ONLY public.retention
 
 ALTER TABLE ONLY public.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY public.signing_keys
+    ADD CONSTRAINT signing_keys_pkey PRIMARY KEY (kid);
 
 ALTER TABLE ONLY public.subject_keys
     ADD CONSTRAINT subject_keys_pkey PRIMARY KEY (workspace_id, subject_id);
@@ -815,6 +950,8 @@ CREATE INDEX events_default_workspace_id_era_txid_position_idx ON public.events_
 
 CREATE INDEX events_default_workspace_id_message_id_idx ON public.events_default USING btree (workspace_id, message_id) WHERE (message_id IS NOT NULL);
 
+CREATE INDEX held_proofs_until ON public.held_proofs USING btree (held_until, workspace_id, id) WHERE (destroyed_at IS NULL);
+
 CREATE INDEX idempotency_expiry ON public.idempotency USING btree (expires_at);
 
 CREATE INDEX identifiers_mailbox ON public.identifiers USING btree (workspace_id, match_hash) WHERE (match_hash IS NOT NULL);
@@ -827,6 +964,8 @@ CREATE UNIQUE INDEX ledger_heads_open ON public.ledger_heads USING btree (worksp
 
 CREATE UNIQUE INDEX ledger_keys_current ON public.ledger_keys USING btree (workspace_id, log, generation) WHERE (to_size IS NULL);
 
+CREATE INDEX legal_holds_standing ON public.legal_holds USING btree (workspace_id, recipient_id) WHERE (released_at IS NULL);
+
 CREATE INDEX merges_from ON public.merges USING btree (workspace_id, from_id);
 
 CREATE INDEX merges_into ON public.merges USING btree (workspace_id, into_id);
@@ -838,6 +977,14 @@ CREATE INDEX messages_by_recipient ON public.messages USING btree (workspace_id,
 CREATE INDEX recipient_settings_by_time ON public.recipient_settings USING btree (updated_at);
 
 CREATE INDEX recipients_merged ON public.recipients USING btree (workspace_id, merged_into) WHERE (merged_into <> id);
+
+CREATE INDEX recipients_restricted ON public.recipients USING btree (workspace_id, id) WHERE (restricted_at IS NOT NULL);
+
+CREATE INDEX regulations_of_person ON public.regulations USING gin (recipient_ids);
+
+CREATE INDEX regulations_open ON public.regulations USING btree (due_at, workspace_id, id) WHERE (state = ANY (ARRAY['awaiting_approval'::text, 'scheduled'::text, 'blocked'::text, 'running'::text]));
+
+CREATE UNIQUE INDEX signing_keys_current ON public.signing_keys USING btree (((retired_at IS NULL))) WHERE (retired_at IS NULL);
 
 ALTER INDEX public.events_in_order ATTACH PARTITION public.events_default_era_txid_position_idx;
 
@@ -871,11 +1018,17 @@ ALTER TABLE ONLY public.identifiers
 ALTER TABLE ONLY public.ledger_keys
     ADD CONSTRAINT ledger_keys_workspace_id_log_generation_fkey FOREIGN KEY (workspace_id, log, generation) REFERENCES public.ledger_heads(workspace_id, log, generation);
 
+ALTER TABLE ONLY public.legal_holds
+    ADD CONSTRAINT legal_holds_workspace_id_recipient_id_fkey FOREIGN KEY (workspace_id, recipient_id) REFERENCES public.recipients(workspace_id, id);
+
 ALTER TABLE ONLY public.merges
     ADD CONSTRAINT merges_workspace_id_from_id_fkey FOREIGN KEY (workspace_id, from_id) REFERENCES public.recipients(workspace_id, id);
 
 ALTER TABLE ONLY public.merges
     ADD CONSTRAINT merges_workspace_id_into_id_fkey FOREIGN KEY (workspace_id, into_id) REFERENCES public.recipients(workspace_id, id);
+
+ALTER TABLE ONLY public.proof_openings
+    ADD CONSTRAINT proof_openings_workspace_id_proof_id_fkey FOREIGN KEY (workspace_id, proof_id) REFERENCES public.held_proofs(workspace_id, id);
 
 ALTER TABLE ONLY public.recipients
     ADD CONSTRAINT recipients_workspace_id_merged_into_fkey FOREIGN KEY (workspace_id, merged_into) REFERENCES public.recipients(workspace_id, id);

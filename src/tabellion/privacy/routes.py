@@ -19,6 +19,8 @@ class RetentionView(msgspec.Struct, frozen=True):
 
     callbacks: int | None
     content: int | None
+    proofs: int
+    proofs_by_purpose: dict[str, int]
     updated_at: datetime | None
     """When it was set; null for the default."""
 
@@ -49,4 +51,5 @@ def routes(edge: Edge, retention: Retention) -> list[HTTPRouteHandler]:
 
 
 def _view(standing: Standing) -> RetentionView:
-    return RetentionView(standing.policy.callbacks, standing.policy.content, standing.updated_at)
+    policy = standing.policy
+    return RetentionView(policy.callbacks, policy.content, policy.proofs, policy.proofs_by_purpose, standing.updated_at)

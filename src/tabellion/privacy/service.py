@@ -35,7 +35,12 @@ class Retention:
     async def set(self, tx: Tx, caller: Caller, policy: Policy) -> Standing:
         """A side's policy from now on, audited. What is too old by it ends with the next round."""
         await store.write(tx, caller.workspace_id, policy)
-        detail = {"callbacks_days": policy.callbacks, "content_days": policy.content}
+        detail = {
+            "callbacks_days": policy.callbacks,
+            "content_days": policy.content,
+            "proofs_days": policy.proofs,
+            "proofs_by_purpose": policy.proofs_by_purpose,
+        }
         await audit(tx, caller.workspace_id, caller.actor, "retention.set", "retention", detail)
         return await store.read(tx, caller.workspace_id)
 

@@ -2,29 +2,42 @@
 
 from uuid import UUID
 
-from tabellion.core.db import Tx
+from tabellion.core.db import Row, Tx
 from tabellion.privacy.types import Policy, Standing
 
 
 async def read(tx: Tx, workspace_id: UUID) -> Standing:
     row = await tx.row(
-        "select callbacks_days, content_days, updated_at from retention where workspace_id = $1", workspace_id
+        """
+        select callbacks_days, content_days, proofs_days, proofs_by_purpose, updated_at
+          from retention
+         where workspace_id = $1
+        """,
+        workspace_id,
     )
-    if row is None:
-        return Standing(Policy())
-    return Standing(Policy(callbacks=row["callbacks_days"], content=row["content_days"]), row["updated_at"])
+    return Standing(_policy(row), row["updated_at"]) if row else Standing(Policy())
+
+
+def _policy(row: Row) -> Policy:
+    return Policy(
+        callbacks=row["callbacks_days"],
+        content=row["content_days"],
+        proofs=row["proofs_days"],
+        proofs_by_purpose=row["proofs_by_purpose"],
+    )
 
 
 async def write(tx: Tx, workspace_id: UUID, policy: Policy) -> None:
     await tx.execute(
         """
-        insert into retention (workspace_id, callbacks_days, content_days, updated_at)
-        values ($1, $2, $3, $4)
+        insert into retention (workspace_id, callbacks_days, content_days, proofs_days, proofs_by_purpose, updated_at)
+        values ($1, $2, $3, $4, $5, $6)
         on conflict (workspace_id)
         do update set callbacks_days = excluded.callbacks_days, content_days = excluded.content_days,
+                      proofs_days = excluded.proofs_days, proofs_by_purpose = excluded.proofs_by_purpose,
                       updated_at = excluded.updated_at
         """,
-        workspace_id, policy.callbacks, policy.content, tx.now,
+        workspace_id, policy.callbacks, policy.content, policy.proofs, policy.proofs_by_purpose, tx.now,
     )  # fmt: skip
 
 

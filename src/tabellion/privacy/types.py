@@ -8,6 +8,7 @@ from msgspec import Meta
 
 LONGEST: Final = 36_500
 Days = Annotated[int, Meta(ge=1, le=LONGEST)]
+ProofDays = Annotated[int, Meta(ge=0, le=LONGEST)]
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -17,6 +18,14 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What vendors sent, as it arrived. What became of messages by it stays."""
     content: Days | None = 365
     """What messages said, from the day they were accepted; of one that is not final, until it is."""
+    proofs: ProofDays = 1095
+    """Of an erased person: proof of a consent, from the last message that relied on it. 0: none is kept."""
+    proofs_by_purpose: dict[str, ProofDays] = {}
+    """The same for single purposes."""
+
+    def proof_days(self, purpose: str) -> int:
+        """For how many days consents to a purpose stay provable after the last message that relied on them."""
+        return self.proofs_by_purpose.get(purpose, self.proofs)
 
 
 class Applied(msgspec.Struct, frozen=True):

@@ -80,6 +80,7 @@ class Moving:
         parts = await self.parts(tx, workspace_id, from_.id)
         await self._move(tx, workspace_id, going, from_.id, into.id)
         await store.merge(tx, workspace_id, [(from_.id, into.id)])
+        await store.carry_restriction(tx, workspace_id, [(from_.id, into.id)])
         await self._write(tx, workspace_id, from_, {}, [(one, None) for one in going], actor, into.id, source="merge")
         await self._write(tx, workspace_id, into, profile, [(None, one) for one in going], actor, source="merge")
         return Moved([one.hash for one in going], parts)

@@ -12,7 +12,7 @@ from tabellion.core.errors import Conflict, HubError, Invalid, NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
-from tabellion.recipients import forms, happened, history, rules, sealing, store
+from tabellion.recipients import erasure_store, forms, happened, history, rules, sealing, store
 from tabellion.recipients.history import Version
 from tabellion.recipients.settings import SettingsBook
 from tabellion.recipients.store import Found, NewIdentifier, Record, Root
@@ -254,6 +254,10 @@ class Recipients:
             person: one.value for (_, person), all_ in known.items() for one in all_ if one.kind is Kind.EXTERNAL_ID
         }
         return {asked: found[root.recipient_id] for asked, root in roots.items() if root.recipient_id in found}
+
+    async def restricted(self, tx: Tx, pairs: Iterable[Pair]) -> set[Pair]:
+        """Those (workspace, merge root) to whom nothing is sent, because processing was restricted."""
+        return await erasure_store.restricted(tx, set(pairs))
 
     async def identifiers(self, tx: Tx, pairs: Iterable[Pair]) -> dict[Pair, list[Identifier]]:
         """The identifiers of each (workspace, merge root), values opened, first seen first."""

@@ -542,6 +542,20 @@ async def merge(tx: Tx, workspace_id: UUID, absorbed: Sequence[tuple[UUID, UUID]
     )  # fmt: skip
 
 
+async def carry_restriction(tx: Tx, workspace_id: UUID, absorbed: Sequence[tuple[UUID, UUID]]) -> None:
+    """Restrict the processing of (from, into) those into whom somebody restricted was merged."""
+    await tx.execute(
+        """
+        update recipients r
+           set restricted_at = coalesce(r.restricted_at, lost.restricted_at)
+          from unnest($2::uuid[], $3::uuid[]) as absorbed (from_id, into_id)
+          join recipients lost on lost.workspace_id = $1 and lost.id = absorbed.from_id
+         where r.workspace_id = $1 and r.id = absorbed.into_id and lost.restricted_at is not null
+        """,
+        workspace_id, *columns(sorted(absorbed), 2),
+    )  # fmt: skip
+
+
 async def part(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], root_id: UUID) -> None:
     """Make a recipient that was merged, and those that had become part of it, a root and its parts again."""
     await tx.execute(

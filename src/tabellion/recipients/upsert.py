@@ -21,13 +21,16 @@ from tabellion.core.ids import RecipientId, WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
 from tabellion.events.types import Event
-from tabellion.recipients import devices, happened, history, rules, sealing, store
+from tabellion.recipients import devices, erasure_store, happened, history, rules, sealing, store
 from tabellion.recipients.changes import Change, alike, traits_change
 from tabellion.recipients.devices import Said
 from tabellion.recipients.history import Version
 from tabellion.recipients.rules import Match, Owner
 from tabellion.recipients.store import Found, Record
 from tabellion.recipients.types import Absorbed, Health, Identifier, Kind, Named, NewRecipient, Profile, Upserted
+
+IMPORT = "import"
+"""How the source of what is brought in from a file begins."""
 
 
 @dataclass
@@ -124,12 +127,20 @@ class Upsert:
         """The answer to each unit, in order."""
         lookup = self._lookup = await self._vault.workspace(self._tx, self._workspace_id, "lookup")
         waiting = [_unit(lookup, index, unit) for index, unit in enumerate(units)]
-        answers: dict[int, Upserted | HubError] = {}
+        answers = await self._refused(waiting)
+        waiting = [unit for unit in waiting if unit.index not in answers]
         while waiting:
             turn, later = _apart(waiting)
             answers |= await self._turn(turn)
             waiting = [unit for unit in turn if unit.index not in answers] + later
         return [answers[index] for index in range(len(units))]
+
+    async def _refused(self, units: Sequence[_Unit]) -> dict[int, Upserted | HubError]:
+        """The units that would bring an erased person back; somebody who came back by themselves is not imported."""
+        if not self._source.startswith(IMPORT):
+            return {}
+        erased = await erasure_store.remembered(self._tx, self._workspace_id, {one for u in units for one in u.named})
+        return {unit.index: was_erased() for unit in units if not erased.isdisjoint(unit.named)}
 
     async def _turn(self, units: Sequence[_Unit]) -> dict[int, Upserted | HubError]:
         """The answers of units that share no identifier; those left out must be tried again."""
@@ -249,6 +260,7 @@ class Upsert:
             owned[row.recipient_id].append(opened)
         await store.move(self._tx, self._workspace_id, moved)
         await store.merge(self._tx, self._workspace_id, list(into.items()))
+        await store.carry_restriction(self._tx, self._workspace_id, list(into.items()))
         await self._events.append(self._tx, [happened.merged(self._workspace_id, *pair) for pair in into.items()])
         return owned
 
@@ -341,6 +353,13 @@ class Upsert:
             yield happened.identifier_verified(self._workspace_id, person, plan.unit.named[one], self._source)
         if step.change.profile:
             yield happened.updated(self._workspace_id, person, step.change.profile)
+
+
+def was_erased() -> Conflict:
+    return Conflict(
+        "recipient_erased",
+        "an identifier belongs to somebody who was erased, and stays away; if they came back, POST /v1/recipients",
+    )
 
 
 def profiled(workspace_id: UUID, record: Record, profile: Profile, key: Key) -> tuple[Record, Change]:

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 from uuid import UUID
 
+import msgspec
+
 from tabellion.core.crypto import Key
 from tabellion.core.db import Tx
 from tabellion.core.vault import Vault
-from tabellion.webhooks.types import Callback, Sealed
+from tabellion.webhooks.types import Callback, Raw, Sealed
 
 Pair: TypeAlias = tuple[UUID, UUID]
 """(workspace_id, id)."""
@@ -18,6 +20,11 @@ Pair: TypeAlias = tuple[UUID, UUID]
 
 def context(callback_id: UUID) -> str:
     return f"callback:{callback_id}"
+
+
+def opened(callback: Callback, key: Key) -> Raw:
+    """The request of a callback."""
+    return msgspec.json.decode(key.open(callback.raw, context(callback.id)), type=Raw)
 
 
 async def keys(tx: Tx, vault: Vault, callbacks: Iterable[Callback]) -> dict[Pair, Key]:

@@ -74,6 +74,66 @@ async def mark(
     )
 
 
+async def page(tx: Tx, workspace_id: UUID, after: UUID | None, most: int) -> list[Callback]:
+    """Callbacks of a workspace side that are not known to be about one person, in the order of their ids."""
+    rows = await tx.rows(
+        """
+        select workspace_id, id, account_id, provider, received_at, digest, raw, recipient_id
+          from callbacks
+         where workspace_id = $1 and ($2::uuid is null or id > $2) and recipient_id is null
+           and octet_length(raw) > 0
+         order by id
+         limit $3
+        """,
+        workspace_id, after, most,
+    )  # fmt: skip
+    return [Callback(**row) for row in rows]
+
+
+async def erase(tx: Tx, workspace_id: UUID, callback_ids: Sequence[UUID]) -> None:
+    """Keep of callbacks that they came."""
+    await tx.execute(
+        """
+        update callbacks
+           set raw = '', state = 'erased'
+         where workspace_id = $1 and id = any($2::uuid[])
+        """,
+        workspace_id, callback_ids,
+    )  # fmt: skip
+
+
+async def erase_of(
+    tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], after: UUID | None, upto: UUID | None
+) -> int:
+    """Keep of the callbacks about people between two ids that they came; how many there were."""
+    done = await tx.execute(
+        """
+        update callbacks
+           set raw = '', state = 'erased'
+         where workspace_id = $1 and ($3::uuid is null or id > $3) and ($4::uuid is null or id <= $4)
+           and recipient_id = any($2::uuid[]) and state <> 'erased'
+        """,
+        workspace_id, recipient_ids, after, upto,
+    )  # fmt: skip
+    return int(done.rpartition(" ")[2])
+
+
+async def nth_after(tx: Tx, workspace_id: UUID, after: UUID | None, number: int) -> UUID | None:
+    """The id of the `number`th callback behind `after`; None where there are not so many."""
+    found: UUID | None = await tx.value(
+        """
+        select id
+          from callbacks
+         where workspace_id = $1 and ($2::uuid is null or id > $2)
+         order by id
+        offset $3
+         limit 1
+        """,
+        workspace_id, after, number - 1,
+    )  # fmt: skip
+    return found
+
+
 async def delete(tx: Tx, workspace_id: UUID, before: UUID, most: int) -> int:
     """Delete the oldest callbacks before an id; how many."""
     done = await tx.execute(

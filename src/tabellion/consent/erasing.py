@@ -1,0 +1,152 @@
+"""Consent when a person is erased.
+
+What they had refused goes on standing, for each of their addresses by its keyed hash alone; everything else about
+whom it was ends. The leaves of the tree stay, and say nothing about anybody without the keys that are destroyed.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from tabellion.consent import record as records
+from tabellion.consent import store
+from tabellion.consent.batch import Batch
+from tabellion.consent.placing import reached
+from tabellion.consent.recording import LOG, Recorder
+from tabellion.consent.types import (
+    ANY,
+    Decision,
+    Incoming,
+    Method,
+    NewDecision,
+    Outcome,
+    Placed,
+    Proof,
+    Purposes,
+    Rank,
+    Scope,
+    Standing,
+    Strength,
+)
+from tabellion.core import ids
+from tabellion.core.db import Tx
+from tabellion.core.ids import WorkspaceId
+from tabellion.recipients.erasing import Person
+from tabellion.recipients.types import DELIVERABLE, Identifier, Ref
+
+MOST: Final = 256
+"""Entries that the ledger takes at once."""
+MARKETING: Final = "marketing"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A restriction that the hub states again for one address, because its person is about to be no more."""
+
+    identifier: Identifier
+    channel: str
+    purpose: str
+    decision: Decision
+    strength: Strength
+    of: Standing | None = None
+    """What it says again; None: the objection that lies in the wish to be erased."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erasing:
+    recorder: Recorder
+
+    async def proofs(self, tx: Tx, workspace_id: WorkspaceId, entry_ids: Sequence[UUID]) -> list[Proof]:
+        """The record and the key of each entry that can still be opened, for keeping them apart."""
+        kept = await store.sealed(tx, workspace_id, entry_ids)
+        keys = await self.recorder.vault.subjects(tx, workspace_id, {one.subject_id for one in kept})
+        return [
+            Proof(
+                entry_id=one.id,
+                log_index=one.log_index,
+                purpose=one.purpose,
+                record=key.open(one.sealed, f"consent:{workspace_id}:{one.id}"),
+                key=key.derive(f"entry:{one.id}").raw(),
+            )
+            for one in kept
+            if (key := keys.get(one.subject_id))
+        ]
+
+    async def erase(
+        self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, person: Person, actor: str, *, keep: bool
+    ) -> int:
+        """End what counts for a person who is locked, and with `keep` let their refusals stand by hash alone.
+
+        How many entries lost whom they were about. Their keys must be destroyed after this, in the same transaction.
+        """
+        hashes = [one.hash for one in person.identifiers]
+        standing = await store.around_decisions(tx, workspace_id, hashes, person.ids)
+        mine = [one for one in standing if one.recipient_id in person.ids or one.identifier_hash in hashes]
+        if keep:
+            await self._state(tx, workspace_id, purposes, person, statements(person, mine), mine, actor)
+        return await store.forget(tx, workspace_id, person.ids, hashes if keep else [])
+
+    async def _state(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        purposes: Purposes,
+        person: Person,
+        said: Sequence[Statement],
+        standing: Sequence[Standing],
+        actor: str,
+    ) -> None:
+        log = await self.recorder.ledger.origin(tx, workspace_id, LOG) if said else ""
+        for first in range(0, len(said), MOST):
+            batch = Batch(purposes, tx.now, standing)
+            for one in said[first : first + MOST]:
+                _write(batch, one, person.root, log, tx, actor)
+            await self.recorder.state(tx, workspace_id, purposes, batch)
+
+
+# pure
+
+
+def statements(person: Person, standing: Iterable[Standing]) -> list[Statement]:
+    """For each address: an objection to marketing, and again what the whole person had refused on its channels.
+
+    What names the address stands already.
+    """
+    whole = [one for one in standing if one.strength and one.person_scope and one.recipient_id in person.ids]
+    firm = Decision.OBJECTED, Strength.FIRM
+    said: list[Statement] = []
+    for address in person.identifiers:
+        if address.kind not in DELIVERABLE:
+            continue
+        said.append(Statement(address, ANY, MARKETING, *firm))
+        said += [
+            Statement(address, one.channel, one.purpose, one.decision, one.strength, one)
+            for one in whole
+            if address.kind in reached(one.channel) and one.identifier_hash != address.hash
+        ]
+    return said
+
+
+def _write(batch: Batch, said: Statement, root: UUID, log: str, tx: Tx, actor: str) -> None:
+    entry_id = ids.new()
+    outcome = Outcome(said.decision, Rank.SECRET_KEY, applied=True, strength=said.strength)
+    new = NewDecision(
+        recipient=Ref(id=root),
+        channel=said.channel,
+        purpose=said.purpose,
+        decision=said.decision,
+        basis=None,
+        method=Method.ERASURE,
+        source=Method.ERASURE.value,
+        rank=Rank.SECRET_KEY,
+        actor=actor,
+        identifier_only=True,
+        evidence={"entry": ids.show("cns", said.of.id)} if said.of else None,
+    )
+    scope = Scope(root, said.identifier.hash, False, said.channel, said.purpose)
+    effective_at = said.of.effective_at if said.of else tx.now
+    incoming = Incoming(scope, said.decision, None, Method.ERASURE, Rank.SECRET_KEY, effective_at)
+    placed = Placed(scope, said.identifier, address_only=False)
+    record = records.committed(entry_id, log, placed, new, outcome, effective_at, tx.now)
+    batch.write(entry_id, new, incoming, placed, outcome, record)
