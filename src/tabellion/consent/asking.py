@@ -13,8 +13,6 @@ from tabellion.core.ids import WorkspaceId
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import ADDRESSES, REFUSED, Health, Identifier, Resolved
 
-NOBODYS: Final = b""
-"""The hash of an address that no recipient has: nothing stands on it."""
 _NO_PURPOSE: Final = Verdict("unknown", sendable=False, reason="purpose_unknown", rule="purpose_unknown")
 
 
@@ -76,7 +74,8 @@ async def check(
     known = {(workspace_id, one.recipient_id) for one in people if isinstance(one, Resolved)}
     owned = {person: addresses for (_, person), addresses in (await recipients.identifiers(tx, known)).items()}
     meant: list[Sequence[rules.Address] | HubError] = [
-        _refused(ask, person, purposes) or _options(ask, person, one, owned)
+        _refused(ask, person, purposes)
+        or _options(ask, person, await _address(tx, recipients, workspace_id, ask, one), owned)
         for ask, person, one in zip(asks, people, named, strict=True)
     ]
     questions = [
@@ -100,16 +99,25 @@ def _refused(ask: Ask, person: Resolved | HubError, purposes: Purposes) -> HubEr
     return person if isinstance(person, HubError) and ask.recipient.kind not in ADDRESSES else None
 
 
+async def _address(
+    tx: Tx, recipients: Recipients, workspace_id: WorkspaceId, ask: Ask, named: Resolved | HubError
+) -> rules.Address:
+    """The identifier that is named; of one that nobody has its hash, on which what an erased person refused stands."""
+    if isinstance(named, Resolved):
+        return named.identifier
+    return await recipients.hashed(tx, workspace_id, ask.identifier or ask.recipient)
+
+
 def _options(
     ask: Ask,
     person: Resolved | HubError,
-    named: Resolved | HubError,
+    named: rules.Address,
     owned: Mapping[UUID, Sequence[Identifier]],
 ) -> Sequence[rules.Address]:
     """The addresses a question means: the one named if it is of the channel, else all the person's that are."""
     kinds = KINDS.get(ask.channel, ())
     if (ask.identifier or ask.recipient).kind in kinds:
-        return [named.identifier if isinstance(named, Resolved) else NOBODYS]
+        return [named]
     known = owned.get(person.recipient_id, ()) if isinstance(person, Resolved) else ()
     return [one for one in known if one.kind in kinds] or [None]
 

@@ -209,8 +209,9 @@ async def erase_messages(tx: Tx, workspace_id: UUID, message_ids: Sequence[UUID]
         """
         update messages
            set content = '', metadata = null, tags = '{}',
-               plan = jsonb_set(plan, '{steps}', coalesce(
-                   (select jsonb_agg(step - 'identifier') from jsonb_array_elements(plan -> 'steps') as step), '[]'))
+               plan = jsonb_set(plan, '{steps}', coalesce((
+                   select jsonb_agg(one - 'identifier'::text)
+                     from jsonb_array_elements(plan -> 'steps') as one), '[]'))
          where workspace_id = $1 and id = any($2::uuid[])
         """,
         workspace_id, message_ids,

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jws
 from joserfc.jwk import OKPKey
 
+from tabellion.access.answers import encode
 from tabellion.core.crypto import b64url, sha256
 from tabellion.core.db import Tx
 from tabellion.core.errors import Misconfigured
@@ -31,7 +31,7 @@ class Certificates:
         private = await self.outer.unwrap(kept.sealed, _context(kept.kid))
         key = OKPKey.import_key(_jwk(kept) | {"d": b64url(private)})
         header = {"alg": "Ed25519", "kid": kept.kid, "typ": TYPE}
-        return jws.serialize_compact(header, msgspec.json.encode(claims), key, algorithms=["Ed25519"])
+        return jws.serialize_compact(header, encode(claims), key, algorithms=["Ed25519"])
 
     async def published(self, tx: Tx) -> list[dict[str, str | list[str]]]:
         """The public keys (RFC 7517), the oldest first."""

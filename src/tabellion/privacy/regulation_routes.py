@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from litestar import Request, Response, delete, get, post, put
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import Parameter, QueryParameter
 
 from tabellion.access.answers import Answer, Cursor, Limit, Person, next_cursor, read_cursor
 from tabellion.access.edge import Edge
@@ -28,7 +28,7 @@ from tabellion.recipients.types import Ref
 Name = Annotated[str, Parameter(max_length=255)]
 AType = Annotated[str | None, Parameter(pattern=f"^({'|'.join(Type)})$", schema_extra={"enum": list(Type)})]
 AState = Annotated[
-    str | None, Parameter(query="state", pattern=f"^({'|'.join(State)})$", schema_extra={"enum": list(State)})
+    str | None, QueryParameter(name="state", pattern=f"^({'|'.join(State)})$", schema_extra={"enum": list(State)})
 ]
 BY_ALIAS = "DELETE /v1/recipients"
 """How identity was verified where nobody could say: the key that may erase answers for it."""
