@@ -51,6 +51,40 @@ async def read(tx: Tx, pairs: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, U
     }
 
 
+async def nth_after(tx: Tx, workspace_id: UUID, after: UUID | None, count: int) -> UUID | None:
+    """The id of the count-th callback after one, if there are as many."""
+    found: UUID | None = await tx.value(
+        """
+        select id
+          from callbacks
+         where workspace_id = $1 and ($2::uuid is null or id > $2)
+         order by id
+        offset $3
+         limit 1
+        """,
+        workspace_id, after, count - 1,
+    )  # fmt: skip
+    return found
+
+
+async def of_people(
+    tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], after: UUID | None, through: UUID | None, limit: int
+) -> list[Callback]:
+    """The callbacks sealed for people, oldest first, after one, up to and with `through`."""
+    rows = await tx.rows(
+        """
+        select workspace_id, id, account_id, provider, received_at, digest, raw, recipient_id
+          from callbacks
+         where workspace_id = $1 and ($3::uuid is null or id > $3) and ($4::uuid is null or id <= $4)
+           and recipient_id = any($2::uuid[])
+         order by id
+         limit $5
+        """,
+        workspace_id, recipient_ids, after, through, limit,
+    )  # fmt: skip
+    return [Callback(*row) for row in rows]
+
+
 async def mark(
     tx: Tx, states: Sequence[tuple[UUID, UUID, str]], sealed: Mapping[tuple[UUID, UUID], Sealed] = MappingProxyType({})
 ) -> None:
