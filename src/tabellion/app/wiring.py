@@ -37,6 +37,7 @@ from tabellion.messages.gate import Gate
 from tabellion.messages.jobs import Deliver, Handoff
 from tabellion.messages.service import Messages, in_flight
 from tabellion.messages.timers import StepTimeout
+from tabellion.privacy.export import Export
 from tabellion.privacy.service import Retention
 from tabellion.providers import ALL
 from tabellion.providers.base import Outbound, Provider, Result
@@ -87,6 +88,7 @@ class Hub:
     messages: Messages
     webhooks: Webhooks
     retention: Retention
+    export: Export
     http: HttpPool
     smtp: SmtpPool
     kinds: tuple[Kind, ...]
@@ -174,6 +176,7 @@ def wire(around: Surroundings) -> Hub:
         messages=messages,
         webhooks=webhooks,
         retention=Retention(messages, webhooks, around.events),
+        export=Export(around.vault, recipients, identity, consent, messages, webhooks),
         http=http,
         smtp=smtp,
         kinds=(delivering, StepTimeout(messages), normalising),
