@@ -39,7 +39,7 @@ SUBSCRIPTION = {
     "auth": "BTBZMqHH6r4Tts7J_aSIgg",
 }
 ANNS = ("ann@", "ann.before", "ann-", NUMBER[1:], "Annie", "Anna", "for ann", "long ago", "gold")
-BOBS = ("bob", OTHER_NUMBER[1:], "Robert")
+BOBS = ("bob", OTHER_NUMBER[1:], "Robert", "chess")
 """What must be in nobody else's export."""
 
 Files = dict[str, bytes]
@@ -105,7 +105,7 @@ async def lived(world: World) -> Life:
         http, "ann-1", email(ANN), phone(NUMBER), device, webpush, traits={"nick": "Annie"}, locale="de-AT"
     )
     before = await made(http, "ann-0", email(OLD), traits={"plan": "gold"}, time_zone="Europe/Vienna")
-    bob = await made(http, "bob-1", email(BOB), phone(OTHER_NUMBER), traits={"nick": "Robert"})
+    bob = await made(http, "bob-1", email(BOB), phone(OTHER_NUMBER), traits={"nick": "Robert", "plays": "chess"})
     for mail, number, word in ((ANN, NUMBER, "ann"), (BOB, OTHER_NUMBER, "bob")):
         await consents(http, {"email": mail}, "granted", f"{word}-signup")
         await sends(http, {"email": mail}, f"a letter for {word}", mails)
@@ -336,7 +336,7 @@ async def test_after_a_split_what_was_the_others_is_not_told(world: World) -> No
         "/identifiers"
     }
     for name in ("recipient.json", "history.jsonl", "consents.jsonl"):
-        assert not any(word.encode() in found[name] for word in (BOB, OTHER_NUMBER, "Robert", "bob-1")), name
+        assert not any(word.encode() in found[name] for word in (BOB, OTHER_NUMBER, "Robert", "bob-1", "chess")), name
     withheld = [row for row in rows(found, "consents.jsonl") if (row["record"]["identifier"] or {}).get("withheld")]
     assert [(row["decision"], row["record"]["identifier"]["value"]) for row in withheld] == [("denied", None)]
     theirs = await files(world, ids.parse("rcp", life.bob))
@@ -378,16 +378,15 @@ async def test_who_is_unknown_erased_or_of_another_side_has_none(world: World) -
 async def test_a_person_who_becomes_another_meanwhile_is_not_told_by_halves(
     world: World, change: str, code: str, after: str
 ) -> None:
-    life = await lived(world)
+    life, told = await lived(world), []
     with pytest.raises(HubError) as refused:
         async for part in world.hub.export.parts(world.db, world.side, life.id):
-            async for _ in part.pages:
-                pass
+            told += [part.name async for _ in part.pages]
             if part.name == after and change == "merge":
                 await asked(life.http, "POST", f"/v1/recipients/{life.ann}/merge", {"from": life.bob, "reason": "x"})
             elif part.name == after:
                 await world.execute(change)
-    assert refused.value.code == code
+    assert (refused.value.code, told[-1]) == (code, after)
 
 
 # In pages
