@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from tabellion.core import ids
 from tabellion.core.db import Row, Tx, columns
 from tabellion.jobs.types import Lane
 from tabellion.messages.types import Attempt, Guarantee, Message, Place, Plan, Status
@@ -136,13 +137,13 @@ async def of_people(
          cross join lateral (
                select {_MESSAGE}, m.content
                  from messages m
-                where m.workspace_id = $1 and m.recipient_id = wanted.id and ($3::uuid is null or m.id > $3)
+                where m.workspace_id = $1 and m.recipient_id = wanted.id and m.id > $3
                 order by m.id
                 limit $4) m
          order by m.id
          limit $4
         """,
-        workspace_id, recipient_ids, after, limit,
+        workspace_id, recipient_ids, after or ids.FIRST, limit,
     )  # fmt: skip
     return [_message(row, row["content"]) for row in rows]
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from uuid import UUID
 
+from tabellion.core import ids
 from tabellion.core.db import Tx, columns
 from tabellion.webhooks.types import Callback, Sealed
 
@@ -57,12 +58,12 @@ async def nth_after(tx: Tx, workspace_id: UUID, after: UUID | None, count: int) 
         """
         select id
           from callbacks
-         where workspace_id = $1 and ($2::uuid is null or id > $2)
+         where workspace_id = $1 and id > $2
          order by id
         offset $3
          limit 1
         """,
-        workspace_id, after, count - 1,
+        workspace_id, after or ids.FIRST, count - 1,
     )  # fmt: skip
     return found
 
@@ -75,12 +76,11 @@ async def of_people(
         """
         select workspace_id, id, account_id, provider, received_at, digest, raw, recipient_id
           from callbacks
-         where workspace_id = $1 and ($3::uuid is null or id > $3) and ($4::uuid is null or id <= $4)
-           and recipient_id = any($2::uuid[])
+         where workspace_id = $1 and id > $3 and id <= $4 and recipient_id = any($2::uuid[])
          order by id
          limit $5
         """,
-        workspace_id, recipient_ids, after, through, limit,
+        workspace_id, recipient_ids, after or ids.FIRST, through or ids.LAST, limit,
     )  # fmt: skip
     return [Callback(*row) for row in rows]
 
