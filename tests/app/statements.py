@@ -106,6 +106,7 @@ OTHERS = "push"
 
 
 reads(access, "read_mode")(lambda tx, of: access.read_mode(tx, of.name))
+reads(access, "read_workspace")(lambda tx, of: access.read_workspace(tx, of.name))
 reads(access, "list_keys")(lambda tx, of: access.list_keys(tx, of.name, 100, None))
 reads(access, "lock_key")(lambda tx, of: access.lock_key(tx, of.name, of.one("api_keys", "id")))
 reads(access, "list_audit")(lambda tx, of: access.list_audit(tx, of.name, 100, None))
@@ -181,6 +182,11 @@ async def _(tx: Tx, of: Asked) -> Any:
 reads(consent, "blocks")(
     lambda tx, of: consent.blocks(tx, [(of.name, one) for one in of.all("vendor_blocks", "identifier_hash")])
 )
+
+
+@reads(consent, "of_people")
+async def _(tx: Tx, of: Asked) -> Any:
+    return await consent.of_people(tx, of.name, of.all("consent_entries", "recipient_id"), -1, 100)
 
 
 @writes(consent, "end")
@@ -289,6 +295,20 @@ async def _(tx: Tx, of: Asked) -> Any:
 reads(messages, "read_message")(lambda tx, of: messages.read_message(tx, of.name, of.one("messages", "id")))
 reads(messages, "attempts_by_id")(lambda tx, of: messages.attempts_by_id(tx, of.pairs("attempts", "id")))
 reads(webhooks, "read")(lambda tx, of: webhooks.read(tx, of.pairs("callbacks", "id")))
+
+
+@reads(messages, "of_people")
+async def _(tx: Tx, of: Asked) -> Any:
+    return await messages.of_people(tx, of.name, of.all("messages", "recipient_id"), None, 100)
+
+
+@reads(webhooks, "nth_after", "of_people")
+async def _(tx: Tx, of: Asked) -> Any:
+    """By what the side looks through, and by whom its callbacks are about."""
+    first = await webhooks.nth_after(tx, of.name, None, 1)
+    people = of.all("callbacks", "recipient_id")
+    found = await webhooks.of_people(tx, of.name, people, None, None, 100)
+    return (first, found) if first or found else None
 
 
 @writes(messages, "update_messages")

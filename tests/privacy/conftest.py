@@ -9,16 +9,32 @@ from tabellion.access.service import create_key
 from tabellion.access.types import Role
 
 from ..messages.conftest import (  # noqa: TID252 - tests are no package: there is no absolute name
+    ANN,
     HOUR,
     MINUTE,
+    NUMBER,
+    OTHER_NUMBER,
     SECOND,
+    SECRET,
     World,
     mail,
     sms,
     world,
 )
 
-__all__ = ["HOUR", "MINUTE", "SECOND", "World", "mail", "sms", "world"]
+__all__ = [
+    "ANN",
+    "HOUR",
+    "MINUTE",
+    "NUMBER",
+    "OTHER_NUMBER",
+    "SECOND",
+    "SECRET",
+    "World",
+    "mail",
+    "sms",
+    "world",
+]
 
 Client = Callable[[Role], Awaitable[httpx.AsyncClient]]
 

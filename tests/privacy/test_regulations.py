@@ -1,6 +1,9 @@
 """Orders on a person's data over HTTP, on a whole hub with vendors: what each does at once, later, and not at all."""
 
+import hashlib
+import io
 import json
+import zipfile
 from datetime import timedelta
 from typing import Any
 
@@ -239,6 +242,36 @@ async def test_a_system_that_somebody_saw_to_is_in_the_certificate(world: World,
     assert after["systems"][account]["detail"]["note"] == "confirmed"
     assert (await client.post(path, json={"note": "again"})).json()["code"] == "system_not_found"
     assert await types(client) == ["regulation.created", "regulation.done"], "it is done once"
+
+
+async def test_an_export_can_be_fetched_for_a_week_by_whoever_may_and_each_time_is_audited(
+    world: World, api: Client
+) -> None:
+    client = await api(Role.OWNER)
+    await world.person(ANN)
+    await world.person("bob@example.org")
+    made = await order(client, {**ERASE, "type": "export"})
+    assert made["state"] == "done"
+    path = f"/v1/regulations/{made['id']}/export"
+    packed = await client.get(path)
+    assert packed.headers["content-disposition"] == f'attachment; filename="{made["id"]}.zip"'
+    with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:
+        assert archive.testzip() is None
+        told = json.loads(archive.read("manifest.json"))["files"]
+        for one in told:
+            assert hashlib.sha256(archive.read(one["name"])).hexdigest() == one["sha256"]
+        text = b"".join(archive.read(name) for name in archive.namelist())
+    assert ANN.encode() in text
+    assert b"bob@example.org" not in text
+    assert (await client.get(f"{path}?format=json")).json()["recipient"]["identifiers"][0]["value"] == ANN
+    assert (await client.get(f"{path}?format=xml")).status_code == 400
+    audited = [one["action"] for one in (await client.get("/v1/audit")).json()["data"]]
+    assert audited.count("regulation.fetched") == 2
+    erasure = await order(client, ERASE)
+    assert (await client.get(f"/v1/regulations/{erasure['id']}/export")).json()["code"] == "not_ready"
+    await client.delete(f"/v1/regulations/{erasure['id']}")
+    await world.pass_time(8 * DAY)
+    assert (await client.get(path)).status_code == 410
 
 
 async def test_an_order_that_nobody_carries_out_becomes_overdue_once(world: World, api: Client) -> None:

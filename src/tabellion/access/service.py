@@ -61,6 +61,14 @@ async def mode_of(tx: Tx, workspace_id: WorkspaceId) -> Mode:
     return mode
 
 
+async def workspace_of(tx: Tx, workspace_id: WorkspaceId) -> UUID:
+    """The workspace that a side is of."""
+    workspace = await store.read_workspace(tx, workspace_id)
+    if workspace is None:
+        raise NotFound("workspace_unknown", "there is no such workspace side")
+    return workspace
+
+
 def _workspace_id(text: str) -> UUID | None:
     try:
         return ids.parse("wsp", text)

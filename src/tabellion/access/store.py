@@ -72,6 +72,13 @@ async def read_mode(tx: Tx, workspace_id: WorkspaceId) -> Mode | None:
     return mode
 
 
+async def read_workspace(tx: Tx, workspace_id: WorkspaceId) -> UUID | None:
+    workspace: UUID | None = await tx.value(
+        "select workspace from workspace_sides where workspace_id = $1", workspace_id
+    )
+    return workspace
+
+
 # keys
 
 

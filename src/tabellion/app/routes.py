@@ -72,6 +72,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
         *privacy.routes(edge, hub.retention),
         *regulation_routes.routes(edge, hub.recipients, hub.regulations),
+        *regulation_routes.export_routes(edge, hub.regulations, hub.export),
         *regulation_routes.settings_routes(edge, hub.regulations, hub.certificates),
         *keeping_routes.hold_routes(edge, hub.recipients, hub.holds, hub.regulations),
         *keeping_routes.proof_routes(edge, hub.proofs),

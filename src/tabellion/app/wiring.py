@@ -40,6 +40,7 @@ from tabellion.messages.service import Messages, in_flight
 from tabellion.messages.timers import StepTimeout
 from tabellion.privacy.certificates import Certificates
 from tabellion.privacy.erasure import Erasure
+from tabellion.privacy.export import Export
 from tabellion.privacy.jobs import Execute
 from tabellion.privacy.journal import Journal
 from tabellion.privacy.legal_holds import LegalHolds
@@ -104,6 +105,7 @@ class Hub:
     proofs: Proofs
     certificates: Certificates
     replay: Replay
+    export: Export
     http: HttpPool
     smtp: SmtpPool
     kinds: tuple[Kind, ...]
@@ -215,6 +217,7 @@ def wire(around: Surroundings) -> Hub:
         proofs=proofs,
         certificates=certificates,
         replay=Replay(erasure),
+        export=Export(around.vault, recipients, identity, consent, messages, webhooks),
         http=http,
         smtp=smtp,
         kinds=(delivering, StepTimeout(messages), normalising, Execute(erasure, recipients)),

@@ -237,6 +237,11 @@ def committed(
     return record
 
 
+def context(workspace_id: UUID, entry_id: UUID) -> str:
+    """What the record of an entry is sealed with."""
+    return f"consent:{workspace_id}:{entry_id}"
+
+
 def _moment(at: datetime | None) -> str | None:
     """RFC 3339 in UTC with milliseconds; nothing for an unknown time."""
     if at is None or at == OLDEST:

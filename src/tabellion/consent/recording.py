@@ -226,7 +226,7 @@ def _entry(workspace_id: UUID, written: Written, leaf: Appended, keys: Mapping[U
         applied=written.outcome.applied,
         reason=written.outcome.reason,
         in_force=written.in_force,
-        sealed=keys[subject_id].seal(written.record, f"consent:{workspace_id}:{written.standing.id}"),
+        sealed=keys[subject_id].seal(written.record, records.context(workspace_id, written.standing.id)),
     )
 
 

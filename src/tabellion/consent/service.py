@@ -1,10 +1,12 @@
 """Use cases of consent: verdicts, and recording decisions. All take batches; none commits."""
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Final
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final
 from uuid import UUID
 
-from tabellion.consent import asking, recording, rules
+import msgspec
+
+from tabellion.consent import asking, record, recording, rules, store
 from tabellion.consent.erasing import Erasing
 from tabellion.consent.merging import Merging
 from tabellion.consent.recording import Recorder
@@ -14,6 +16,7 @@ from tabellion.consent.types import (
     Because,
     InFlight,
     Joined,
+    Kept,
     NewDecision,
     Proof,
     Purposes,
@@ -22,6 +25,7 @@ from tabellion.consent.types import (
     Recorded,
     Verdict,
 )
+from tabellion.core.crypto import Key
 from tabellion.core.db import Tx
 from tabellion.core.errors import HubError
 from tabellion.core.ids import RecipientId, WorkspaceId
@@ -136,6 +140,23 @@ class Consent:
         purposes = await self.purposes(tx, workspace_id)
         return await self._erasing.erase(tx, workspace_id, purposes, person, actor, keep=keep)
 
+    async def entries(
+        self, tx: Tx, workspace_id: WorkspaceId, recipient_ids: Sequence[UUID], after: int, limit: int
+    ) -> list[tuple[Kept, dict[str, Any] | None]]:
+        """The entries that count for people behind a log index, in order, each with what the ledger committed to.
+
+        None for one whose record does not open any more: whom it was recorded about was erased.
+        """
+        found = await store.of_people(tx, workspace_id, recipient_ids, after, limit)
+        subjects = {one.subject_id for one in found if one.subject_id and one.sealed}
+        keys = await self._recorder.vault.subjects(tx, workspace_id, subjects) if subjects else {}
+        return [(one, _opened(workspace_id, one, keys)) for one in found]
+
+    async def blocks(self, tx: Tx, workspace_id: WorkspaceId, hashes: Collection[bytes]) -> dict[bytes, frozenset[str]]:
+        """Our senders that a vendor refuses to send from, by the identifier that it blocks."""
+        found = await store.blocks(tx, [(workspace_id, one) for one in hashes]) if hashes else {}
+        return {hash_: senders for (_, hash_), senders in found.items()}
+
     async def absorbed(self, tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id: RecipientId) -> None:
         """Let what was recorded about an address-only recipient count for the one it became part of."""
         await recording.absorb(tx, workspace_id, from_id, to_id)
@@ -149,6 +170,14 @@ class Consent:
     def _address(self, workspace_id: WorkspaceId, address: str) -> Ref:
         named = RefObject(email=address) if "@" in address else RefObject(phone=address)
         return self._recipients.ref(workspace_id, named, "/address")
+
+
+def _opened(workspace_id: WorkspaceId, one: Kept, keys: Mapping[UUID, Key]) -> dict[str, Any] | None:
+    key = keys.get(one.subject_id) if one.subject_id else None
+    if key is None or one.sealed is None:
+        return None
+    opened: dict[str, Any] = msgspec.json.decode(key.open(one.sealed, record.context(workspace_id, one.id)))
+    return opened
 
 
 def batched(decisions: Sequence[NewDecision]) -> Iterator[Sequence[NewDecision]]:

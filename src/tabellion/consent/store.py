@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from tabellion.consent.types import OLDEST, Basis, Decision, Method, Question, Rank, Standing, Strength
+from tabellion.consent.types import OLDEST, Basis, Decision, Kept, Method, Question, Rank, Standing, Strength
 from tabellion.core.db import Tx, columns
 
 _DECISION: Final[Mapping[str, Decision]] = {one.value: one for one in Decision}
@@ -250,6 +250,29 @@ async def forget(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], hash
         workspace_id, recipient_ids, hashes,
     )  # fmt: skip
     return int(done.rpartition(" ")[2])
+
+
+async def of_people(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], after: int, limit: int) -> list[Kept]:
+    """The entries that count for people, in the order of the log, behind an index."""
+    rows = await tx.rows(
+        """
+        select e.id, e.log_index, e.leaf_hash, e.subject_id, e.recipient_id, e.channel, e.purpose, e.decision,
+               e.basis, e.method, e.source, e.recorded_at, e.effective_at, e.expires_at, e.applied, e.standing,
+               e.reason, e.sealed
+          from unnest($2::uuid[]) as wanted (id)
+         cross join lateral (
+               select id, log_index, leaf_hash, subject_id, recipient_id, channel, purpose, decision, basis, method,
+                      source, recorded_at, effective_at, expires_at, applied, standing, reason, sealed
+                 from consent_entries
+                where workspace_id = $1 and recipient_id = wanted.id and log_index > $3
+                order by log_index
+                limit $4) e
+         order by e.log_index
+         limit $4
+        """,
+        workspace_id, recipient_ids, after, limit,
+    )  # fmt: skip
+    return [Kept(*row) for row in rows]
 
 
 async def block(tx: Tx, workspace_id: UUID, blocked: Sequence[tuple[bytes, str, UUID]]) -> None:

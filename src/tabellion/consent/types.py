@@ -334,6 +334,32 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """An entry as it is kept, whether it counts or not."""
+
+    id: UUID
+    log_index: int
+    leaf_hash: bytes
+    subject_id: UUID | None
+    """About whom it was recorded, and whose key seals it."""
+    recipient_id: UUID | None
+    """For whom it counts: another after a merge or a split."""
+    channel: str
+    purpose: str
+    decision: str
+    basis: str | None
+    method: str
+    source: str
+    recorded_at: datetime
+    effective_at: datetime | None
+    expires_at: datetime | None
+    applied: bool
+    standing: bool
+    reason: str | None
+    sealed: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class RecipientSignal:
     """What a vendor says a person did: an opt-out by keyword, a complaint. Recorded as a decision of the person."""
 

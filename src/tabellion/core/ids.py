@@ -21,6 +21,10 @@ AccountId = NewType("AccountId", UUID)
 EventId = NewType("EventId", UUID)
 EntryId = NewType("EntryId", UUID)
 
+FIRST = UUID(int=0)
+LAST = UUID(int=(1 << 128) - 1)
+"""No id sorts before, or after. A page that begins, or ends, at one has a bound that an index is read by."""
+
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}

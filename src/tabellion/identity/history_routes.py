@@ -91,7 +91,7 @@ def routes(edge: Edge, vault: Vault) -> list[HTTPRouteHandler]:
                 entries = await history.page(tx, side, wanted, before=before, as_of=at, limit=limit)
             else:
                 entries = await history.of_field(tx, side, wanted, field, before=before, as_of=at, limit=limit)
-        return HistoryPage([_shown(one) for one in entries], _next(entries, limit))
+        return HistoryPage([shown(one) for one in entries], _next(entries, limit))
 
     return [read_history]
 
@@ -119,7 +119,7 @@ def _next(entries: Sequence[Entry], limit: int) -> str | None:
     return next_cursor([UUID(int=one.version) for one in entries], limit)
 
 
-def _shown(entry: Entry) -> VersionView:
+def shown(entry: Entry) -> VersionView:
     changes = [_changed(one) for one in entry.changes]
     if entry.merged_into is not None:
         changes.append(ChangeView("/merged_into", None, ids.show("rcp", entry.merged_into)))

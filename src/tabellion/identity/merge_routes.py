@@ -146,7 +146,7 @@ def routes(edge: Edge, recipients: Recipients, identity: Identity) -> list[HTTPR
         """The identifiers and ids that find this person, and each merge that made it so, with why."""
         wanted = ids.parse("rcp", recipient_id)
         async with edge.db.transaction() as tx:
-            return _shown(await identity.explain(tx, caller.workspace_id, wanted))
+            return shown(await identity.explain(tx, caller.workspace_id, wanted))
 
     return [merge_recipients, split_recipient, read_identity]
 
@@ -162,7 +162,7 @@ def _undone(merge: Merge) -> SplitView:
     )
 
 
-def _shown(explained: Explained) -> IdentityView:
+def shown(explained: Explained) -> IdentityView:
     return IdentityView(
         id=ids.show("rcp", explained.root),
         ids=[ids.show("rcp", one) for one in explained.ids],

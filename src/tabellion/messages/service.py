@@ -251,6 +251,23 @@ class Messages:
         attempts = await store.attempts_of(tx, [(workspace_id, message_id)])
         return message, attempts[workspace_id, message_id]
 
+    async def of_people(
+        self, tx: Tx, workspace_id: WorkspaceId, recipient_ids: Sequence[UUID], after: UUID | None, limit: int
+    ) -> list[tuple[Message, list[Attempt], Content | None]]:
+        """Messages to people, oldest first, made after one, with their attempts and what they said.
+
+        None for one that says nothing any more: its retention ended, or the person was erased.
+        """
+        found = await store.of_people(tx, workspace_id, recipient_ids, after, limit)
+        attempts = await store.attempts_of(tx, [(workspace_id, one.id) for one in found]) if found else {}
+        keys = await self._vault.subjects(tx, workspace_id, {one.recipient_id for one in found}) if found else {}
+        contents = [
+            open_content(keys[one.recipient_id], one) if one.content and one.recipient_id in keys else None
+            for one in found
+        ]
+        told = zip(found, contents, strict=True)
+        return [(one, attempts[workspace_id, one.id], content) for one, content in told]
+
     async def named(self, tx: Tx, workspace_id: WorkspaceId, vendor_id: str, most: int) -> list[UUID]:
         """The messages, newest first, of which a vendor calls an attempt so."""
         wanted = store.Filter(provider_message_id=vendor_id)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from tabellion.core import ids
 from tabellion.core.db import Row, Tx, columns
 from tabellion.jobs.types import Lane
 from tabellion.messages.types import Attempt, Guarantee, Message, Place, Plan, Status
@@ -124,6 +125,28 @@ async def list_messages(
         workspace_id, before, limit, *given.values(),
     )  # fmt: skip
     return [_message(row) for row in rows]
+
+
+async def of_people(
+    tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], after: UUID | None, limit: int
+) -> list[Message]:
+    """The messages to people with their content, oldest first, those made after one."""
+    rows = await tx.rows(
+        f"""
+        select {_MESSAGE}, m.content
+          from unnest($2::uuid[]) as wanted (id)
+         cross join lateral (
+               select {_MESSAGE}, m.content
+                 from messages m
+                where m.workspace_id = $1 and m.recipient_id = wanted.id and m.id > $3
+                order by m.id
+                limit $4) m
+         order by m.id
+         limit $4
+        """,
+        workspace_id, recipient_ids, after or ids.FIRST, limit,
+    )  # fmt: skip
+    return [_message(row, row["content"]) for row in rows]
 
 
 async def update_messages(tx: Tx, messages: Sequence[Message]) -> None:

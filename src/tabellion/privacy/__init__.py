@@ -1,4 +1,5 @@
-"""What is kept for how long. Owns the table `retention` and the event `retention.applied`.
+"""What is kept for how long, and all that is held about one person, to give out.
 
-Above the domains whose data ends: each does its own part, this says when.
+Owns the tables `retention` and `retention_marks` and the event `retention.applied`. Above the domains that hold the
+data: each does its own part, this says when, and of whom.
 """

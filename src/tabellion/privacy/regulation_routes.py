@@ -1,10 +1,12 @@
 """`/v1/regulations`, `DELETE /v1/recipients/{id}`, and the settings and keys that belong to them."""
 
 from typing import Annotated, Any
+from uuid import UUID
 
 from litestar import Request, Response, delete, get, post, put
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter, QueryParameter
+from litestar.response import Stream
 
 from tabellion.access.answers import Answer, Cursor, Limit, Person, next_cursor, read_cursor
 from tabellion.access.edge import Edge
@@ -12,6 +14,7 @@ from tabellion.access.types import Caller
 from tabellion.core import ids
 from tabellion.core.db import Tx
 from tabellion.privacy.certificates import Certificates
+from tabellion.privacy.export import Export
 from tabellion.privacy.orders import PrivacySettings, State, Type
 from tabellion.privacy.regulation_views import (
     PrivacySettingsView,
@@ -30,6 +33,7 @@ AType = Annotated[str | None, Parameter(pattern=f"^({'|'.join(Type)})$", schema_
 AState = Annotated[
     str | None, QueryParameter(name="state", pattern=f"^({'|'.join(State)})$", schema_extra={"enum": list(State)})
 ]
+Format = Annotated[str, Parameter(pattern="^(zip|json)$", schema_extra={"enum": ["zip", "json"]})]
 BY_ALIAS = "DELETE /v1/recipients"
 """How identity was verified where nobody could say: the key that may erase answers for it."""
 
@@ -157,6 +161,37 @@ def routes(edge: Edge, recipients: Recipients, regulations: Regulations) -> list
         return Response(signed, media_type="application/jose", headers={"Cache-Control": "no-store"})
 
     return [order, erase, list_regulations, read_regulation, approve, cancel, report, certificate]
+
+
+def export_routes(edge: Edge, regulations: Regulations, export: Export) -> list[HTTPRouteHandler]:
+    """What an order of type `export` gives."""
+
+    @get(
+        "/v1/regulations/{regulation_id:str}/export", opt={"scope": "regulations:read"}, tags=["Privacy"],
+        summary="Fetch an export",
+    )  # fmt: skip
+    async def fetch(caller: Caller, regulation_id: Name, format: Format = "zip") -> Response[Any]:
+        """Everything the hub holds about the person, as it is now: a ZIP with a manifest of hashes, or one document.
+
+        For 7 days after the order is done. Audited each time. A ZIP that ends early is none: fetch it again.
+        """
+        wanted = ids.parse("reg", regulation_id)
+
+        async def work(tx: Tx) -> UUID:
+            regulation = await regulations.exported(tx, caller, wanted)
+            await export.person(tx, caller.workspace_id, regulation.recipient_id)
+            return regulation.recipient_id
+
+        person, side = await edge.db.run(work), caller.workspace_id
+        headers = {"Cache-Control": "no-store"}
+        if format == "json":
+            return Response(
+                await export.document(edge.db, side, person), media_type="application/json", headers=headers
+            )
+        headers["Content-Disposition"] = f'attachment; filename="{regulation_id}.zip"'
+        return Stream(export.zipped(edge.db, side, person), media_type="application/zip", headers=headers)
+
+    return [fetch]
 
 
 def settings_routes(edge: Edge, regulations: Regulations, certificates: Certificates) -> list[HTTPRouteHandler]:

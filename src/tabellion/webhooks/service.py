@@ -51,6 +51,26 @@ class Webhooks:
         """Delete up to `most` callbacks, the oldest first, whose ids lie before; how many there were."""
         return await store.delete(tx, workspace_id, before, most)
 
+    async def of_people(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        recipient_ids: Sequence[UUID],
+        after: UUID | None,
+        limit: int,
+        through: int,
+    ) -> tuple[list[tuple[Callback, Raw]], UUID | None]:
+        """Callbacks that are about one person alone, oldest first, opened; and after which to go on, None at the end.
+
+        Looks through so many of the side's at most, so a page may be empty and yet lead on. There is no index by
+        person: every callback would pay for it.
+        """
+        bound = await store.nth_after(tx, workspace_id, after, through)
+        found = await store.of_people(tx, workspace_id, recipient_ids, after, bound, limit)
+        keys = await sealing.keys(tx, self.vault, found)
+        opened = [(one, _opened(one, key)) for one in found if (key := keys.get((one.workspace_id, one.id)))]
+        return opened, found[-1].id if len(found) == limit else bound
+
     async def _decide(self, tx: Tx, workspace_id: WorkspaceId, fresh: Sequence[tuple[Callback, Arrived]]) -> None:
         """Record the decisions, and seal what holds one for the person who made it."""
         signals = [(callback, signal) for callback, one in fresh for signal in self._signals(callback, one)]
@@ -87,6 +107,10 @@ class Webhooks:
                     occurred_at=one.occurred_at,
                     evidence={"callback": ids.show("cbk", callback.id)},
                 )
+
+
+def _opened(callback: Callback, key: Key) -> Raw:
+    return msgspec.json.decode(key.open(callback.raw, sealing.context(callback.id)), type=Raw)
 
 
 def digest(arrived: Arrived) -> bytes:

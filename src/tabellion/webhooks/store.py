@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from uuid import UUID
 
+from tabellion.core import ids
 from tabellion.core.db import Tx, columns
 from tabellion.webhooks.types import Callback, Sealed
 
@@ -49,6 +50,39 @@ async def read(tx: Tx, pairs: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, U
         )
         for row in rows
     }
+
+
+async def nth_after(tx: Tx, workspace_id: UUID, after: UUID | None, count: int) -> UUID | None:
+    """The id of the count-th callback after one, if there are as many."""
+    found: UUID | None = await tx.value(
+        """
+        select id
+          from callbacks
+         where workspace_id = $1 and id > $2
+         order by id
+        offset $3
+         limit 1
+        """,
+        workspace_id, after or ids.FIRST, count - 1,
+    )  # fmt: skip
+    return found
+
+
+async def of_people(
+    tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], after: UUID | None, through: UUID | None, limit: int
+) -> list[Callback]:
+    """The callbacks sealed for people, oldest first, after one, up to and with `through`."""
+    rows = await tx.rows(
+        """
+        select workspace_id, id, account_id, provider, received_at, digest, raw, recipient_id
+          from callbacks
+         where workspace_id = $1 and id > $3 and id <= $4 and recipient_id = any($2::uuid[])
+         order by id
+         limit $5
+        """,
+        workspace_id, recipient_ids, after or ids.FIRST, through or ids.LAST, limit,
+    )  # fmt: skip
+    return [Callback(*row) for row in rows]
 
 
 async def mark(
@@ -116,22 +150,6 @@ async def erase_of(
         workspace_id, recipient_ids, after, upto,
     )  # fmt: skip
     return int(done.rpartition(" ")[2])
-
-
-async def nth_after(tx: Tx, workspace_id: UUID, after: UUID | None, number: int) -> UUID | None:
-    """The id of the `number`th callback behind `after`; None where there are not so many."""
-    found: UUID | None = await tx.value(
-        """
-        select id
-          from callbacks
-         where workspace_id = $1 and ($2::uuid is null or id > $2)
-         order by id
-        offset $3
-         limit 1
-        """,
-        workspace_id, after, number - 1,
-    )  # fmt: skip
-    return found
 
 
 async def delete(tx: Tx, workspace_id: UUID, before: UUID, most: int) -> int:
