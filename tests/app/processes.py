@@ -123,10 +123,10 @@ class Tabellion:
         said: dict[str, Any] = json.loads(done.stdout)
         return said
 
-    def key(self, workspace: str, *, mode: str = "test", role: str = "admin") -> dict[str, Any]:
+    def key(self, workspace: str, *, mode: str = "test", role: str = "admin", **environ: str) -> dict[str, Any]:
         """A new key of a workspace that is made if need be."""
-        self.run("workspace", "create", workspace)
-        return self.json("keys", "create", "--workspace", workspace, "--role", role, "--mode", mode)
+        self.run("workspace", "create", workspace, **environ)
+        return self.json("keys", "create", "--workspace", workspace, "--role", role, "--mode", mode, **environ)
 
     def start(self, *words: str, **environ: str) -> Running:
         """A process that runs on, not waited for."""
