@@ -24,6 +24,8 @@ from tabellion.core.config import Settings
 from tabellion.core.db import Database
 from tabellion.jobs.engine import Engine, Options
 from tabellion.jobs.types import Lane
+from tabellion.privacy import proof_store as proofs
+from tabellion.privacy.proof_store import HeldProof
 
 from .twins import dump
 
@@ -127,7 +129,17 @@ async def open_side(world: World, workspace: Workspace, mode: Mode) -> Side:
     consent = await side.made("/v1/consents", GRANT, **{"Idempotency-Key": "equal"})
     route = {"steps": [{"channel": "sms", "accounts": [account["id"]]}]}
     message = await side.made("/v1/messages", {"to": {"external_id": "ann"}, **CONTENT, "route": route})
+    hold = await side.made("/v1/legal-holds", {"recipient": {"external_id": "ann"}, "reason": "equal"})
+    order = {"type": "export", "recipient": {"external_id": "ann"}, "verified_by": "equal"}
+    regulation = await side.made("/v1/regulations", order)
+    proof = HeldProof(ids.new(), ids.new(), ids.new(), 0, "marketing", b"equal", *[world.hub.around.clock.now()] * 2)
+    await world.db.run(lambda tx: proofs.insert(tx, workspace.side(mode), [proof]))
+    opening = await side.made(f"/v1/proofs/{ids.show('prf', proof.id)}/openings", {"reason": "equal"})
     side.ids |= {
+        "hold": hold["id"],
+        "regulation": regulation["id"],
+        "proof": ids.show("prf", proof.id),
+        "opening": opening["id"],
         "account": account["id"],
         "recipient": person["id"],
         "consent": consent["id"],
@@ -207,7 +219,9 @@ def shows_nothing(path: str) -> None:
     CASES["GET", path] = tried
 
 
-for _path in ("/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/v1/providers"):
+for _path in (
+    "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/v1/providers", "/.well-known/jwks.json",
+):  # fmt: skip
     shows_nothing(_path)
 refuses("POST", "/v1/keys/{key_id}/rotate", "key", {"grace_seconds": 0})
 refuses("DELETE", "/v1/keys/{key_id}", "key")
@@ -221,6 +235,17 @@ refuses("PATCH", "/v1/recipients/{recipient_id}", "recipient", {"traits": {"mine
 refuses("GET", "/v1/recipients/{recipient_id}/identity", "recipient")
 refuses("POST", "/v1/recipients/{recipient_id}/merge", "recipient", {"from": {"external_id": "ann"}, "reason": "mine"})
 refuses("POST", "/v1/recipients/{recipient_id}/split", "recipient", {"merge_id": "mrg_01h2xcejqtf2nbrexx3vqjhp41"})
+refuses("DELETE", "/v1/recipients/{recipient_id}", "recipient")
+refuses("GET", "/v1/regulations/{regulation_id}", "regulation")
+refuses("DELETE", "/v1/regulations/{regulation_id}", "regulation")
+refuses("POST", "/v1/regulations/{regulation_id}/approve", "regulation")
+refuses("POST", "/v1/regulations/{regulation_id}/systems/{system}", "regulation", {"note": "mine"})
+refuses("GET", "/v1/regulations/{regulation_id}/certificate", "regulation")
+refuses("GET", "/v1/regulations/{regulation_id}/export", "regulation")
+refuses("DELETE", "/v1/legal-holds/{hold_id}", "hold")
+refuses("POST", "/v1/proofs/{proof_id}/openings", "proof", {"reason": "mine"})
+refuses("POST", "/v1/proof-openings/{opening_id}/approve", "opening")
+refuses("GET", "/v1/proof-openings/{opening_id}", "opening")
 refuses("GET", "/v1/messages/{message_id}", "message")
 refuses("GET", "/v1/messages/{message_id}/timeline", "message")
 refuses("GET", "/v1/messages/{message_id}/explain", "message")
@@ -348,6 +373,46 @@ async def retention(attack: Attack) -> None:
 async def set_retention(attack: Attack) -> None:
     await attack.ask("PUT", "/v1/retention", {"content": 7})
     assert (await attack.theirs.call("GET", "/v1/retention")).json()["content"] == 365
+
+
+@case("GET", "/v1/regulations")
+async def regulations(attack: Attack) -> None:
+    assert [one["id"] for one in await attack.listed("/v1/regulations")] == [attack.mine.ids["regulation"]]
+    assert await attack.listed(f"/v1/regulations?recipient={attack.theirs.ids['recipient']}") == []
+
+
+@case("POST", "/v1/regulations")
+async def new_regulation(attack: Attack) -> None:
+    order = {"type": "restrict", "recipient": attack.theirs.ids["recipient"], "verified_by": "mine"}
+    await attack.ask("POST", "/v1/regulations", order, 404)
+
+
+@case("GET", "/v1/privacy-settings")
+async def privacy_settings(attack: Attack) -> None:
+    assert (await attack.ask("GET", "/v1/privacy-settings"))["settings"]["approvals"] == []
+
+
+@case("PUT", "/v1/privacy-settings")
+async def set_privacy_settings(attack: Attack) -> None:
+    await attack.ask("PUT", "/v1/privacy-settings", {"approvals": ["erase"]})
+    theirs = (await attack.theirs.call("GET", "/v1/privacy-settings")).json()
+    assert theirs["settings"]["approvals"] == []
+
+
+@case("GET", "/v1/legal-holds")
+async def legal_holds(attack: Attack) -> None:
+    assert [one["id"] for one in await attack.listed("/v1/legal-holds")] == [attack.mine.ids["hold"]]
+
+
+@case("POST", "/v1/legal-holds")
+async def new_legal_hold(attack: Attack) -> None:
+    body = {"recipient": attack.theirs.ids["recipient"], "reason": "mine"}
+    await attack.ask("POST", "/v1/legal-holds", body, 404)
+
+
+@case("GET", "/v1/proofs")
+async def held_proofs(attack: Attack) -> None:
+    assert [one["id"] for one in await attack.listed("/v1/proofs")] == [attack.mine.ids["proof"]]
 
 
 @case("GET", "/v1/search")

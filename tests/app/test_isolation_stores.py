@@ -29,6 +29,7 @@ from tabellion.privacy import store as privacy
 from tabellion.privacy.types import Policy
 from tabellion.recipients import settings_store
 
+from . import statements_privacy
 from .statements import COVERED, OTHERS, READS, STORES, WRITES, Asked, Statement
 from .test_isolation_twins import NOBODYS, ann, begins
 from .twins import Twins, dump, twins
@@ -90,6 +91,7 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
     await privacy.write(tx, side, Policy(callbacks=7))
     await privacy.set_mark(tx, side, ids.new())
     await settings_store.write(tx, side, {"default_region": "AT"})
+    await statements_privacy.make(tx, side)
     await tx.execute("update attempts set state = 'started', account_id = $2 where workspace_id = $1", side, ids.new())
 
 
@@ -110,7 +112,7 @@ async def estrange(tx: Tx, side: WorkspaceId) -> None:
 def test_every_statement_has_a_case() -> None:
     """A new statement needs one."""
     wanted = set()
-    for module in STORES:
+    for module in (*STORES, *statements_privacy.STORES):
         things = [one for _, one in inspect.getmembers(module, inspect.isfunction)]
         things += [one for _, one in inspect.getmembers(vault.Vault, inspect.isfunction) if module is vault]
         told = {one for one in things if one.__module__ == module.__name__ and TOLD.search(inspect.getsource(one))}
