@@ -12,8 +12,9 @@ from tabellion.core.clock import FakeClock
 from tabellion.core.crypto import Key
 from tabellion.core.db import Database
 from tabellion.core.errors import HubError, Misconfigured
+from tabellion.core.files import write_file
 from tabellion.core.ids import WorkspaceId
-from tabellion.core.vault import FIRST_EPOCH, KeyFolder, Vault, open_vault, write_file
+from tabellion.core.vault import FIRST_EPOCH, KeyFolder, Vault, open_vault
 
 ANN, BEN = UUID(int=1), UUID(int=2)
 
@@ -161,21 +162,3 @@ async def test_a_wrapped_key_moved_to_another_person_does_not_open(
     clock.advance(timedelta(minutes=2))
     with pytest.raises(HubError, match="unreadable"):
         await subjects(db, vault, workspace_id, BEN)
-
-
-def test_a_written_file_is_whole_private_and_alone(tmp_path: Path) -> None:
-    file = tmp_path / "one"
-    write_file(file, b"old")
-    write_file(file, b"new")
-    assert file.read_bytes() == b"new"
-    assert file.stat().st_mode & 0o777 == 0o600
-    assert list(tmp_path.iterdir()) == [file]
-
-
-def test_a_file_that_cannot_be_written_leaves_the_old_one_and_no_other(tmp_path: Path) -> None:
-    file = tmp_path / "one"
-    write_file(file, b"old")
-    with pytest.raises(TypeError):
-        write_file(file, "not bytes")  # type: ignore[arg-type]
-    assert file.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [file]

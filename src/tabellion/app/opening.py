@@ -11,8 +11,9 @@ from tabellion.core.clock import Clock, SystemClock
 from tabellion.core.config import Settings
 from tabellion.core.db import Database, Tx, connect
 from tabellion.core.errors import Misconfigured
+from tabellion.core.files import write_file
 from tabellion.core.postgres import Postgres, running_url
-from tabellion.core.vault import KeyFolder, Vault, open_vault, write_file
+from tabellion.core.vault import KeyFolder, Vault, open_vault
 from tabellion.migrations import migrate
 
 LONG = 600.0

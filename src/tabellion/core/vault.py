@@ -5,8 +5,6 @@ In the database only wrapped keys: `subject_keys` (one a person), `workspace_key
 Destroying a wrapped key makes what it sealed unreadable; destroying an epoch key does so in every backup.
 """
 
-import os
-import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from tabellion.core.clock import Clock
 from tabellion.core.crypto import Key
 from tabellion.core.db import Tx
 from tabellion.core.errors import Misconfigured
+from tabellion.core.files import write_file
 
 FIRST_EPOCH = "epoch-1"
 CACHE_SECONDS = 60.0
@@ -81,25 +80,6 @@ class KeyFolder:
         if not file.exists():
             raise Misconfigured("keys_missing", f"{file} is missing; restore the keys folder from its backup")
         return Key(await outer.unwrap(file.read_bytes(), f"epoch:{name}"))
-
-
-def write_file(file: Path, content: bytes) -> None:
-    """Write content to file so that a crash leaves the old or the new whole, readable by the owner only."""
-    handle, name = tempfile.mkstemp(dir=file.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 class Vault:
