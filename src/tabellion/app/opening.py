@@ -4,6 +4,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from tabellion.core import ids
@@ -79,7 +80,8 @@ async def opened(
         db = await connect(url, clock, size=connections)
         try:
             install_id = await _installation(db, keys)
-            vault = await open_vault(keys, clock)
+            vault = await open_vault(keys, clock, window=timedelta(days=settings.backup_window))
+            await db.run(vault.prepare if make else vault.check)
             yield Opened(url, db, clock, vault, keys, install_id, postgres)
         finally:
             await db.close()
