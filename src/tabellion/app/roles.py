@@ -39,7 +39,7 @@ FLUSH = 5.0
 TIDY = 60.0
 """Seconds between two rounds of housekeeping."""
 ROUND = 3600.0
-"""Seconds between two rounds of retention."""
+"""Seconds between two rounds of retention, and of the rotation of keys."""
 WATCH = 5.0
 """Seconds between two looks at the ledger, and two counts of the lanes."""
 LONG = 600.0
@@ -197,6 +197,7 @@ def _follow(process: Process) -> None:
     _spawn(process, process.followers.run())
     _spawn(process, _tidy(process.hub))
     _spawn(process, _every(ROUND, around.log, lambda: process.hub.retention.apply(around.db)))
+    _spawn(process, _every(ROUND, around.log, lambda: process.hub.rotation.apply(around.db)))
 
 
 async def _serve(process: Process, listener: socket.socket) -> None:

@@ -23,6 +23,7 @@ from tabellion.core.errors import HubError
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.log import Log
 from tabellion.core.outbound import HttpPool
+from tabellion.core.rotation import Rotation
 from tabellion.core.simulation import SimulatorAddress
 from tabellion.core.smtp import SmtpPool
 from tabellion.core.telemetry import Metrics
@@ -87,6 +88,7 @@ class Hub:
     messages: Messages
     webhooks: Webhooks
     retention: Retention
+    rotation: Rotation
     http: HttpPool
     smtp: SmtpPool
     kinds: tuple[Kind, ...]
@@ -174,6 +176,7 @@ def wire(around: Surroundings) -> Hub:
         messages=messages,
         webhooks=webhooks,
         retention=Retention(messages, webhooks, around.events),
+        rotation=Rotation(around.vault, around.log, around.metrics),
         http=http,
         smtp=smtp,
         kinds=(delivering, StepTimeout(messages), normalising),
