@@ -223,6 +223,21 @@ async def test_an_epoch_that_another_process_made_is_found(
     assert await subjects(db, other, workspace_id, BEN) == made
 
 
+async def test_processes_that_come_to_a_new_month_at_once_share_its_key(
+    db: Database, vault: Vault, workspace_id: WorkspaceId, clock: FakeClock, tmp_path: Path
+) -> None:
+    await subjects(db, vault, workspace_id, ANN)
+    clock.advance(timedelta(days=10))
+    processes = [await reopened(tmp_path / "keys", clock) for _ in range(6)]
+    people = [UUID(int=number) for number in range(10, 16)]
+    made = await asyncio.gather(
+        *(subjects(db, one, workspace_id, person) for one, person in zip(processes, people, strict=True))
+    )
+    together = {person: key for one in made for person, key in one.items()}
+    assert await subjects(db, await reopened(tmp_path / "keys", clock), workspace_id, *people) == together
+    assert set((await epochs_of(db)).values()) == {"2026-11", "2026-12"}
+
+
 async def test_the_next_months_key_is_made_ahead_and_a_folder_from_before_is_good(
     db: Database, vault: Vault, workspace_id: WorkspaceId, clock: FakeClock, tmp_path: Path
 ) -> None:
