@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tabellion.core.files import destroy_file, make_file, write_file
+from tabellion.core.files import destroy_file, write_file, write_new
 
 
 def test_a_written_file_is_whole_private_and_alone(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_a_written_file_is_whole_private_and_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-@pytest.mark.parametrize("write", [write_file, make_file])
+@pytest.mark.parametrize("write", [write_file, write_new])
 def test_a_file_that_cannot_be_written_leaves_the_old_one_and_no_other(tmp_path: Path, write) -> None:
     file = tmp_path / "one"
     write_file(file, b"old")
@@ -31,7 +31,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one_and_no_other(tmp_path:
 def test_of_many_who_make_a_file_one_does_and_it_is_never_replaced(tmp_path: Path) -> None:
     file = tmp_path / "one"
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda number: make_file(file, bytes([number]) * 4), range(32)))
+        made = list(pool.map(lambda number: write_new(file, bytes([number]) * 4), range(32)))
     assert made.count(True) == 1
     assert file.read_bytes() == bytes([made.index(True)]) * 4
     assert file.stat().st_mode & 0o777 == 0o600

@@ -14,13 +14,14 @@ import asyncpg
 import pytest
 
 from tabellion.core import ids, rotation
+from tabellion.core import rotation_store as store
 from tabellion.core.clock import FakeClock
 from tabellion.core.crypto import Key
 from tabellion.core.db import Database, Tx
 from tabellion.core.errors import HubError
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.log import open_log
-from tabellion.core.rotation import Rotation, survey
+from tabellion.core.rotation import Rotation
 from tabellion.core.telemetry import Metrics
 from tabellion.core.vault import WINDOW, KeyFolder, Vault, open_vault, subject_context
 from tabellion.migrations import FOLDER, migrate
@@ -66,7 +67,7 @@ class World:
             await tx.execute(sql, *args)
 
     async def standing(self) -> dict[str, tuple[int, datetime | None, datetime | None]]:
-        found = await self.db.run(survey)
+        found = await self.db.run(store.survey)
         return {one.name: (one.keys, one.emptied_at, one.destroyed_at) for one in found}
 
     async def epochs(self) -> dict[UUID, str | None]:
@@ -120,7 +121,7 @@ async def test_batches_are_bounded_and_a_round_that_was_cut_off_is_finished(
     people = [UUID(int=number) for number in range(1, 12)]
     made = await world.keys(*people)
     written: list[int] = []
-    write = rotation._write_people
+    write = store.write_people
 
     async def fail_the_third(tx: Tx, epoch: str, rows: Any) -> None:
         written.append(len(rows))
@@ -129,7 +130,7 @@ async def test_batches_are_bounded_and_a_round_that_was_cut_off_is_finished(
             raise HubError("cut_off", "the process ended")
 
     monkeypatch.setattr(rotation, "BATCH", 3)
-    monkeypatch.setattr(rotation, "_write_people", fail_the_third)
+    monkeypatch.setattr(store, "write_people", fail_the_third)
     world.clock.advance(3 * HOUR)
     with pytest.raises(HubError, match="the process ended"):
         await world.round()
@@ -175,8 +176,8 @@ async def test_an_erasure_that_waits_for_rotation_destroys_what_it_wrote(world: 
     world.clock.advance(3 * HOUR)
     await world.db.run(world.vault.prepare)
     async with world.db.transaction() as rotating:
-        step = await world.rotation()._people(rotating, ["2026-11"], rotation._LEAST)
-        assert step == (rotation._MOST, 2, True)
+        step = await world.rotation()._people(rotating, ["2026-11"], store.LEAST)
+        assert step == (store.MOST, 2, True)
         erasing = asyncio.create_task(world.erase(ANN))
         await blocked(world.db)
     await erasing
@@ -187,13 +188,13 @@ async def test_an_erasure_between_the_walk_and_the_lock_is_seen(world: World, mo
     await world.keys(ANN, BEN)
     world.clock.advance(3 * HOUR)
 
-    async def meanwhile(tx: Tx, after: rotation.Place, most: int) -> rotation.Place:
+    async def meanwhile(tx: Tx, after: store.Place, most: int) -> store.Place:
         found = await boundary(tx, after, most)
         await world.erase(ANN)
         return found
 
-    boundary = rotation._boundary
-    monkeypatch.setattr(rotation, "_boundary", meanwhile)
+    boundary = store.boundary
+    monkeypatch.setattr(store, "boundary", meanwhile)
     await world.round()
     assert await world.epochs() == {ANN: None, BEN: "2026-12"}
 
@@ -263,7 +264,7 @@ async def test_a_round_whose_end_got_lost_destroys_once_more_and_notes_it(
         raise HubError("cut_off", "the process ended")
 
     with monkeypatch.context() as patched, pytest.raises(HubError):
-        patched.setattr(rotation, "_set_destroyed", fail)
+        patched.setattr(store, "set_destroyed", fail)
         await world.round()
     assert "2026-11" not in world.files()
     await world.round()
@@ -275,6 +276,25 @@ async def test_the_current_epoch_is_not_destroyed_whatever_the_table_says(world:
     await world.execute("update epochs set emptied_at = '2020-01-01'")
     await world.round()
     assert world.files() == {"2026-11", "2026-12"}
+
+
+async def test_an_epoch_found_in_use_by_another_process_is_not_destroyed_by_one_that_looked_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its window began again in between."""
+    await world.db.run(world.vault.prepare)
+    world.clock.advance(3 * HOUR)
+    await world.round()
+    world.clock.advance(WINDOW)
+
+    async def meanwhile(tx: Tx) -> bool:
+        await world.execute("update epochs set emptied_at = $1", world.clock.now())
+        return await alone(tx)
+
+    alone = store.alone
+    monkeypatch.setattr(store, "alone", meanwhile)
+    await world.round()
+    assert "2026-11" in world.files()
 
 
 async def test_a_backup_from_before_an_erasure_opens_until_the_key_is_destroyed_and_never_again(world: World) -> None:

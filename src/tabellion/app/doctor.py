@@ -21,7 +21,7 @@ from tabellion.core.config import VARIABLES, Config
 from tabellion.core.db import Tx
 from tabellion.core.epochs import GRACE, SLACK, end
 from tabellion.core.errors import HubError
-from tabellion.core.rotation import Standing, survey
+from tabellion.core.rotation_store import Standing, survey
 from tabellion.core.vault import Vault
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import Ledger

@@ -13,7 +13,7 @@ from typing import Protocol
 from tabellion.core.clock import Clock
 from tabellion.core.crypto import Key
 from tabellion.core.errors import HubError, Misconfigured
-from tabellion.core.files import destroy_file, make_file, write_file
+from tabellion.core.files import destroy_file, write_file, write_new
 
 GRACE = timedelta(hours=1)
 """How long after its month an epoch is left alone: clocks differ, and a transaction ends later than it began."""
@@ -78,7 +78,7 @@ class Epochs:
         """
         if not self.there(name) and self.destroyed_at(name) is None:
             sealed = await self._outer.wrap(Key.new().raw(), f"epoch:{name}")
-            make_file(self._file(name), sealed)
+            write_new(self._file(name), sealed)
         return await self.open(name)
 
     def there(self, name: str) -> bool:

@@ -13,10 +13,10 @@ def write_file(file: Path, content: bytes) -> None:
     except BaseException:
         written.unlink(missing_ok=True)
         raise
-    _sync_folder(file.parent)
+    sync_folder(file.parent)
 
 
-def make_file(file: Path, content: bytes) -> bool:
+def write_new(file: Path, content: bytes) -> bool:
     """Write content to file where there is none, whole or not at all; whether it was made here.
 
     Of several who make one file at once, in whichever process, exactly one does; nothing is ever replaced.
@@ -28,7 +28,7 @@ def make_file(file: Path, content: bytes) -> bool:
         return False
     finally:
         written.unlink(missing_ok=True)
-    _sync_folder(file.parent)
+    sync_folder(file.parent)
     return True
 
 
@@ -41,7 +41,16 @@ def destroy_file(file: Path) -> None:
     except FileNotFoundError:
         return
     file.unlink()
-    _sync_folder(file.parent)
+    sync_folder(file.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _aside(folder: Path, content: bytes) -> Path:
@@ -56,11 +65,3 @@ def _aside(folder: Path, content: bytes) -> Path:
         Path(name).unlink(missing_ok=True)
         raise
     return Path(name)
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -153,7 +153,7 @@ class Vault:
         Backups hold it wrapped under the epoch of the day or older ones. That month ends; within a day (`SLACK`)
         whatever lives is wrapped anew, and that epoch is empty; a backup window later its key is destroyed. So it is
         the month's end, a day, and the window. It holds where a process has the role `followers` at those times, and
-        no copy of the keys folder is kept from before.
+        no copy of the keys folder is kept from before. After a clock went ahead, keys may be under a later epoch.
         """
         latest = max(month(now), self._current.name if self._current else "")
         return end(latest) + SLACK + self.window
