@@ -360,7 +360,7 @@ async def _(tx: Tx, of: Asked) -> Any:
     return [*waiting, *await recipients.lock(tx, pairs, skip_locked=True)]
 
 
-@reads(vault, "workspace", "_read_subjects")
+@reads(vault, "_read_workspace", "_read_subjects")
 async def _(tx: Tx, of: Asked) -> Any:
     """The keys of people. That of a side is made where there is none; it opens for no other."""
     await of.hub.around.vault.workspace(tx, of.name, "lookup")
@@ -369,6 +369,11 @@ async def _(tx: Tx, of: Asked) -> Any:
 
 async def _subjects(tx: Tx, of: Asked) -> Any:
     return await of.hub.around.vault._read_subjects(tx, of.name, of.all("subject_keys", "subject_id"))
+
+
+@writes(vault, "destroy")
+async def _(tx: Tx, of: Asked) -> None:
+    await of.hub.around.vault.destroy(tx, of.name, of.all("subject_keys", "subject_id"))
 
 
 @writes(recipients, "withdraw")

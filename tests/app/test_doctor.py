@@ -1,16 +1,25 @@
-"""What `tabellion doctor` says of accounts, callbacks and the ledger, and how it ends."""
+"""What `tabellion doctor` says of accounts, callbacks, the ledger and epochs, and how it ends."""
 
+import io
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tabellion.app.doctor import examine_epochs
 from tabellion.app.opening import opened
 from tabellion.app.options import wait
+from tabellion.core import ids
+from tabellion.core.clock import FakeClock
 from tabellion.core.config import Settings
-from tabellion.core.db import Tx
+from tabellion.core.db import Database, Tx
+from tabellion.core.log import open_log
+from tabellion.core.rotation import Rotation
+from tabellion.core.telemetry import Metrics
+from tabellion.core.vault import WINDOW, Vault
 
 from .processes import Tabellion
 
@@ -110,3 +119,77 @@ def test_a_folder_that_takes_no_checkpoints_is_wrong(tabellion):
     code, [wrong] = found(tabellion, "checkpoints")
     assert (code, wrong["level"]) == (1, "wrong")
     assert "checkpoints" in wrong["data"]["failure"]
+
+
+# epochs
+
+
+async def test_what_becomes_of_an_epoch_is_told_until_it_is_destroyed(
+    db: Database, vault: Vault, clock: FakeClock
+) -> None:
+    rotation = Rotation(vault, open_log(io.StringIO(), clock), Metrics(process=False))
+
+    async def told() -> list[tuple[str, str]]:
+        return [(one.level, one.text) for one in await db.run(lambda tx: examine_epochs(vault, tx))]
+
+    await db.run(vault.prepare)
+    await db.run(lambda tx: vault.subjects(tx, ids.new(), [ids.new(), ids.new()]))
+    new = "keys under epochs that are not over: "
+    assert await told() == [("ok", new + "2026-11 (2), 2026-12 (0)")]
+    clock.moment = datetime(2026, 12, 1, 3, 0, tzinfo=UTC)
+    waits = "2 keys are still under 2026-11; a process with the role followers wraps them anew"
+    assert await told() == [("ok", new + "2026-12 (0)"), ("ok", waits)]
+    clock.advance(timedelta(days=1))
+    assert (await told())[1] == ("warning", waits)
+    await rotation.apply(db)
+    ended = "2026-11 is empty since 2026-12-02; its key is destroyed after 2027-01-06 03:00 UTC"
+    assert await told() == [("ok", new + "2026-12 (2), 2027-01 (0)"), ("ok", ended)]
+    clock.advance(WINDOW + timedelta(days=1, hours=1))
+    assert ("warning", ended + ", which is past: run a process with the role followers") in await told()
+    await rotation.apply(db)
+    assert not any("2026-11" in text for _, text in await told())
+
+
+async def test_keys_under_an_epoch_whose_file_is_gone_are_wrong(db: Database, vault: Vault, tmp_path: Path) -> None:
+    await db.run(lambda tx: vault.subjects(tx, ids.new(), [ids.new()]))
+    async with db.transaction() as tx:
+        await tx.execute("update subject_keys set epoch = '2026-07'")
+    [_, wrong] = await db.run(lambda tx: examine_epochs(vault, tx))
+    assert (wrong.level, wrong.data) == ("wrong", {"epoch": "2026-07", "keys": 1})
+    assert wrong.text == "1 keys are under 2026-07, whose key is missing; restore the keys folder from its backup"
+
+
+def test_a_backup_older_than_the_window_starts_and_only_what_it_lost_is_refused(tabellion):
+    """One person's key is under an epoch that was destroyed after the backup was made."""
+    key = tabellion.key("acme")["key"]
+    ann, ben = ({"identifiers": [{"kind": "email", "value": f"{name}@example.org"}]} for name in ("ann", "ben"))
+    hub = tabellion.up()
+    with hub.client(key) as client:
+        made = client.post("/v1/recipients", json=ann)
+        assert made.status_code == 201
+    assert hub.stop() == 0
+    change(tabellion, "update subject_keys set epoch = '2026-07'")
+    change(tabellion, "insert into epochs (name, mark, made_at) values ('2026-07', '', '2026-07-01')")
+    (tabellion.folder / "data.keys" / "epochs" / "2026-07.destroyed").write_text("2026-09-05T00:00:00+00:00\n")
+    hub = tabellion.up()
+    with hub.client(key) as client:
+        lost = client.get(f"/v1/recipients/{made.json()['id']}")
+        assert (lost.status_code, lost.json()["code"]) == (500, "epoch_destroyed")
+        assert "the restored backup is older than the backup window; restore a newer one" in hub.said()
+        assert client.post("/v1/recipients", json=ben).status_code == 201
+    assert hub.stop() == 0
+    code, lines = found(tabellion, "epochs")
+    assert (code, lines[-1]["level"]) == (1, "wrong")
+    assert "1 keys are under 2026-07, which was destroyed at 2026-09-05 00:00 UTC" in lines[-1]["text"]
+
+
+def test_nothing_starts_without_an_epoch_key_that_may_be_needed(tabellion):
+    tabellion.json("workspace", "create", "acme")
+    [kept, _] = sorted((tabellion.folder / "data.keys" / "epochs").glob("*.key"))
+    kept.unlink()
+    done = tabellion.run("up")
+    assert (done.returncode, "[keys_missing]" in done.stderr) == (1, True)
+    assert f"epochs/{kept.name} in the keys folder cannot be read" in done.stderr
+    code, [wrong] = found(tabellion, "keys_missing")
+    assert (code, wrong["level"]) == (1, "wrong")
+    assert not kept.exists()

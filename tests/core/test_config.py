@@ -29,6 +29,7 @@ def test_nothing_set_is_a_hub_on_loopback_that_reaches_no_private_network(tmp_pa
     assert settings.data == Path("tabellion-data")
     assert settings.keys_folder == Path("tabellion-data.keys")
     assert settings.drain_seconds == 15
+    assert settings.backup_window == 35
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
@@ -71,6 +72,7 @@ def test_a_named_file_is_read_and_must_be_there(tmp_path: Path) -> None:
         ({"TABELLION_ALLOW_PRIVATE_NETWORKS": "10.0.0.1/8"}, "10.0.0.1/8 has host bits set"),
         ({"TABELLION_BEHIND_PROXY": "proxy"}, "behind_proxy (TABELLION_BEHIND_PROXY)"),
         ({"TABELLION_DRAIN_SECONDS": "soon"}, "drain_seconds (TABELLION_DRAIN_SECONDS): Expected `float`"),
+        ({"TABELLION_BACKUP_WINDOW": "0"}, "backup_window (TABELLION_BACKUP_WINDOW): Expected `int` >= 1"),
         ({"TABELLION_DATABASE_CONNECTIONS": "0"}, "Expected `int` >= 2"),
         ({"TABELLION_DATA": ""}, "data (TABELLION_DATA): Expected a text that is not empty"),
     ],

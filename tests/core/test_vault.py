@@ -1,7 +1,7 @@
 """Keys at rest: found again, never overwritten, never cached before they are durable, gone when destroyed."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -12,8 +12,9 @@ from tabellion.core.clock import FakeClock
 from tabellion.core.crypto import Key
 from tabellion.core.db import Database
 from tabellion.core.errors import HubError, Misconfigured
+from tabellion.core.files import write_file
 from tabellion.core.ids import WorkspaceId
-from tabellion.core.vault import FIRST_EPOCH, KeyFolder, Vault, open_vault, write_file
+from tabellion.core.vault import KeyFolder, Vault, open_vault
 
 ANN, BEN = UUID(int=1), UUID(int=2)
 
@@ -127,16 +128,39 @@ async def test_a_missing_keys_folder_is_an_operators_matter(tmp_path: Path, cloc
     assert not (tmp_path / "lost").exists()
 
 
-async def test_a_missing_epoch_key_is_not_replaced_by_a_new_one(tmp_path: Path, vault: Vault, clock: FakeClock) -> None:
-    (tmp_path / "keys" / "epochs" / f"{FIRST_EPOCH}.key").unlink()
-    with pytest.raises(Misconfigured, match=FIRST_EPOCH):
-        await open_vault(KeyFolder(tmp_path / "keys"), clock)
+async def test_a_missing_epoch_key_is_not_replaced_by_a_new_one(
+    db: Database, tmp_path: Path, vault: Vault, workspace_id: WorkspaceId, clock: FakeClock
+) -> None:
+    await subjects(db, vault, workspace_id, ANN)
+    file = tmp_path / "keys" / "epochs" / "2026-11.key"
+    file.unlink()
+    other = await reopened(tmp_path / "keys", clock)
+    for ask in (other.check, other.prepare, other.current):
+        with pytest.raises(Misconfigured, match="2026-11") as refused:
+            await db.run(ask)
+        assert refused.value.code == "keys_missing"
+    with pytest.raises(Misconfigured, match="2026-11"):
+        await subjects(db, other, workspace_id, ANN, BEN)
+    assert not file.exists()
 
 
-async def test_an_epoch_key_opens_only_with_its_outer_key(tmp_path: Path, vault: Vault, clock: FakeClock) -> None:
+async def test_an_epoch_key_opens_only_with_its_outer_key(
+    db: Database, tmp_path: Path, vault: Vault, clock: FakeClock
+) -> None:
     write_file(tmp_path / "keys" / "outer.key", Key.new().raw().hex().encode())
     with pytest.raises(HubError, match="unreadable"):
-        await open_vault(KeyFolder(tmp_path / "keys"), clock)
+        await db.run((await reopened(tmp_path / "keys", clock)).current)
+
+
+async def test_processes_with_keys_folders_of_their_own_do_not_wrap_apart(
+    db: Database, vault: Vault, workspace_id: WorkspaceId, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Each made a key of the month: rows of the one would be closed to the other, and its backup no help."""
+    await subjects(db, vault, workspace_id, ANN)
+    other = await open_vault(KeyFolder(tmp_path / "elsewhere"), clock, create=True)
+    with pytest.raises(Misconfigured, match="share one keys folder") as refused:
+        await subjects(db, other, workspace_id, BEN)
+    assert refused.value.code == "keys_differ"
 
 
 async def test_rows_of_an_unknown_epoch_say_which_key_to_restore(
@@ -163,19 +187,144 @@ async def test_a_wrapped_key_moved_to_another_person_does_not_open(
         await subjects(db, vault, workspace_id, BEN)
 
 
-def test_a_written_file_is_whole_private_and_alone(tmp_path: Path) -> None:
-    file = tmp_path / "one"
-    write_file(file, b"old")
-    write_file(file, b"new")
-    assert file.read_bytes() == b"new"
-    assert file.stat().st_mode & 0o777 == 0o600
-    assert list(tmp_path.iterdir()) == [file]
+# months
 
 
-def test_a_file_that_cannot_be_written_leaves_the_old_one_and_no_other(tmp_path: Path) -> None:
-    file = tmp_path / "one"
-    write_file(file, b"old")
-    with pytest.raises(TypeError):
-        write_file(file, "not bytes")  # type: ignore[arg-type]
-    assert file.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [file]
+async def epochs_of(db: Database) -> dict[UUID, str]:
+    async with db.transaction() as tx:
+        rows = await tx.rows("select subject_id, epoch from subject_keys order by subject_id")
+    return {row["subject_id"]: row["epoch"] for row in rows}
+
+
+async def test_a_new_month_wraps_under_its_own_epoch_without_a_restart(
+    db: Database, vault: Vault, workspace_id: WorkspaceId, clock: FakeClock, tmp_path: Path
+) -> None:
+    clock.moment = datetime(2026, 11, 30, 23, 59, 59, 999000, tzinfo=UTC)
+    made = await subjects(db, vault, workspace_id, ANN)
+    clock.advance(timedelta(milliseconds=1))
+    made |= await subjects(db, vault, workspace_id, BEN)
+    async with db.transaction() as tx:
+        lookup = await vault.workspace(tx, workspace_id, "lookup")
+        assert await tx.value("select epoch from workspace_keys") == "2026-12"
+    assert await epochs_of(db) == {ANN: "2026-11", BEN: "2026-12"}
+    other = await reopened(tmp_path / "keys", clock)
+    assert await subjects(db, other, workspace_id, ANN, BEN) == made
+    async with db.transaction() as tx:
+        assert (await other.workspace(tx, workspace_id, "lookup")).raw() == lookup.raw()
+
+
+async def test_an_epoch_that_another_process_made_is_found(
+    db: Database, vault: Vault, workspace_id: WorkspaceId, clock: FakeClock, tmp_path: Path
+) -> None:
+    other = await reopened(tmp_path / "keys", clock)
+    await subjects(db, other, workspace_id, ANN)
+    clock.advance(timedelta(days=30))
+    made = await subjects(db, vault, workspace_id, BEN)
+    assert await subjects(db, other, workspace_id, BEN) == made
+
+
+async def test_processes_that_come_to_a_new_month_at_once_share_its_key(
+    db: Database, vault: Vault, workspace_id: WorkspaceId, clock: FakeClock, tmp_path: Path
+) -> None:
+    await subjects(db, vault, workspace_id, ANN)
+    clock.advance(timedelta(days=10))
+    processes = [await reopened(tmp_path / "keys", clock) for _ in range(6)]
+    people = [UUID(int=number) for number in range(10, 16)]
+    made = await asyncio.gather(
+        *(subjects(db, one, workspace_id, person) for one, person in zip(processes, people, strict=True))
+    )
+    together = {person: key for one in made for person, key in one.items()}
+    assert await subjects(db, await reopened(tmp_path / "keys", clock), workspace_id, *people) == together
+    assert set((await epochs_of(db)).values()) == {"2026-11", "2026-12"}
+
+
+async def test_the_next_months_key_is_made_ahead_and_a_folder_from_before_is_good(
+    db: Database, vault: Vault, workspace_id: WorkspaceId, clock: FakeClock, tmp_path: Path
+) -> None:
+    assert await db.run(vault.prepare) == "2026-11"
+    ahead = tmp_path / "keys" / "epochs" / "2026-12.key"
+    ahead.unlink()  # restored from a copy that did not have it
+    other = await reopened(tmp_path / "keys", clock)
+    await db.run(other.check)
+    assert await db.run(other.prepare) == "2026-11"
+    assert ahead.exists()
+    clock.advance(timedelta(days=20))
+    await subjects(db, other, workspace_id, ANN)
+    assert await epochs_of(db) == {ANN: "2026-12"}
+
+
+async def test_an_epoch_found_empty_gets_no_more_keys(
+    db: Database, vault: Vault, workspace_id: WorkspaceId, clock: FakeClock
+) -> None:
+    """This clock is behind: another process has seen the month end, and may destroy the key one day."""
+    await db.run(vault.prepare)
+    async with db.transaction() as tx:
+        await tx.execute("update epochs set emptied_at = $1 where name = '2026-11'", tx.now)
+    await subjects(db, vault, workspace_id, ANN)
+    assert await epochs_of(db) == {ANN: "2026-11"}, "asked once a minute"
+    clock.advance(timedelta(seconds=61))
+    await subjects(db, vault, workspace_id, BEN)
+    assert await epochs_of(db) == {ANN: "2026-11", BEN: "2026-12"}
+
+
+async def test_making_keys_asks_for_the_epoch_once_a_minute(
+    db: Database, vault: Vault, workspace_id: WorkspaceId
+) -> None:
+    await subjects(db, vault, workspace_id, ANN)
+    async with db.transaction() as tx:
+        await tx.execute("drop table epochs cascade")
+    assert set(await subjects(db, vault, workspace_id, ANN, BEN)) == {ANN, BEN}
+
+
+# destroying
+
+
+async def test_destroyed_keys_are_counted_left_out_and_forgotten_at_once(
+    db: Database, vault: Vault, workspace_id: WorkspaceId, clock: FakeClock
+) -> None:
+    stranger = WorkspaceId(ids.new())
+    await subjects(db, vault, workspace_id, ANN, BEN)
+    await subjects(db, vault, stranger, ANN)
+    assert await db.run(lambda tx: vault.destroy(tx, workspace_id, [ANN, ANN, UUID(int=9)])) == 1
+    assert set(await subjects(db, vault, workspace_id, ANN, BEN)) == {BEN}
+    assert set(await subjects(db, vault, stranger, ANN)) == {ANN}
+    async with db.transaction() as tx:
+        assert await tx.value("select count(*) from subject_keys where destroyed_at = $1", clock.now()) == 1
+    clock.advance(timedelta(days=1))
+    assert await db.run(lambda tx: vault.destroy(tx, workspace_id, [ANN])) == 0, "and when it was stays"
+
+
+async def test_a_destruction_that_is_rolled_back_forgets_nothing(
+    db: Database, vault: Vault, workspace_id: WorkspaceId
+) -> None:
+    made = await subjects(db, vault, workspace_id, ANN)
+
+    async def fail() -> None:
+        async with db.transaction() as tx:
+            await vault.destroy(tx, workspace_id, [ANN])
+            raise HubError("refused", "something else went wrong")
+
+    with pytest.raises(HubError):
+        await fail()
+    assert await subjects(db, vault, workspace_id, ANN) == made
+
+
+async def test_the_minute_of_a_cached_key_begins_when_it_was_read(
+    db: Database, vault: Vault, workspace_id: WorkspaceId, clock: FakeClock, tmp_path: Path
+) -> None:
+    """It began when the reading transaction ended, which may be much later than another's destruction."""
+    await subjects(db, vault, workspace_id, ANN)
+    other = await reopened(tmp_path / "keys", clock)
+    async with db.transaction() as tx:
+        assert set(await other.subjects(tx, workspace_id, [ANN])) == {ANN}
+        await db.run(lambda tx: vault.destroy(tx, workspace_id, [ANN]))
+        clock.advance(timedelta(seconds=50))
+    clock.advance(timedelta(seconds=11))
+    assert await subjects(db, other, workspace_id, ANN) == {}
+
+
+async def test_backups_expire_a_window_after_the_month_is_over(vault: Vault) -> None:
+    window = timedelta(days=35)
+    for now in (datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 30, 23, 59, tzinfo=UTC)):
+        assert vault.backups_expire_at(now) == datetime(2026, 12, 2, tzinfo=UTC) + window
+    assert vault.backups_expire_at(datetime(2026, 12, 1, tzinfo=UTC)) == datetime(2027, 1, 2, tzinfo=UTC) + window

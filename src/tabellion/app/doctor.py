@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from tabellion import migrations
@@ -18,7 +19,10 @@ from tabellion.app.opening import LONG, Opened, database, installed, opened
 from tabellion.core import ids
 from tabellion.core.config import VARIABLES, Config
 from tabellion.core.db import Tx
+from tabellion.core.epochs import GRACE, SLACK, end
 from tabellion.core.errors import HubError
+from tabellion.core.rotation_store import Standing, survey
+from tabellion.core.vault import Vault
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import Ledger
 from tabellion.ledger.types import Problem
@@ -96,7 +100,13 @@ def _migrations(missing: Sequence[str]) -> Finding:
 
 async def _installation(installation: Opened) -> list[Finding]:
     looks: list[Callable[[Tx], Awaitable[list[Finding]]]] = [_version, _prepared, _keys(installation)]
-    looks += [_clock, _ledger(installation), _checkpoints(installation), _accounts(installation)]
+    looks += [
+        partial(examine_epochs, installation.vault),
+        _clock,
+        _ledger(installation),
+        _checkpoints(installation),
+        _accounts(installation),
+    ]
     return [finding for look in looks for finding in await installation.db.run(look, limit=LONG)]
 
 
@@ -132,6 +142,50 @@ def _keys(installation: Opened) -> Callable[[Tx], Awaitable[list[Finding]]]:
         return [Finding("keys_folder", f"{path}, closed to others; back it up apart from the database")]
 
     return look
+
+
+async def examine_epochs(vault: Vault, tx: Tx) -> list[Finding]:
+    """Where the keys are wrapped, what is still under epochs that are over, and when those end."""
+    found = await survey(tx)
+    current = [one for one in found if end(one.name) + GRACE > tx.now]
+    over = [_of_epoch(vault, one, tx.now) for one in found if one not in current]
+    return [_newest(current), *(one for one in over if one)]
+
+
+def _newest(current: Sequence[Standing]) -> Finding:
+    keys = {one.name: one.keys for one in current}
+    shown = ", ".join(f"{name} ({count})" for name, count in keys.items())
+    return Finding("epochs", f"keys under epochs that are not over: {shown or 'none yet'}", data={"keys": keys})
+
+
+def _of_epoch(vault: Vault, one: Standing, now: datetime) -> Finding | None:
+    """What there is to say of an epoch whose month is over; nothing, once it has ended as it should."""
+    data = {"epoch": one.name, "keys": one.keys}
+    if one.keys and (at := vault.epochs.destroyed_at(one.name)):
+        text = (
+            f"{one.keys} keys are under {one.name}, which was destroyed at {at:%Y-%m-%d %H:%M} UTC, and open no more:"
+            f" the database is from a backup older than the window of {vault.window.days} days; restore a newer one"
+        )
+        return Finding("epochs", text, Level.WRONG, data)
+    if one.keys and not vault.epochs.there(one.name):
+        text = f"{one.keys} keys are under {one.name}, whose key is missing; restore the keys folder from its backup"
+        return Finding("epochs", text, Level.WRONG, data)
+    if one.emptied_at is None and one.destroyed_at is None:
+        late = end(one.name) + SLACK < now
+        text = f"{one.keys} keys are still under {one.name}; a process with the role followers wraps them anew"
+        return Finding("epochs", text, Level.WARNING if late else Level.OK, data)
+    if one.emptied_at and one.destroyed_at is None:
+        return _emptied(one, one.emptied_at + vault.window, now, data)
+    return None
+
+
+def _emptied(one: Standing, due: datetime, now: datetime, data: Mapping[str, Any]) -> Finding:
+    data = {**data, "destroyed_after": due.isoformat()}
+    text = f"{one.name} is empty since {one.emptied_at:%Y-%m-%d}; its key is destroyed after {due:%Y-%m-%d %H:%M} UTC"
+    if due + SLACK < now:
+        text += ", which is past: run a process with the role followers"
+        return Finding("epochs", text, Level.WARNING, data)
+    return Finding("epochs", text, data=data)
 
 
 def _ledger(installation: Opened) -> Callable[[Tx], Awaitable[list[Finding]]]:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from tabellion.core import ids
@@ -11,8 +12,9 @@ from tabellion.core.clock import Clock, SystemClock
 from tabellion.core.config import Settings
 from tabellion.core.db import Database, Tx, connect
 from tabellion.core.errors import Misconfigured
+from tabellion.core.files import write_file
 from tabellion.core.postgres import Postgres, running_url
-from tabellion.core.vault import KeyFolder, Vault, open_vault, write_file
+from tabellion.core.vault import KeyFolder, Vault, open_vault
 from tabellion.migrations import migrate
 
 LONG = 600.0
@@ -78,7 +80,8 @@ async def opened(
         db = await connect(url, clock, size=connections)
         try:
             install_id = await _installation(db, keys)
-            vault = await open_vault(keys, clock)
+            vault = await open_vault(keys, clock, window=timedelta(days=settings.backup_window))
+            await db.run(vault.prepare if make else vault.check)
             yield Opened(url, db, clock, vault, keys, install_id, postgres)
         finally:
             await db.close()

@@ -41,7 +41,7 @@ FRESH = 0.9
 TIDY = 60.0
 """Seconds between two rounds of housekeeping."""
 ROUND = 3600.0
-"""Seconds between two rounds of retention."""
+"""Seconds between two rounds of retention, and of the rotation of keys."""
 WATCH = 5.0
 """Seconds between two looks at the ledger, and two counts of the lanes."""
 LONG = 600.0
@@ -211,6 +211,7 @@ def _follow(process: Process) -> None:
     hub = process.hub
     _spawn(process, _every(ROUND, around.log, lambda: hub.retention.apply(around.db)))
     _spawn(process, _every(ROUND, around.log, lambda: hub.proofs.expire(around.db)))
+    _spawn(process, _every(ROUND, around.log, lambda: hub.rotation.apply(around.db)))
     _spawn(process, _every(TIDY, around.log, lambda: hub.regulations.watch(around.db)))
 
 

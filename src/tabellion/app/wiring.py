@@ -23,6 +23,7 @@ from tabellion.core.errors import HubError
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.log import Log
 from tabellion.core.outbound import HttpPool
+from tabellion.core.rotation import Rotation
 from tabellion.core.simulation import SimulatorAddress
 from tabellion.core.smtp import SmtpPool
 from tabellion.core.telemetry import Metrics
@@ -106,6 +107,7 @@ class Hub:
     certificates: Certificates
     replay: Replay
     export: Export
+    rotation: Rotation
     http: HttpPool
     smtp: SmtpPool
     kinds: tuple[Kind, ...]
@@ -218,6 +220,7 @@ def wire(around: Surroundings) -> Hub:
         certificates=certificates,
         replay=Replay(erasure),
         export=Export(around.vault, recipients, identity, consent, messages, webhooks),
+        rotation=Rotation(around.vault, around.log, around.metrics),
         http=http,
         smtp=smtp,
         kinds=(delivering, StepTimeout(messages), normalising, Execute(erasure, recipients)),

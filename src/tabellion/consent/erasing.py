@@ -4,7 +4,7 @@ What they had refused goes on standing, for each of their addresses by its keyed
 whom it was ends. The leaves of the tree stay, and say nothing about anybody without the keys that are destroyed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -74,18 +74,24 @@ class Erasing:
         ]
 
     async def erase(
-        self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, person: Person, actor: str, *, keep: bool
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        purposes: Purposes,
+        person: Person,
+        actor: str,
+        kept: Collection[bytes],
     ) -> int:
-        """End what counts for a person who is locked, and with `keep` let their refusals stand by hash alone.
+        """End what counts for a person who is locked, but for their refusals at the addresses kept, by hash alone.
 
         How many entries lost whom they were about. Their keys must be destroyed after this, in the same transaction.
         """
         hashes = [one.hash for one in person.identifiers]
         standing = await store.around_decisions(tx, workspace_id, hashes, person.ids)
         mine = [one for one in standing if one.recipient_id in person.ids or one.identifier_hash in hashes]
-        if keep:
+        if kept:
             await self._state(tx, workspace_id, purposes, person, statements(person, mine), mine, actor)
-        return await store.forget(tx, workspace_id, person.ids, hashes if keep else [])
+        return await store.forget(tx, workspace_id, person.ids, sorted(kept))
 
     async def _state(
         self,

@@ -132,13 +132,15 @@ class Consent:
         """The record and the key of each entry that can still be opened, for keeping them apart."""
         return await self._erasing.proofs(tx, workspace_id, entry_ids)
 
-    async def erase(self, tx: Tx, workspace_id: WorkspaceId, person: Person, actor: str, *, keep: bool) -> int:
-        """End what counts for a person who is locked, and with `keep` let their refusals stand by hash alone.
+    async def erase(
+        self, tx: Tx, workspace_id: WorkspaceId, person: Person, actor: str, kept: Collection[bytes]
+    ) -> int:
+        """End what counts for a person who is locked, but for their refusals at the addresses kept, by hash alone.
 
         How many entries lost whom they were about. Their keys must be destroyed after this, in the same transaction.
         """
         purposes = await self.purposes(tx, workspace_id)
-        return await self._erasing.erase(tx, workspace_id, purposes, person, actor, keep=keep)
+        return await self._erasing.erase(tx, workspace_id, purposes, person, actor, kept)
 
     async def entries(
         self, tx: Tx, workspace_id: WorkspaceId, recipient_ids: Sequence[UUID], after: int, limit: int

@@ -55,6 +55,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     blocked_values: Annotated[
         tuple[str, ...], says("values that are nobody's and no identifier may have, beside the built-in ones")
     ] = ()
+    backup_window: Annotated[
+        int, says("days that backups are kept; so long after a month its epoch key is destroyed", 1, 3650)
+    ] = 35
     drain_seconds: Annotated[float, says("seconds a stop waits for work under way", at_least=0, at_most=600)] = 15.0
 
     @property

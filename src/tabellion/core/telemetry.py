@@ -34,6 +34,9 @@ class Metrics:
         self.horizon = self._gauge("event_horizon_seconds", "Age of the oldest open writing transaction.")
         self.events = self._gauge("events_recorded", "Events of each type in the log since it began.", "type")
         self.refusing = self._gauge("ledger_logs_refusing", "Logs that refuse entries until an operator has looked.")
+        self.old_keys = self._gauge(
+            "keys_under_old_epochs", "Living keys under epochs whose month is over, after the last hourly round."
+        )
         self.attempts = self._counter("attempts", "Hand-offs to a vendor, by outcome.", "provider", "outcome")
         self.attempt_seconds = self._histogram("attempt_seconds", "Time a vendor took.", SECONDS, "provider")
         self.callbacks = self._counter("callbacks", "Vendor callbacks, by what became of them.", "provider", "outcome")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tabellion.core.errors import HubError, Misconfigured
-from tabellion.core.vault import write_file
+from tabellion.core.files import write_file
 from tabellion.ledger import note
 
 _ENDING: Final = ".checkpoint"

@@ -199,6 +199,18 @@ CREATE TABLE public.delayed (
 )
 WITH (autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000');
 
+CREATE TABLE public.epochs (
+    name text NOT NULL,
+    mark bytea,
+    made_at timestamp with time zone NOT NULL,
+    emptied_at timestamp with time zone,
+    destroyed_at timestamp with time zone
+);
+
+COMMENT ON COLUMN public.epochs.mark IS 'a hash under the key, which tells another key of that name; null for epoch-1';
+
+COMMENT ON COLUMN public.epochs.emptied_at IS 'since when no living key is wrapped under it; from then on, none is';
+
 CREATE TABLE public.erased_identifiers (
     workspace_id uuid NOT NULL,
     hash bytea NOT NULL,
@@ -802,6 +814,9 @@ ALTER TABLE ONLY public.dead_letters
 
 ALTER TABLE ONLY public.delayed
     ADD CONSTRAINT delayed_pkey PRIMARY KEY (run_at, id);
+
+ALTER TABLE ONLY public.epochs
+    ADD CONSTRAINT epochs_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY public.erased_identifiers
     ADD CONSTRAINT erased_identifiers_pkey PRIMARY KEY (workspace_id, hash);

@@ -14,8 +14,8 @@ from joserfc.jwk import OKPKey
 from tabellion.access.answers import encode
 from tabellion.core.crypto import b64url, sha256
 from tabellion.core.db import Tx
+from tabellion.core.epochs import OuterKey
 from tabellion.core.errors import Misconfigured
-from tabellion.core.vault import OuterKey
 from tabellion.privacy import certificate_store as store
 
 TYPE = "tabellion-certificate"

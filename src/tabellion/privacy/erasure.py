@@ -5,7 +5,7 @@ standing by hash, proofs that messages relied on are put aside, the journal outs
 person's keys are destroyed. From then on everything sealed for them is unreadable; what follows tidies up.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -122,11 +122,14 @@ class Erasure:
         order = _counted(order, "proofs", SystemState.DONE, tx.now, held=len(held))
         return _next(replace(order, systems={**order.systems, **vendors}), None, Step.MESSAGES)
 
-    async def destroy(self, tx: Tx, order: Regulation, person: Person) -> Regulation:
-        """The part that cannot be taken back; the journal knows before the database does."""
+    async def destroy(self, tx: Tx, order: Regulation, person: Person, known: Collection[bytes] = ()) -> Regulation:
+        """The part that cannot be taken back; the journal knows before the database does.
+
+        `known` are hashes of the person's identifiers beside those they have now.
+        """
         side, keep = WorkspaceId(order.workspace_id), order.options.keep_opt_outs
-        hashes = [one.hash for one in person.identifiers] if keep else []
-        entries = await self.consent.erase(tx, side, person, ACTOR, keep=keep)
+        hashes = sorted({*known, *(one.hash for one in person.identifiers)}) if keep else []
+        entries = await self.consent.erase(tx, side, person, ACTOR, hashes)
         await self.identity.forget(tx, side, person.ids)
         await self.recipients.erase(tx, side, person.ids, hashes, order.id)
         await self.journal.append([journaled(order, hashes)])

@@ -20,8 +20,10 @@ from uuid import UUID
 import msgspec
 
 from tabellion.core.crypto import Key
+from tabellion.core.epochs import OuterKey
 from tabellion.core.errors import Misconfigured
-from tabellion.core.vault import KeyFolder, OuterKey, write_new
+from tabellion.core.files import write_new
+from tabellion.core.vault import KeyFolder
 
 START: Final = bytes(32)
 """What the first line is authenticated with, where there is none before it."""

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from tabellion.core import ids
 from tabellion.core.db import Database, Tx
-from tabellion.core.errors import Misconfigured
+from tabellion.core.epochs import EPOCH_DESTROYED
+from tabellion.core.errors import HubError, Misconfigured
 from tabellion.core.ids import WorkspaceId
 from tabellion.jobs.service import enqueue
 from tabellion.jobs.types import Lane, NewJob
@@ -57,16 +59,25 @@ class Replay:
         if not people:
             return False
         for one in people:
-            person = await self.erasure.recipients.held(tx, side, one)
+            person = await self._held(tx, side, one)
             if person is not None:
                 await self._redo_of(tx, erased, person)
         return True
 
     async def _redo_of(self, tx: Tx, erased: Erased, person: Person) -> None:
         order = await self._order(tx, erased, person)
-        await self.erasure.destroy(tx, order, person)
+        await self.erasure.destroy(tx, order, person, erased.hashes)
         job = NewJob(WorkspaceId(order.workspace_id), EXECUTE, {"regulation": order.id.hex}, Lane.NORMAL)
         await enqueue(tx, [NewJob(job.workspace_id, job.kind, job.payload, job.lane, tx.now + SETTLE)])
+
+    async def _held(self, tx: Tx, side: WorkspaceId, recipient_id: UUID) -> Person | None:
+        """The person, locked. Of one from a backup so old that nobody can read it any more, the ids alone."""
+        try:
+            return await self.erasure.recipients.held(tx, side, recipient_id)
+        except HubError as error:
+            if error.code != EPOCH_DESTROYED:
+                raise
+            return await self.erasure.recipients.unread(tx, side, recipient_id)
 
     async def _order(self, tx: Tx, erased: Erased, person: Person) -> Regulation:
         """The order as the restored database has it, or made again, at the point where the tidying begins."""

@@ -38,6 +38,12 @@ class Erasing:
         owned = await self.recipients.identifiers(tx, [(workspace_id, one) for one in people])
         return Person(root, people, [one for person in people for one in owned[workspace_id, person]])
 
+    async def unread(self, tx: Tx, workspace_id: WorkspaceId, recipient_id: UUID) -> Person:
+        """The person behind an id, locked, without what nobody can open."""
+        pair = (workspace_id, recipient_id)
+        root = (await self.recipients.lock(tx, [pair], skip_locked=False))[pair]
+        return Person(root, [root, *(await self.recipients.merged(tx, workspace_id, [root])).get(root, [])], [])
+
     async def erase(
         self, tx: Tx, workspace_id: WorkspaceId, people: Sequence[UUID], hashes: Collection[bytes], regulation_id: UUID
     ) -> None:

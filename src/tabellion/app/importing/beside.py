@@ -13,7 +13,7 @@ import msgspec
 
 from tabellion.app.importing.mapping import Field
 from tabellion.app.importing.types import Place, Reason, Row
-from tabellion.core.vault import write_file
+from tabellion.core.files import write_file
 
 OURS: Final = ("reject_line", "reject_code", "reject_pointer", "reject_detail", "reject_raw")
 """The columns that a file of rejects has beside those of its input, so that it can be corrected and imported."""

@@ -13,10 +13,10 @@ import asyncpg
 
 from tabellion.core.clock import Clock
 from tabellion.core.errors import Misconfigured
+from tabellion.core.files import write_file
 from tabellion.core.postgres import cluster, logfile, ownership, pidfile, user
 from tabellion.core.postgres.cluster import ADMIN, ROLE
 from tabellion.core.postgres.programs import programs
-from tabellion.core.vault import write_file
 
 RETRY_SECONDS = 10.0
 """How long a start is repeated after a crash: the old backends need a moment to leave the shared memory."""
