@@ -15,12 +15,14 @@ from tabellion.consent.types import (
     RESTRICTIONS,
     Covered,
     Decision,
+    GrantsRefused,
     Incoming,
     InFlight,
     NewDecision,
     Placed,
     Purposes,
     Recorded,
+    RefusedGrant,
     Scope,
 )
 from tabellion.core import ids
@@ -48,6 +50,7 @@ class Recorder:
     ledger: Ledger
     events: EventLog
     in_flight: InFlight
+    grants_refused: GrantsRefused
 
     async def record(
         self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, decisions: Sequence[NewDecision]
@@ -91,6 +94,8 @@ class Recorder:
         if batch.written:
             stored = await self._store(tx, workspace_id, purposes, batch, keys)
             answers |= dict(zip(written, stored, strict=True))
+            if refused := _for_review(batch.written, stored):
+                await self.grants_refused(tx, workspace_id, refused)
         events = [
             _event(workspace_id, decisions[index], answer)
             for index, answer in sorted(answers.items())
@@ -260,6 +265,15 @@ def _covered(scope: Scope, merged: Sequence[UUID], purposes: Purposes) -> Covere
         channels=frozenset() if scope.channel == ANY else rules.channels_under(scope.channel),
         purposes=rules.purposes_under(purposes, scope.purpose),
     )
+
+
+def _for_review(written: Sequence[Written], stored: Sequence[Recorded]) -> list[RefusedGrant]:
+    """The grants that no rule may let through, and that somebody should look at."""
+    return [
+        RefusedGrant(one.new, recorded, one.identifier)
+        for one, recorded in zip(written, stored, strict=True)
+        if one.identifier is not None and rules.for_review(one.new.rank, one.outcome)
+    ]
 
 
 def _recorded(written: Written, leaf: Appended, size: int, *, deliverable: bool, started: Sequence[UUID]) -> Recorded:

@@ -11,6 +11,7 @@ from tabellion.consent.types import (
     BUILT_IN,
     Ask,
     Because,
+    GrantsRefused,
     InFlight,
     Joined,
     NewDecision,
@@ -18,6 +19,7 @@ from tabellion.consent.types import (
     Question,
     RecipientSignal,
     Recorded,
+    RefusedGrant,
     Verdict,
 )
 from tabellion.core.db import Tx
@@ -34,15 +36,28 @@ MOST: Final = 256
 """Decisions that `record` takes at once: one append to the ledger."""
 
 
+async def unreviewed(tx: Tx, workspace_id: WorkspaceId, refused: Sequence[RefusedGrant]) -> None:
+    """Nobody looks at the grants that were refused."""
+
+
 class Consent:
-    """The only way to consent. `in_flight` finds the attempts that a restriction came too late for."""
+    """The only way to consent. `in_flight` finds the attempts that a restriction came too late for.
+
+    `grants_refused` hears of grants of imports that a restriction refused.
+    """
 
     def __init__(
-        self, vault: Vault, recipients: Recipients, ledger: Ledger, events: EventLog, in_flight: InFlight
+        self,
+        vault: Vault,
+        recipients: Recipients,
+        ledger: Ledger,
+        events: EventLog,
+        in_flight: InFlight,
+        grants_refused: GrantsRefused = unreviewed,
     ) -> None:
         self._recipients = recipients
         self._events = events
-        self._recorder = Recorder(vault, recipients, ledger, events, in_flight)
+        self._recorder = Recorder(vault, recipients, ledger, events, in_flight, grants_refused)
         self._merging = Merging(self._recorder)
 
     async def purposes(self, tx: Tx, workspace_id: UUID) -> Purposes:

@@ -334,6 +334,21 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedGrant:
+    """A grant of an import or a sync that met a restriction: in the ledger, not in force, for people to look at."""
+
+    new: NewDecision
+    recorded: Recorded
+    identifier: Identifier
+
+
+class GrantsRefused(Protocol):
+    async def __call__(self, tx: Tx, workspace_id: WorkspaceId, refused: Sequence[RefusedGrant]) -> None:
+        """Called in the transaction that records them, with their recipients locked."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class RecipientSignal:
     """What a vendor says a person did: an opt-out by keyword, a complaint. Recorded as a decision of the person."""
 
