@@ -22,8 +22,10 @@ from tabellion.app.wiring import Hub, Surroundings, wire
 from tabellion.core import ids
 from tabellion.core.config import Settings
 from tabellion.core.db import Database
+from tabellion.core.ids import WorkspaceId
 from tabellion.jobs.engine import Engine, Options
 from tabellion.jobs.types import Lane
+from tabellion.recipients.types import Kind, Named, NewRecipient
 
 from .twins import dump
 
@@ -126,14 +128,25 @@ async def open_side(world: World, workspace: Workspace, mode: Mode) -> Side:
     person = await side.made("/v1/recipients", ANN, **{"Idempotency-Key": "equal"})
     consent = await side.made("/v1/consents", GRANT, **{"Idempotency-Key": "equal"})
     route = {"steps": [{"channel": "sms", "accounts": [account["id"]]}]}
+    review = await conflict(world, workspace.side(mode))
     message = await side.made("/v1/messages", {"to": {"external_id": "ann"}, **CONTENT, "route": route})
     side.ids |= {
         "account": account["id"],
         "recipient": person["id"],
         "consent": consent["id"],
         "message": message["id"],
+        "review": review,
     }
     return side
+
+
+async def conflict(world: World, side: WorkspaceId) -> str:
+    """What an import brought that is for people to decide: Ann has another external_id."""
+    unit = NewRecipient((Named(Kind.EMAIL, "ann@example.org"), Named(Kind.EXTERNAL_ID, "anna")))
+    intake, queue = world.hub.intake, world.hub.queue
+    await world.db.run(lambda tx: intake.upsert(tx, side, [unit], source="import:equal.csv", actor="command_line"))
+    [one] = await world.db.run(lambda tx: queue.page(tx, side, None, None, None, 2))
+    return ids.show("rev", one.id)
 
 
 async def note_what_became(world: World, side: Side) -> None:
@@ -221,6 +234,9 @@ refuses("PATCH", "/v1/recipients/{recipient_id}", "recipient", {"traits": {"mine
 refuses("GET", "/v1/recipients/{recipient_id}/identity", "recipient")
 refuses("POST", "/v1/recipients/{recipient_id}/merge", "recipient", {"from": {"external_id": "ann"}, "reason": "mine"})
 refuses("POST", "/v1/recipients/{recipient_id}/split", "recipient", {"merge_id": "mrg_01h2xcejqtf2nbrexx3vqjhp41"})
+refuses("GET", "/v1/reviews/{review_id}", "review")
+refuses("POST", "/v1/reviews/{review_id}/accept", "review", {})
+refuses("POST", "/v1/reviews/{review_id}/reject", "review", {})
 refuses("GET", "/v1/messages/{message_id}", "message")
 refuses("GET", "/v1/messages/{message_id}/timeline", "message")
 refuses("GET", "/v1/messages/{message_id}/explain", "message")
@@ -325,6 +341,13 @@ async def messages(attack: Attack) -> None:
         assert mine["message"] in {one["id"] for one in await attack.listed(f"/v1/messages?{query}")}
     assert await attack.listed(f"/v1/messages?recipient={theirs['recipient']}") == []
     assert await attack.listed(f"/v1/messages?provider_message_id={theirs['vendor']}") == []
+
+
+@case("GET", "/v1/reviews")
+async def reviews(attack: Attack) -> None:
+    for query in ("limit=500", "state=open", "kind=identity_conflict"):
+        [found] = await attack.listed(f"/v1/reviews?{query}")
+        assert found["id"] == attack.mine.ids["review"]
 
 
 @case("GET", "/v1/retention")

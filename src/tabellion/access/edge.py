@@ -23,7 +23,7 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.openapi import ResponseSpec
-from litestar.params import HeaderParameter
+from litestar.params import HeaderParameter, QueryParameter
 from litestar.types import Receive, Send
 from litestar.types import Scope as AsgiScope
 from litestar.typing import FieldDefinition
@@ -225,9 +225,14 @@ def refuse_unknown(scope: Any, known: Collection[str]) -> None:
 def parameters(scope: Any, handler: BaseRouteHandler) -> frozenset[str]:
     """The query parameters of a typed route: what its function takes that is not given, in the path or a header."""
     taken = handler.parsed_fn_signature.parameters.items()
-    queried = (getattr(field.kwarg_definition, "query", None) or name for name, field in taken if not _is_header(field))
+    queried = (_queried(field) or name for name, field in taken if not _is_header(field))
     placed: Collection[str] = scope.get("path_params", {})
     return frozenset(queried) - GIVEN - frozenset(placed)
+
+
+def _queried(field: FieldDefinition) -> str | None:
+    """What a parameter is called in the address, where its function has to call it otherwise."""
+    return field.kwarg_definition.name if isinstance(field.kwarg_definition, QueryParameter) else None
 
 
 def _is_header(field: FieldDefinition) -> bool:

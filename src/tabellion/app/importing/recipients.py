@@ -65,9 +65,7 @@ def storing(hub: Hub, side: WorkspaceId, source: str) -> Store:
 
     async def store(units: Sequence[NewRecipient]) -> Sequence[Upserted | HubError]:
         async def work(tx: Tx) -> Sequence[Upserted | HubError]:
-            return await hub.recipients.upsert(
-                tx, side, units, absorbed=hub.identity.absorbed, source=source, actor=COMMAND_LINE
-            )
+            return await hub.intake.upsert(tx, side, units, source=source, actor=COMMAND_LINE)
 
         answers = await hub.around.db.run(work)
         for one in answers:
