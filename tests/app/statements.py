@@ -209,6 +209,9 @@ async def _latest(tx: Tx, of: Asked) -> list[int]:
     return [found for one in people if (found := await consent.latest(tx, of.name, one)) >= 0]
 
 
+reads(consent, "kept")(lambda tx, of: consent.kept(tx, of.name, of.all("consent_entries", "recipient_id")))
+
+
 @reads(consent, "since")
 async def _(tx: Tx, of: Asked) -> Any:
     people = of.all("consent_entries", "subject_id")

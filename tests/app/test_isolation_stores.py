@@ -84,7 +84,7 @@ async def found(world: Told, one: Statement, name: WorkspaceId, owner: Workspace
 
 
 async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
-    """A full tile, a dead letter, a vendor's block, a review, attempts on their way; and accounts with equal ids."""
+    """A full tile, a dead letter, a vendor's block, a review, attempts on their way; accounts with equal ids."""
     log, job = LogId(side, "consent", 1), Claimed(1, Lane.BULK, side, "x", {}, 1, ids.new(), tx.now, False)
     await ledger.insert_tiles(tx, log, [Tile(0, 0, bytes(8192), bytes(32))])
     await jobs.bury(tx, [jobs.Buried(job, 1, False, "why")])
@@ -92,6 +92,17 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
     [person, *_] = await tx.rows("select id from recipients where workspace_id = $1 order by id", side)
     new = NewItem(ids.new(), ReviewKind.IDENTITY_CONFLICT, b"d" * 32, [person["id"]], "import", b"sealed", 1)
     await items.put(tx, side, [new])
+    await tx.execute(
+        """
+        insert into consent_entries
+        select (jsonb_populate_record(e, jsonb_build_object(
+                   'id', $2::uuid, 'log_index', 9999, 'applied', false, 'standing', false, 'reason', 'newer'))).*
+          from consent_entries e
+         where workspace_id = $1 and strength > 0
+         limit 1
+        """,
+        side, ids.new(),
+    )  # fmt: skip
     await privacy.write(tx, side, Policy(callbacks=7))
     await privacy.set_mark(tx, side, ids.new())
     await tx.execute("update attempts set state = 'started', account_id = $2 where workspace_id = $1", side, ids.new())

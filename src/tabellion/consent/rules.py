@@ -338,6 +338,19 @@ def _replaces(incoming: Incoming, force: Strength, entry: Standing) -> bool:
     )
 
 
+def repeats(incoming: Incoming, outcome: Outcome, standing: Iterable[Standing]) -> bool:
+    """Whether a restriction says nothing that does not stand already, at least as strongly and as late."""
+    scope = incoming.scope
+    return any(
+        entry.strength >= outcome.strength > Strength.NONE
+        and entry.effective_at >= incoming.effective_at
+        and entry.identifier_hash == scope.identifier_hash
+        and (not scope.person_scope or (entry.person_scope and entry.recipient_id == scope.recipient_id))
+        and _same_place(scope, entry)
+        for entry in standing
+    )
+
+
 def _permit(incoming: Incoming, standing: Sequence[Standing], purposes: Purposes, now: datetime) -> Outcome:
     """A grant or an assertion meets what stands for its one identifier, channel and purpose."""
     question = _point(incoming.scope)

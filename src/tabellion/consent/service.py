@@ -79,15 +79,18 @@ class Consent:
         return await asking.check(tx, self._recipients, workspace_id, asks, purposes) if asks else []
 
     async def record(
-        self, tx: Tx, workspace_id: WorkspaceId, decisions: Sequence[NewDecision]
+        self, tx: Tx, workspace_id: WorkspaceId, decisions: Sequence[NewDecision], *, news_only: bool = False
     ) -> list[Recorded | HubError]:
         """What became of each decision, in order; a refusal where it cannot be recorded. At most 256.
 
         Those about one person apply one after the other. Entries, state and the signed tree that holds them commit
-        with the transaction. Waits for the recipients' locks.
+        with the transaction. Waits for the recipients' locks. With `news_only`, a restriction that says what the
+        ledger has, and would change nothing, leaves no entry: its reason is `stated_already`.
         """
+        if not decisions:
+            return []
         purposes = await self.purposes(tx, workspace_id)
-        return await self._recorder.record(tx, workspace_id, purposes, decisions) if decisions else []
+        return await self._recorder.record(tx, workspace_id, purposes, decisions, news_only=news_only)
 
     async def record_signals(
         self, tx: Tx, workspace_id: WorkspaceId, signals: Sequence[RecipientSignal]

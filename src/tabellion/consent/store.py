@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from tabellion.consent.types import OLDEST, Basis, Decision, Method, Question, Rank, Standing, Strength
+from tabellion.consent.types import OLDEST, Basis, Decision, Kept, Method, Question, Rank, Scope, Standing, Strength
 from tabellion.core.db import Tx, columns
 
 _DECISION: Final[Mapping[str, Decision]] = {one.value: one for one in Decision}
@@ -196,6 +196,19 @@ async def since(tx: Tx, workspace_id: UUID, recipient_id: UUID, log_index: int) 
         workspace_id, recipient_id, log_index,
     )  # fmt: skip
     return [_standing(row) for row in rows]
+
+
+async def kept(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> set[Kept]:
+    """The restrictions of persons that are in the ledger and never were in force."""
+    rows = await tx.rows(
+        """
+        select recipient_id, identifier_hash, person_scope, channel, purpose, decision, effective_at
+          from consent_entries
+         where workspace_id = $1 and recipient_id = any($2::uuid[]) and strength > 0 and not applied
+        """,
+        workspace_id, recipient_ids,
+    )  # fmt: skip
+    return {Kept(Scope(*row[:5]), _DECISION[row[5]], row[6] or OLDEST) for row in map(tuple, rows)}
 
 
 async def latest(tx: Tx, workspace_id: UUID, recipient_id: UUID) -> int:

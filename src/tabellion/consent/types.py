@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
@@ -21,6 +21,8 @@ PHONE_MESSAGING: Final = "phone_messaging"
 """The channel group that STOP restricts: sms, mms and rcs."""
 OLDEST: Final = datetime(1, 1, 1, tzinfo=UTC)
 """The effective time of an imported decision that does not say when it was made."""
+STATED: Final = "stated_already"
+"""Why a restriction left no entry: it said nothing that the ledger had not."""
 
 
 _PHONE: Final = (Kind.PHONE,)
@@ -176,6 +178,14 @@ class Scope:
     person_scope: bool
     channel: str
     purpose: str
+
+
+class Kept(NamedTuple):
+    """What a restriction says that the ledger has and that is not in force: something newer stood."""
+
+    scope: Scope
+    decision: Decision
+    effective_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
