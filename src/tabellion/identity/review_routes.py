@@ -31,7 +31,13 @@ from tabellion.identity.reviews import Reviews, would
 from tabellion.recipients.types import KindName, NewRecipient
 
 Name = Annotated[str, Parameter(max_length=512)]
-InState = Annotated[ReviewState | None, QueryParameter(name="state")]
+InState = Annotated[
+    str | None,
+    QueryParameter(name="state", pattern=f"^({'|'.join(ReviewState)})$", schema_extra={"enum": list(ReviewState)}),
+]
+OfKind = Annotated[
+    str | None, Parameter(pattern=f"^({'|'.join(ReviewKind)})$", schema_extra={"enum": list(ReviewKind)})
+]
 
 
 class DecideBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -142,12 +148,13 @@ def routes(edge: Edge, queue: Queue, reviews: Reviews) -> list[HTTPRouteHandler]
         limit: Limit = 50,
         cursor: Cursor = None,
         in_state: InState = None,
-        kind: ReviewKind | None = None,
+        kind: OfKind = None,
     ) -> ReviewPage:
         """Items, newest first; read one for its evidence. Imports open them, and what they open twice is one item."""
         before = read_cursor(cursor)
+        wanted = ReviewState(in_state) if in_state else None, ReviewKind(kind) if kind else None
         async with edge.db.transaction() as tx:
-            found = await queue.page(tx, caller.workspace_id, in_state, kind, before, limit)
+            found = await queue.page(tx, caller.workspace_id, *wanted, before, limit)
         return ReviewPage([ReviewView(**_fields(one)) for one in found], next_cursor([one.id for one in found], limit))
 
     @get("/v1/reviews/{review_id:str}", opt={"scope": "reviews:read"}, tags=["Reviews"], summary="Read a review")
