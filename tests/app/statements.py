@@ -18,7 +18,9 @@ from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
 from tabellion.events import store as events
 from tabellion.events.types import END, EVERYTHING, START, Wanted
+from tabellion.identity import items
 from tabellion.identity import store as identity
+from tabellion.identity.review_types import ReviewState
 from tabellion.jobs import store as jobs
 from tabellion.ledger import store as ledger
 from tabellion.ledger.merkle import Frontier
@@ -38,6 +40,7 @@ STORES = (
     consent,
     events,
     identity,
+    items,
     jobs,
     ledger,
     messages,
@@ -213,6 +216,9 @@ async def _latest(tx: Tx, of: Asked) -> list[int]:
     return [found for one in people if (found := await consent.latest(tx, of.name, one)) >= 0]
 
 
+reads(consent, "kept")(lambda tx, of: consent.kept(tx, of.name, of.all("consent_entries", "recipient_id")))
+
+
 @reads(consent, "since")
 async def _(tx: Tx, of: Asked) -> Any:
     people = of.all("consent_entries", "subject_id")
@@ -343,6 +349,28 @@ reads(identity, "standing_of")(lambda tx, of: identity.standing_of(tx, of.name, 
 @writes(identity, "undo")
 async def _(tx: Tx, of: Asked) -> None:
     await identity.undo(tx, of.name, of.one("merges", "id"), "key_1")
+
+
+reads(items, "read")(lambda tx, of: items.read(tx, of.name, of.one("reviews", "id")))
+reads(items, "page")(lambda tx, of: items.page(tx, of.name, None, None, None, 100))
+
+
+@reads(items, "lock")
+async def _(tx: Tx, of: Asked) -> Any:
+    """A lock shows nothing; what it is taken for is read after it."""
+    await items.lock(tx, of.name, of.one("reviews", "id"))
+    return await items.read(tx, of.name, of.one("reviews", "id"))
+
+
+@writes(items, "decide")
+async def _(tx: Tx, of: Asked) -> None:
+    await items.decide(tx, of.name, of.one("reviews", "id"), ReviewState.REJECTED, "key_1", None)
+
+
+@writes(items, "forget")
+async def _(tx: Tx, of: Asked) -> None:
+    people = [one for row in of.rows["reviews"] for one in row["recipients"]]
+    await items.forget(tx, of.name, people, "hub")
 
 
 reads(recipients, "find")(lambda tx, of: recipients.find(tx, of.name, of.all("identifiers", "hash")))

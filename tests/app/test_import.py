@@ -19,6 +19,7 @@ from tabellion.app.importing.recipients import source_name, storing
 from tabellion.app.importing.run import Import, Store
 from tabellion.app.importing.sources import Csv, open_source
 from tabellion.app.wiring import Hub, Surroundings, wire
+from tabellion.core import ids
 from tabellion.core.errors import HubError, Invalid, Misconfigured, Overloaded
 from tabellion.core.ids import WorkspaceId
 from tabellion.recipients.types import Kind, NewRecipient, Recipient, RefObject, Resolved, Upserted
@@ -227,6 +228,18 @@ async def test_a_row_about_two_people_is_refused_and_stops_no_other(side: Side, 
     file = written(tmp_path, text)
     assert await side.bring(file) == Count(4, 3, 0, 1)
     assert [(one["reject_line"], one["reject_code"]) for one in refused(file)] == [("4", "identity_conflict")]
+
+
+async def test_who_it_is_about_is_asked_once_however_often_the_file_comes(side: Side, tmp_path: Path) -> None:
+    text = "email,phone\nann@example.org,\n,+431234567\nann@example.org,+431234567\n"
+    file = written(tmp_path, text)
+    for turn in (1, 2):
+        await side.bring(file)
+        [item] = await side.hub.around.db.run(
+            lambda tx: side.hub.queue.page(tx, side.workspace_id, None, None, None, 9)
+        )
+        assert (item.source, item.seen) == ("import:people.csv", turn)
+        assert ids.show("rev", item.id) in refused(file)[0]["reject_detail"]
 
 
 async def test_corrected_rejects_can_be_imported(side: Side, tmp_path: Path) -> None:

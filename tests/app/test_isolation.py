@@ -22,10 +22,12 @@ from tabellion.app.wiring import Hub, Surroundings, wire
 from tabellion.core import ids
 from tabellion.core.config import Settings
 from tabellion.core.db import Database
+from tabellion.core.ids import WorkspaceId
 from tabellion.jobs.engine import Engine, Options
 from tabellion.jobs.types import Lane
 from tabellion.privacy import proof_store as proofs
 from tabellion.privacy.proof_store import HeldProof
+from tabellion.recipients.types import Kind, Named, NewRecipient
 
 from .twins import dump
 
@@ -128,6 +130,7 @@ async def open_side(world: World, workspace: Workspace, mode: Mode) -> Side:
     person = await side.made("/v1/recipients", ANN, **{"Idempotency-Key": "equal"})
     consent = await side.made("/v1/consents", GRANT, **{"Idempotency-Key": "equal"})
     route = {"steps": [{"channel": "sms", "accounts": [account["id"]]}]}
+    review = await conflict(world, workspace.side(mode))
     message = await side.made("/v1/messages", {"to": {"external_id": "ann"}, **CONTENT, "route": route})
     hold = await side.made("/v1/legal-holds", {"recipient": {"external_id": "ann"}, "reason": "equal"})
     order = {"type": "export", "recipient": {"external_id": "ann"}, "verified_by": "equal"}
@@ -144,8 +147,18 @@ async def open_side(world: World, workspace: Workspace, mode: Mode) -> Side:
         "recipient": person["id"],
         "consent": consent["id"],
         "message": message["id"],
+        "review": review,
     }
     return side
+
+
+async def conflict(world: World, side: WorkspaceId) -> str:
+    """What an import brought that is for people to decide: Ann has another external_id."""
+    unit = NewRecipient((Named(Kind.EMAIL, "ann@example.org"), Named(Kind.EXTERNAL_ID, "anna")))
+    intake, queue = world.hub.intake, world.hub.queue
+    await world.db.run(lambda tx: intake.upsert(tx, side, [unit], source="import:equal.csv", actor="command_line"))
+    [one] = await world.db.run(lambda tx: queue.page(tx, side, None, None, None, 2))
+    return ids.show("rev", one.id)
 
 
 async def note_what_became(world: World, side: Side) -> None:
@@ -246,6 +259,9 @@ refuses("DELETE", "/v1/legal-holds/{hold_id}", "hold")
 refuses("POST", "/v1/proofs/{proof_id}/openings", "proof", {"reason": "mine"})
 refuses("POST", "/v1/proof-openings/{opening_id}/approve", "opening")
 refuses("GET", "/v1/proof-openings/{opening_id}", "opening")
+refuses("GET", "/v1/reviews/{review_id}", "review")
+refuses("POST", "/v1/reviews/{review_id}/accept", "review", {})
+refuses("POST", "/v1/reviews/{review_id}/reject", "review", {})
 refuses("GET", "/v1/messages/{message_id}", "message")
 refuses("GET", "/v1/messages/{message_id}/timeline", "message")
 refuses("GET", "/v1/messages/{message_id}/explain", "message")
@@ -362,6 +378,13 @@ async def set_recipient_settings(attack: Attack) -> None:
     await attack.ask("PUT", "/v1/recipient-settings", {"default_region": "DE"})
     theirs = (await attack.theirs.call("GET", "/v1/recipient-settings")).json()
     assert theirs["settings"]["default_region"] is None
+
+
+@case("GET", "/v1/reviews")
+async def reviews(attack: Attack) -> None:
+    for query in ("limit=500", "state=open", "kind=identity_conflict"):
+        [found] = await attack.listed(f"/v1/reviews?{query}")
+        assert found["id"] == attack.mine.ids["review"]
 
 
 @case("GET", "/v1/retention")

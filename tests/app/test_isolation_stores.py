@@ -21,6 +21,9 @@ from tabellion.consent import store as consent
 from tabellion.core import ids, vault
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
+from tabellion.identity import items
+from tabellion.identity.items import NewItem
+from tabellion.identity.review_types import ReviewKind
 from tabellion.jobs import store as jobs
 from tabellion.jobs.types import Claimed, Lane
 from tabellion.ledger import store as ledger
@@ -83,11 +86,25 @@ async def found(world: Told, one: Statement, name: WorkspaceId, owner: Workspace
 
 
 async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
-    """A full tile, a dead letter, a vendor's block, attempts on their way; and accounts with equal ids."""
+    """A full tile, a dead letter, a vendor's block, a review, attempts on their way; accounts with equal ids."""
     log, job = LogId(side, "consent", 1), Claimed(1, Lane.BULK, side, "x", {}, 1, ids.new(), tx.now, False)
     await ledger.insert_tiles(tx, log, [Tile(0, 0, bytes(8192), bytes(32))])
     await jobs.bury(tx, [jobs.Buried(job, 1, False, "why")])
     await consent.block(tx, side, [(b"h" * 32, "+1", ids.new())])
+    [person, *_] = await tx.rows("select id from recipients where workspace_id = $1 order by id", side)
+    new = NewItem(ids.new(), ReviewKind.IDENTITY_CONFLICT, b"d" * 32, [person["id"]], "import", b"sealed", 1)
+    await items.put(tx, side, [new])
+    await tx.execute(
+        """
+        insert into consent_entries
+        select (jsonb_populate_record(e, jsonb_build_object(
+                   'id', $2::uuid, 'log_index', 9999, 'applied', false, 'standing', false, 'reason', 'newer'))).*
+          from consent_entries e
+         where workspace_id = $1 and strength > 0
+         limit 1
+        """,
+        side, ids.new(),
+    )  # fmt: skip
     await privacy.write(tx, side, Policy(callbacks=7))
     await privacy.set_mark(tx, side, ids.new())
     await settings_store.write(tx, side, {"default_region": "AT"})

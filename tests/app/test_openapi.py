@@ -24,6 +24,8 @@ MUST: Final = {
     "POST /v1/recipients/{recipient_id}/split": {"merge_id"},
     "POST /v1/recipients/batch": {"items"},
     "PATCH /v1/recipients/{recipient_id}": set(),
+    "POST /v1/reviews/{review_id}/accept": set(),
+    "POST /v1/reviews/{review_id}/reject": set(),
     "POST /v1/accounts": {"provider", "settings"},
     "PATCH /v1/accounts/{account_id}": set(),
     "PUT /v1/retention": set(),

@@ -24,7 +24,10 @@ COMMANDS: Final = {
         "rotate": ("keys:rotate_key", "Make a key that replaces another."),
         "revoke": ("keys:revoke_key", "End a key everywhere, within a second."),
     },
-    "import": {"recipients": ("importing:import_recipients", "Make or update the recipients in a file.")},
+    "import": {
+        "recipients": ("importing:import_recipients", "Make or update the recipients in a file."),
+        "suppressions": ("importing:import_suppressions", "Write no more to the addresses in a file."),
+    },
     "ledger": {"succeed": ("upkeep:succeed_ledger", "Start the successor of a log that has lost entries.")},
 }
 """Each command by its group and name: the function in `commands/` that is loaded when it is called, and its line in

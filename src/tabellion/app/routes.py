@@ -18,7 +18,7 @@ from tabellion.consent.types import NewDecision
 from tabellion.core.batching import Batcher
 from tabellion.core.config import Settings
 from tabellion.core.errors import HubError
-from tabellion.identity import history_routes, merge_routes, settings_routes
+from tabellion.identity import history_routes, merge_routes, review_routes, settings_routes
 from tabellion.identity import routes as identity
 from tabellion.messages import routes as messages
 from tabellion.messages.service import Send
@@ -68,6 +68,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *merge_routes.routes(edge, hub.recipients, hub.identity),
         *history_routes.routes(edge, around.vault),
         *settings_routes.routes(edge, hub.recipients.settings),
+        *review_routes.routes(edge, hub.queue, hub.reviews),
         *consent.routes(edge, hub.recipients, decide, check),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
         *privacy.routes(edge, hub.retention),

@@ -30,6 +30,9 @@ from tabellion.core.telemetry import Metrics
 from tabellion.core.vault import KeyFolder, Vault
 from tabellion.core.wake import Bell
 from tabellion.events.service import EventLog
+from tabellion.identity.intake import Intake
+from tabellion.identity.queue import Queue
+from tabellion.identity.reviews import Reviews
 from tabellion.identity.service import Identity
 from tabellion.jobs.types import Kind
 from tabellion.ledger.published import Checkpoints
@@ -98,6 +101,9 @@ class Hub:
     accounts: Accounts
     consent: Consent
     identity: Identity
+    intake: Intake
+    queue: Queue
+    reviews: Reviews
     messages: Messages
     webhooks: Webhooks
     retention: Retention
@@ -156,7 +162,8 @@ def wire(around: Surroundings) -> Hub:
     recipients = Recipients(around.vault, around.events, SettingsBook(around.blocked_values))
     hosts = CustomHosts(AddressPolicy.of(around.private_networks))
     accounts = Accounts(around.vault, ALL, around.simulator, around.clock, sides.mode_of, hosts)
-    consent = Consent(around.vault, recipients, ledger, around.events, in_flight)
+    queue = Queue(around.vault, around.events)
+    consent = Consent(around.vault, recipients, ledger, around.events, in_flight, queue.grants_refused)
     identity = Identity(around.vault, recipients, consent, around.events)
     messages = Messages(around.vault, recipients, consent, accounts, around.events, around.bell)
     webhooks = Webhooks(around.vault, consent, providers, around.bell)
@@ -211,6 +218,9 @@ def wire(around: Surroundings) -> Hub:
         accounts=accounts,
         consent=consent,
         identity=identity,
+        intake=Intake(recipients, identity, queue),
+        queue=queue,
+        reviews=Reviews(queue, recipients, identity, consent),
         messages=messages,
         webhooks=webhooks,
         retention=retention,

@@ -4,7 +4,7 @@ Log indexes are known only when the ledger has taken the entries. Until then an 
 place in the batch, later than everything recorded before; `numbered` puts the real ones in.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -17,6 +17,7 @@ from tabellion.consent.types import (
     GRANTS,
     RESTRICTIONS,
     Incoming,
+    Kept,
     NewDecision,
     Outcome,
     Placed,
@@ -44,7 +45,10 @@ class Written:
 
 
 class Batch:
-    def __init__(self, purposes: Purposes, now: datetime, standing: Iterable[Standing]) -> None:
+    def __init__(
+        self, purposes: Purposes, now: datetime, standing: Iterable[Standing], kept: Set[Kept] = frozenset()
+    ) -> None:
+        self._kept = kept
         self._purposes = purposes
         self._now = now
         self._standing: dict[UUID, Standing] = {}
@@ -60,6 +64,15 @@ class Batch:
     def decide(self, incoming: Incoming) -> Outcome:
         """What a decision does to the state as the decisions before it left it. Changes nothing."""
         return rules.decide(incoming, self._around(incoming.scope), self._purposes, self._now)
+
+    def stated(self, incoming: Incoming, outcome: Outcome) -> bool:
+        """Whether the ledger has what a restriction says, and taking it in would change nothing."""
+        if any(not self._standing[one].strength for one in outcome.ends):
+            return False
+        said = Kept(incoming.scope, incoming.decision, incoming.effective_at)
+        return rules.repeats(incoming, outcome, self._around(incoming.scope)) or (
+            not outcome.applied and said in self._kept
+        )
 
     def write(
         self, entry_id: UUID, new: NewDecision, incoming: Incoming, placed: Placed, outcome: Outcome, record: bytes

@@ -13,14 +13,18 @@ from tabellion.consent.types import (
     ANY,
     GRANTS,
     RESTRICTIONS,
+    STATED,
     Covered,
     Decision,
+    GrantsRefused,
     Incoming,
     InFlight,
+    Kept,
     NewDecision,
     Placed,
     Purposes,
     Recorded,
+    RefusedGrant,
     Scope,
 )
 from tabellion.core import ids
@@ -48,9 +52,16 @@ class Recorder:
     ledger: Ledger
     events: EventLog
     in_flight: InFlight
+    grants_refused: GrantsRefused
 
     async def record(
-        self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, decisions: Sequence[NewDecision]
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        purposes: Purposes,
+        decisions: Sequence[NewDecision],
+        *,
+        news_only: bool = False,
     ) -> list[Recorded | HubError]:
         """What became of each decision, in order; a refusal where it cannot be recorded."""
         answers: dict[int, Recorded | HubError] = {
@@ -63,7 +74,7 @@ class Recorder:
                 answers[index] = one
             else:
                 placed[index] = one
-        answers |= await self._decide(tx, workspace_id, purposes, decisions, placed)
+        answers |= await self._decide(tx, workspace_id, purposes, decisions, placed, news_only)
         return [answers[index] for index in range(len(decisions))]
 
     async def _decide(
@@ -73,17 +84,19 @@ class Recorder:
         purposes: Purposes,
         decisions: Sequence[NewDecision],
         placed: Mapping[int, Placed],
+        news_only: bool,
     ) -> dict[int, Recorded | HubError]:
         """The answers to decisions whose recipients are locked. All reading happens after the lock."""
         if not placed:
             return {}
         keys = await self.vault.subjects(tx, workspace_id, {one.scope.recipient_id for one in placed.values()})
-        batch = await _around(tx, workspace_id, purposes, placed.values())
+        batch = await _around(tx, workspace_id, purposes, placed.values(), news_only)
         log = await self.ledger.origin(tx, workspace_id, LOG)
         answers: dict[int, Recorded | HubError] = {}
         written: list[int] = []
         for index, one in sorted(placed.items()):
-            answer = _take(batch, decisions[index], one, log, tx) if one.scope.recipient_id in keys else erased()
+            known = one.scope.recipient_id in keys
+            answer = _take(batch, decisions[index], one, log, tx, news_only) if known else erased()
             if answer is None:
                 written.append(index)
             else:
@@ -91,10 +104,12 @@ class Recorder:
         if batch.written:
             stored = await self._store(tx, workspace_id, purposes, batch, keys)
             answers |= dict(zip(written, stored, strict=True))
+            if refused := _for_review(batch.written, stored):
+                await self.grants_refused(tx, workspace_id, refused)
         events = [
             _event(workspace_id, decisions[index], answer)
             for index, answer in sorted(answers.items())
-            if isinstance(answer, Recorded)
+            if isinstance(answer, Recorded) and answer.reason != STATED
         ]
         if events:
             await self.events.append(tx, events)
@@ -167,19 +182,24 @@ async def absorb(tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id:
     await store.move(tx, workspace_id, from_id, to_id)
 
 
-async def _around(tx: Tx, workspace_id: UUID, purposes: Purposes, placed: Collection[Placed]) -> Batch:
+async def _around(tx: Tx, workspace_id: UUID, purposes: Purposes, placed: Collection[Placed], news_only: bool) -> Batch:
     """The state around decisions, read in statements that begin after their recipients are locked."""
     hashes = {one.scope.identifier_hash for one in placed if one.scope.identifier_hash}
-    people = {one.scope.recipient_id for one in placed}
-    return Batch(purposes, tx.now, await store.around_decisions(tx, workspace_id, sorted(hashes), sorted(people)))
+    people = sorted({one.scope.recipient_id for one in placed})
+    kept = await store.kept(tx, workspace_id, people) if news_only else frozenset[Kept]()
+    return Batch(purposes, tx.now, await store.around_decisions(tx, workspace_id, sorted(hashes), people), kept)
 
 
-def _take(batch: Batch, new: NewDecision, placed: Placed, log: str, tx: Tx) -> Recorded | HubError | None:
+def _take(
+    batch: Batch, new: NewDecision, placed: Placed, log: str, tx: Tx, news_only: bool
+) -> Recorded | HubError | None:
     """Decide and take the decision into the batch: None. Or the answer where that leaves no entry."""
     incoming = _incoming(new, placed, tx)
     outcome = batch.decide(incoming)
     if outcome.ignored:
         return Recorded(placed.scope.recipient_id, outcome.decision, applied=False, reason=outcome.reason)
+    if news_only and batch.stated(incoming, outcome):
+        return Recorded(placed.scope.recipient_id, outcome.decision, outcome.applied, STATED)
     entry_id = ids.new()
     try:
         record = records.committed(entry_id, log, placed, new, outcome, incoming.effective_at, tx.now)
@@ -260,6 +280,15 @@ def _covered(scope: Scope, merged: Sequence[UUID], purposes: Purposes) -> Covere
         channels=frozenset() if scope.channel == ANY else rules.channels_under(scope.channel),
         purposes=rules.purposes_under(purposes, scope.purpose),
     )
+
+
+def _for_review(written: Sequence[Written], stored: Sequence[Recorded]) -> list[RefusedGrant]:
+    """The grants that no rule may let through, and that somebody should look at."""
+    return [
+        RefusedGrant(one.new, recorded, one.identifier)
+        for one, recorded in zip(written, stored, strict=True)
+        if one.identifier is not None and rules.for_review(one.new.rank, one.outcome)
+    ]
 
 
 def _recorded(written: Written, leaf: Appended, size: int, *, deliverable: bool, started: Sequence[UUID]) -> Recorded:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from tabellion.consent.types import (
     ANY,
+    GRANTS,
     OLDEST,
     OPEN,
     PHONE_MESSAGING,
@@ -41,6 +42,8 @@ PHONE_CHANNELS: Final = frozenset({Channel.SMS, Channel.MMS, Channel.RCS})
 FUTURE_TOLERANCE: Final = timedelta(minutes=5)
 _FIRM_METHODS: Final = frozenset({Method.KEYWORD, Method.COMPLAINT, Method.ERASURE})
 _IMPORTING: Final = frozenset({Method.IMPORT, Method.SYNC})
+
+_STANDS: Final = ("restriction_stands", "objection_stands")
 
 _REACH: Final[Mapping[str, frozenset[str]]] = {
     channel: frozenset({channel, ANY, PHONE_MESSAGING} if channel in PHONE_CHANNELS else {channel, ANY})
@@ -335,6 +338,19 @@ def _replaces(incoming: Incoming, force: Strength, entry: Standing) -> bool:
     )
 
 
+def repeats(incoming: Incoming, outcome: Outcome, standing: Iterable[Standing]) -> bool:
+    """Whether a restriction says nothing that does not stand already, at least as strongly and as late."""
+    scope = incoming.scope
+    return any(
+        entry.strength >= outcome.strength > Strength.NONE
+        and entry.effective_at >= incoming.effective_at
+        and entry.identifier_hash == scope.identifier_hash
+        and (not scope.person_scope or (entry.person_scope and entry.recipient_id == scope.recipient_id))
+        and _same_place(scope, entry)
+        for entry in standing
+    )
+
+
 def _permit(incoming: Incoming, standing: Sequence[Standing], purposes: Purposes, now: datetime) -> Outcome:
     """A grant or an assertion meets what stands for its one identifier, channel and purpose."""
     question = _point(incoming.scope)
@@ -368,7 +384,7 @@ def _meet(incoming: Incoming, purpose: Purpose, current: Standing | None, agains
 def _meet_restrictions(incoming: Incoming, against: Sequence[Standing]) -> Outcome:
     """A grant of the person lifts what is older; a secret key's only what is not firm, with proof; others never."""
     firm = [entry for entry in against if entry.strength is Strength.FIRM]
-    stands = "objection_stands" if firm else "restriction_stands"
+    stands = _STANDS[bool(firm)]
     newer = all(incoming.effective_at > entry.effective_at for entry in against)
     if incoming.decision is Decision.ASSERTED or incoming.rank <= Rank.IMPORT:
         return _kept(incoming, stands)
@@ -381,6 +397,11 @@ def _meet_restrictions(incoming: Incoming, against: Sequence[Standing]) -> Outco
     if not newer:
         return _pending(incoming, "newer_restriction_stands")
     return _applied(incoming) if incoming.complete else _pending(incoming, "notice_or_evidence_incomplete")
+
+
+def for_review(rank: Rank, outcome: Outcome) -> bool:
+    """Whether a grant was refused that people should look at: an import's, because of a restriction."""
+    return rank is Rank.IMPORT and outcome.decision in GRANTS and outcome.reason in _STANDS
 
 
 def _same_scope(scope: Scope, restriction: Standing) -> bool:

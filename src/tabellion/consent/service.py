@@ -14,15 +14,17 @@ from tabellion.consent.types import (
     BUILT_IN,
     Ask,
     Because,
+    GrantsRefused,
     InFlight,
     Joined,
-    Kept,
+    KeptEntry,
     NewDecision,
     Proof,
     Purposes,
     Question,
     RecipientSignal,
     Recorded,
+    RefusedGrant,
     Verdict,
 )
 from tabellion.core.crypto import Key
@@ -41,15 +43,28 @@ MOST: Final = 256
 """Decisions that `record` takes at once: one append to the ledger."""
 
 
+async def unreviewed(tx: Tx, workspace_id: WorkspaceId, refused: Sequence[RefusedGrant]) -> None:
+    """Nobody looks at the grants that were refused."""
+
+
 class Consent:
-    """The only way to consent. `in_flight` finds the attempts that a restriction came too late for."""
+    """The only way to consent. `in_flight` finds the attempts that a restriction came too late for.
+
+    `grants_refused` hears of grants of imports that a restriction refused.
+    """
 
     def __init__(
-        self, vault: Vault, recipients: Recipients, ledger: Ledger, events: EventLog, in_flight: InFlight
+        self,
+        vault: Vault,
+        recipients: Recipients,
+        ledger: Ledger,
+        events: EventLog,
+        in_flight: InFlight,
+        grants_refused: GrantsRefused = unreviewed,
     ) -> None:
         self._recipients = recipients
         self._events = events
-        self._recorder = Recorder(vault, recipients, ledger, events, in_flight)
+        self._recorder = Recorder(vault, recipients, ledger, events, in_flight, grants_refused)
         self._merging = Merging(self._recorder)
         self._erasing = Erasing(self._recorder)
 
@@ -72,15 +87,18 @@ class Consent:
         return await asking.check(tx, self._recipients, workspace_id, asks, purposes) if asks else []
 
     async def record(
-        self, tx: Tx, workspace_id: WorkspaceId, decisions: Sequence[NewDecision]
+        self, tx: Tx, workspace_id: WorkspaceId, decisions: Sequence[NewDecision], *, news_only: bool = False
     ) -> list[Recorded | HubError]:
         """What became of each decision, in order; a refusal where it cannot be recorded. At most 256.
 
         Those about one person apply one after the other. Entries, state and the signed tree that holds them commit
-        with the transaction. Waits for the recipients' locks.
+        with the transaction. Waits for the recipients' locks. With `news_only`, a restriction that says what the
+        ledger has, and would change nothing, leaves no entry: its reason is `stated_already`.
         """
+        if not decisions:
+            return []
         purposes = await self.purposes(tx, workspace_id)
-        return await self._recorder.record(tx, workspace_id, purposes, decisions) if decisions else []
+        return await self._recorder.record(tx, workspace_id, purposes, decisions, news_only=news_only)
 
     async def record_signals(
         self, tx: Tx, workspace_id: WorkspaceId, signals: Sequence[RecipientSignal]
@@ -144,7 +162,7 @@ class Consent:
 
     async def entries(
         self, tx: Tx, workspace_id: WorkspaceId, recipient_ids: Sequence[UUID], after: int, limit: int
-    ) -> list[tuple[Kept, dict[str, Any] | None]]:
+    ) -> list[tuple[KeptEntry, dict[str, Any] | None]]:
         """The entries that count for people behind a log index, in order, each with what the ledger committed to.
 
         None for one whose record does not open any more: whom it was recorded about was erased.
@@ -174,7 +192,7 @@ class Consent:
         return self._recipients.ref(workspace_id, named, "/address")
 
 
-def _opened(workspace_id: WorkspaceId, one: Kept, keys: Mapping[UUID, Key]) -> dict[str, Any] | None:
+def _opened(workspace_id: WorkspaceId, one: KeptEntry, keys: Mapping[UUID, Key]) -> dict[str, Any] | None:
     key = keys.get(one.subject_id) if one.subject_id else None
     if key is None or one.sealed is None:
         return None

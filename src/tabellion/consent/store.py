@@ -6,7 +6,19 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from tabellion.consent.types import OLDEST, Basis, Decision, Kept, Method, Question, Rank, Standing, Strength
+from tabellion.consent.types import (
+    OLDEST,
+    Basis,
+    Decision,
+    Kept,
+    KeptEntry,
+    Method,
+    Question,
+    Rank,
+    Scope,
+    Standing,
+    Strength,
+)
 from tabellion.core.db import Tx, columns
 
 _DECISION: Final[Mapping[str, Decision]] = {one.value: one for one in Decision}
@@ -198,6 +210,19 @@ async def since(tx: Tx, workspace_id: UUID, recipient_id: UUID, log_index: int) 
     return [_standing(row) for row in rows]
 
 
+async def kept(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> set[Kept]:
+    """The restrictions of persons that are in the ledger and never were in force."""
+    rows = await tx.rows(
+        """
+        select recipient_id, identifier_hash, person_scope, channel, purpose, decision, effective_at
+          from consent_entries
+         where workspace_id = $1 and recipient_id = any($2::uuid[]) and strength > 0 and not applied
+        """,
+        workspace_id, recipient_ids,
+    )  # fmt: skip
+    return {Kept(Scope(*row[:5]), _DECISION[row[5]], row[6] or OLDEST) for row in map(tuple, rows)}
+
+
 async def latest(tx: Tx, workspace_id: UUID, recipient_id: UUID) -> int:
     """The log index of the last entry that counts for a person; -1 where there is none."""
     found: int = await tx.value(
@@ -252,7 +277,9 @@ async def forget(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], hash
     return int(done.rpartition(" ")[2])
 
 
-async def of_people(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], after: int, limit: int) -> list[Kept]:
+async def of_people(
+    tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], after: int, limit: int
+) -> list[KeptEntry]:
     """The entries that count for people, in the order of the log, behind an index."""
     rows = await tx.rows(
         """
@@ -272,7 +299,7 @@ async def of_people(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], a
         """,
         workspace_id, recipient_ids, after, limit,
     )  # fmt: skip
-    return [Kept(*row) for row in rows]
+    return [KeptEntry(*row) for row in rows]
 
 
 async def block(tx: Tx, workspace_id: UUID, blocked: Sequence[tuple[bytes, str, UUID]]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
@@ -21,6 +21,8 @@ PHONE_MESSAGING: Final = "phone_messaging"
 """The channel group that STOP restricts: sms, mms and rcs."""
 OLDEST: Final = datetime(1, 1, 1, tzinfo=UTC)
 """The effective time of an imported decision that does not say when it was made."""
+STATED: Final = "stated_already"
+"""Why a restriction left no entry: it said nothing that the ledger had not."""
 
 
 _PHONE: Final = (Kind.PHONE,)
@@ -176,6 +178,14 @@ class Scope:
     person_scope: bool
     channel: str
     purpose: str
+
+
+class Kept(NamedTuple):
+    """What a restriction says that the ledger has and that is not in force: something newer stood."""
+
+    scope: Scope
+    decision: Decision
+    effective_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +344,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptEntry:
     """An entry as it is kept, whether it counts or not."""
 
     id: UUID
@@ -357,6 +367,21 @@ class Kept:
     standing: bool
     reason: str | None
     sealed: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedGrant:
+    """A grant of an import or a sync that met a restriction: in the ledger, not in force, for people to look at."""
+
+    new: NewDecision
+    recorded: Recorded
+    identifier: Identifier
+
+
+class GrantsRefused(Protocol):
+    async def __call__(self, tx: Tx, workspace_id: WorkspaceId, refused: Sequence[RefusedGrant]) -> None:
+        """Called in the transaction that records them, with their recipients locked."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ by a hub whose database was restored from before.
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from tabellion.core.clock import Clock
 from tabellion.core.crypto import Key
@@ -25,7 +25,6 @@ LOOK = 60.0
 
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _NAME = re.compile(r"[a-z0-9-]{1,32}")
-
 
 EPOCH_DESTROYED: Final = "epoch_destroyed"
 """The code of what no key opens any more: the backup it comes from is older than the window."""

@@ -1,5 +1,7 @@
-"""Identity: merge, split, and the explained identity; the HTTP routes of recipients, because they may merge.
+"""Identity: merge, split, the explained identity, and the review queue; the HTTP routes of recipients, because they may
+merge.
 
-Table: `merges`. Events: `recipient.merged` (asked for; of an attached address it is recipients' own) and
-`recipient.split`. What follows from each: `docs/decisions/0006-merge-and-split.md`.
+Tables: `merges`, `reviews`. Events: `recipient.merged` (asked for; of an attached address it is recipients' own),
+`recipient.split`, `review.opened`, `review.accepted`, `review.rejected`, `review.superseded`. What follows from each:
+`docs/decisions/0006-merge-and-split.md`, `docs/decisions/0011-review-queue.md`.
 """

@@ -46,7 +46,15 @@ class Identity:
         self._events = events
         self._moving = Moving(vault)
 
-    async def merge(self, tx: Tx, workspace_id: WorkspaceId, named: tuple[Ref, Ref], reason: str, actor: str) -> Merge:
+    async def merge(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        named: tuple[Ref, Ref],
+        reason: str,
+        actor: str,
+        rule: Rule = Rule.REQUESTED,
+    ) -> Merge:
         """Make two recipients one. Who goes on is decided by `rules.winner`, not by the order they are named in.
 
         Raises `NotFound`, or `Conflict` where they are one already, or of both only an address is known.
@@ -66,7 +74,7 @@ class Identity:
         consent = await self._consent.join(tx, workspace_id, Because(merge_id, from_.id, into.id, actor))
         evidence = Evidence(reason, why, _kinds(into, from_), taken)
         sealed = await self._sealed(tx, workspace_id, merge_id, into.id, evidence)
-        merge = Merge(merge_id, from_.id, into.id, Rule.REQUESTED, actor, tx.now, None, None, sealed, moved, consent)
+        merge = Merge(merge_id, from_.id, into.id, rule, actor, tx.now, None, None, sealed, moved, consent)
         await store.insert(tx, workspace_id, merge)
         await self._events.append(tx, [_event(workspace_id, "recipient.merged", merge)])
         await audit(tx, workspace_id, actor, "recipient.merged", ids.show("rcp", into.id), _detail(merge))

@@ -24,6 +24,8 @@ class Rule(StrEnum):
     REQUESTED = "requested"
     ADDRESS_ATTACHED = "address_attached"
     """Somebody known only by an address turned out to be this person."""
+    REVIEW = "review"
+    """Somebody looked at what was in conflict and found that it is one person."""
 
 
 class Winner(StrEnum):

@@ -528,7 +528,7 @@ CREATE TABLE public.merges (
     CONSTRAINT merges_check CHECK ((from_id <> into_id)),
     CONSTRAINT merges_check1 CHECK (((undone_at IS NULL) = (undone_by IS NULL))),
     CONSTRAINT merges_check2 CHECK ((cardinality(stated) = cardinality(restated))),
-    CONSTRAINT merges_rule_check CHECK ((rule = ANY (ARRAY['requested'::text, 'address_attached'::text]))),
+    CONSTRAINT merges_rule_check CHECK ((rule = ANY (ARRAY['requested'::text, 'address_attached'::text, 'review'::text]))),
     CONSTRAINT merges_undone_by_check CHECK (((length(undone_by) >= 1) AND (length(undone_by) <= 64)))
 );
 
@@ -706,6 +706,39 @@ CREATE TABLE public.retention_marks (
     workspace_id uuid NOT NULL,
     messages_to uuid NOT NULL
 );
+
+CREATE TABLE public.reviews (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    state text NOT NULL,
+    dedupe bytea NOT NULL,
+    recipients uuid[] NOT NULL,
+    source text NOT NULL,
+    evidence bytea,
+    seen integer NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    last_seen_at timestamp with time zone NOT NULL,
+    decided_at timestamp with time zone,
+    decided_by text,
+    reason bytea,
+    CONSTRAINT reviews_check CHECK (((decided_at IS NULL) = (state = 'open'::text))),
+    CONSTRAINT reviews_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
+    CONSTRAINT reviews_decided_by_check CHECK (((length(decided_by) >= 1) AND (length(decided_by) <= 64))),
+    CONSTRAINT reviews_dedupe_check CHECK ((length(dedupe) = 32)),
+    CONSTRAINT reviews_kind_check CHECK (((length(kind) >= 1) AND (length(kind) <= 64))),
+    CONSTRAINT reviews_seen_check CHECK ((seen > 0)),
+    CONSTRAINT reviews_source_check CHECK (((length(source) >= 1) AND (length(source) <= 255))),
+    CONSTRAINT reviews_state_check CHECK ((state = ANY (ARRAY['open'::text, 'accepted'::text, 'rejected'::text, 'superseded'::text])))
+);
+
+COMMENT ON COLUMN public.reviews.dedupe IS 'keyed hash of what is in conflict, so that bringing it again opens no second item';
+
+COMMENT ON COLUMN public.reviews.recipients IS 'whom it concerns, less those who were erased';
+
+COMMENT ON COLUMN public.reviews.evidence IS 'sealed under the data key of each of recipients, one over the other, in the order of their ids; null after erasure';
+
+COMMENT ON COLUMN public.reviews.reason IS 'why it was decided so, sealed like evidence';
 
 CREATE TABLE public.schema_migrations (
     number integer NOT NULL,
@@ -908,6 +941,9 @@ ALTER TABLE ONLY public.retention_marks
 ALTER TABLE ONLY public.retention
     ADD CONSTRAINT retention_pkey PRIMARY KEY (workspace_id);
 
+ALTER TABLE ONLY public.reviews
+    ADD CONSTRAINT reviews_pkey PRIMARY KEY (workspace_id, id);
+
 ALTER TABLE ONLY public.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (number);
 
@@ -998,6 +1034,10 @@ CREATE INDEX recipients_restricted ON public.recipients USING btree (workspace_i
 CREATE INDEX regulations_of_person ON public.regulations USING gin (recipient_ids);
 
 CREATE INDEX regulations_open ON public.regulations USING btree (due_at, workspace_id, id) WHERE (state = ANY (ARRAY['awaiting_approval'::text, 'scheduled'::text, 'blocked'::text, 'running'::text]));
+
+CREATE INDEX reviews_recipients ON public.reviews USING gin (recipients);
+
+CREATE UNIQUE INDEX reviews_standing ON public.reviews USING btree (workspace_id, dedupe) WHERE (state = ANY (ARRAY['open'::text, 'rejected'::text]));
 
 CREATE UNIQUE INDEX signing_keys_current ON public.signing_keys USING btree (((retired_at IS NULL))) WHERE (retired_at IS NULL);
 

@@ -16,7 +16,7 @@ from msgspec.structs import asdict
 from tabellion import __version__
 from tabellion.access.answers import show_time
 from tabellion.access.types import Mode
-from tabellion.consent.types import Kept
+from tabellion.consent.types import KeptEntry
 from tabellion.core import ids
 from tabellion.core.crypto import b64
 from tabellion.core.ids import WorkspaceId
@@ -157,7 +157,7 @@ def _shown_at(moment: datetime) -> datetime:
 # What the person decided
 
 
-def consent(entry: Kept, record: Row | None, others: frozenset[Named]) -> Row:
+def consent(entry: KeptEntry, record: Row | None, others: frozenset[Named]) -> Row:
     """An entry, with what the ledger committed to: the record. None where it does not open any more."""
     return {
         "id": ids.show("cns", entry.id),

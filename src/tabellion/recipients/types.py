@@ -242,7 +242,7 @@ class Absorbed(Protocol):
 
 
 class IdentityConflict(Conflict):
-    """One unit names identifiers of two recipients."""
+    """One unit names identifiers of two recipients, or one of a recipient that has another external_id."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("identity_conflict", detail)

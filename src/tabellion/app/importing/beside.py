@@ -1,10 +1,12 @@
 """What an import keeps beside its file: how far it is, and the rows it refused."""
 
 import csv
+import fcntl
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -13,8 +15,11 @@ import msgspec
 
 from tabellion.app.importing.mapping import Field
 from tabellion.app.importing.types import Place, Reason, Row
+from tabellion.core.errors import HubError
 from tabellion.core.files import write_file
 
+LOCK: Final = ".lock"
+"""How the name of the file ends that an import holds while it runs."""
 OURS: Final = ("reject_line", "reject_code", "reject_pointer", "reject_detail", "reject_raw")
 """The columns that a file of rejects has beside those of its input, so that it can be corrected and imported."""
 
@@ -27,6 +32,12 @@ class Count(msgspec.Struct, frozen=True):
     updated: int = 0
     """They were there: changed, or seen again as they are."""
     rejected: int = 0
+    applied: int = 0
+    """Of suppressions: in force since."""
+    already: int = 0
+    """Of suppressions: the ledger had it."""
+    kept: int = 0
+    """Of suppressions: not in force, because of a newer consent."""
 
 
 class Same(msgspec.Struct, frozen=True):
@@ -35,6 +46,8 @@ class Same(msgspec.Struct, frozen=True):
     digest: str
     workspace_id: UUID
     fields: tuple[Field, ...]
+    options: tuple[str, ...] = ()
+    """What else decides what a row means."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -115,6 +128,43 @@ class Rejects:
         drawn = io.StringIO()
         csv.writer(drawn, delimiter=self._delimiter or ",", lineterminator="\n").writerow(cells)
         return drawn.getvalue()
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the file at path while nobody else does. Raises `HubError` at once where somebody does.
+
+    The hold ends with the process, however that ends; a file that was left behind is in nobody's way.
+    """
+    handle = _hold(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _hold(path: Path) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            name = path.name.removesuffix(LOCK)
+            detail = f"{name} is being imported by another process; wait for it to end, or stop it, and repeat"
+            raise HubError("import_under_way", detail, 409) from None
+        # Whoever held it may have taken the file away between our two calls: then it is another one's to hold.
+        if _is_at(handle, path):
+            return handle
+        os.close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def digest(file: Path) -> str:

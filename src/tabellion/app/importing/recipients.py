@@ -2,17 +2,17 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 
 from tabellion.access.service import COMMAND_LINE, find_workspace
 from tabellion.access.types import Mode
 from tabellion.app.domains import domains
-from tabellion.app.importing.beside import Count, ProgressFile, Rejects, Same, digest
+from tabellion.app.importing.beside import LOCK, Count, Progress, ProgressFile, Rejects, Same, alone, digest
 from tabellion.app.importing.display import bar
 from tabellion.app.importing.mapping import Reader, choose, preview
 from tabellion.app.importing.run import AT_ONCE, Import, Store
@@ -41,6 +41,22 @@ class Wanted:
     beside: Path | None = None
 
 
+class Work(Protocol):
+    """An import of whatever kind."""
+
+    @property
+    def progress(self) -> ProgressFile: ...
+
+    @property
+    def same(self) -> Same: ...
+
+    def begun(self) -> Progress | None:
+        """How far an earlier run of the same import got."""
+
+    async def run(self, rejects: Rejects, begun: Progress | None, show: Callable[[Progress], None]) -> Count:
+        """What became of all rows."""
+
+
 async def import_recipients(settings: Settings, wanted: Wanted) -> dict[str, Any]:
     """The report of an import: what became of the rows, and where those are that were refused."""
     source = open_source(wanted.file)
@@ -53,11 +69,10 @@ async def import_recipients(settings: Settings, wanted: Wanted) -> dict[str, Any
                 source,
                 Reader(hub.recipients, side, fields),
                 None if wanted.dry_run else storing(hub, side, source_name(wanted.file)),
-                ProgressFile(_folder(wanted) / f"{wanted.file.name}.progress"),
+                progress_of(wanted),
                 Same(digest(wanted.file), side, fields),
             )
-            _announce(wanted, source, work)
-            return await _run(wanted, source, work)
+            return await bring(wanted, source, work, ("created", "updated"))
 
 
 def storing(hub: Hub, side: WorkspaceId, source: str) -> Store:
@@ -65,9 +80,7 @@ def storing(hub: Hub, side: WorkspaceId, source: str) -> Store:
 
     async def store(units: Sequence[NewRecipient]) -> Sequence[Upserted | HubError]:
         async def work(tx: Tx) -> Sequence[Upserted | HubError]:
-            return await hub.recipients.upsert(
-                tx, side, units, absorbed=hub.identity.absorbed, source=source, actor=COMMAND_LINE
-            )
+            return await hub.intake.upsert(tx, side, units, source=source, actor=COMMAND_LINE)
 
         answers = await hub.around.db.run(work)
         for one in answers:
@@ -83,7 +96,15 @@ def source_name(file: Path) -> str:
     return f"import:{file.name}".encode(errors="replace").decode()[:SOURCE_LENGTH]
 
 
-async def _run(wanted: Wanted, source: Source, work: Import) -> dict[str, Any]:
+async def bring(wanted: Wanted, source: Source, work: Work, counted: Sequence[str]) -> dict[str, Any]:
+    """The report of an import that has its file to itself: a second one at the same time is refused."""
+    name = f"{wanted.file.name}.dry-run" if wanted.dry_run else wanted.file.name
+    with alone(_folder(wanted) / f"{name}{LOCK}"):
+        _announce(wanted, source, work)
+        return await _run(wanted, source, work, counted)
+
+
+async def _run(wanted: Wanted, source: Source, work: Work, counted: Sequence[str]) -> dict[str, Any]:
     begun = work.begun()
     rejects = _rejects(wanted, source, begun.rejects if begun else 0)
     since = time.monotonic()
@@ -94,22 +115,21 @@ async def _run(wanted: Wanted, source: Source, work: Import) -> dict[str, Any]:
         rejects.close()
     seconds = time.monotonic() - since
     rows = count.rows - (begun.count.rows if begun else 0)
-    return _report(wanted, count, rejects) | {
+    return _report(wanted, count, rejects, counted) | {
         "resumed": begun is not None,
         "seconds": round(seconds, 3),
         "per_second": round(rows / seconds) if seconds else 0,
     }
 
 
-def _report(wanted: Wanted, count: Count, rejects: Rejects) -> dict[str, Any]:
+def _report(wanted: Wanted, count: Count, rejects: Rejects, counted: Sequence[str]) -> dict[str, Any]:
     return {
         "file": str(wanted.file),
         "workspace": wanted.workspace,
         "mode": wanted.mode,
         "dry_run": wanted.dry_run,
         "rows": count.rows,
-        "created": count.created,
-        "updated": count.updated,
+        **{name: getattr(count, name) for name in counted},
         "rejected": count.rejected,
         "rejects": str(rejects.path) if count.rejected else None,
     }
@@ -123,11 +143,15 @@ def _rejects(wanted: Wanted, source: Source, length: int) -> Rejects:
     return Rejects(path, source.columns, delimiter, length)
 
 
+def progress_of(wanted: Wanted) -> ProgressFile:
+    return ProgressFile(_folder(wanted) / f"{wanted.file.name}.progress")
+
+
 def _folder(wanted: Wanted) -> Path:
     return wanted.beside or wanted.file.parent
 
 
-def _announce(wanted: Wanted, source: Source, work: Import) -> None:
+def _announce(wanted: Wanted, source: Source, work: Work) -> None:
     """Say, before it begins, what will be done with each column, and where it begins."""
     for column, arrow, field in preview(work.same.fields, source.columns):
         say(f"  {column} {arrow} {field}")

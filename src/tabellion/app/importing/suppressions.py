@@ -1,0 +1,201 @@
+"""`tabellion import suppressions`: a list of addresses not to write to, into one side of a workspace.
+
+Running it again adds nothing to the ledger: what stands is told apart under the person's lock, where it would be
+recorded.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import islice
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from tabellion.access.service import find_workspace
+from tabellion.app.domains import domains
+from tabellion.app.importing.beside import Count, Progress, ProgressFile, Rejects, Same, digest
+from tabellion.app.importing.decisions import REASONS, Reader, Suppression, choose
+from tabellion.app.importing.recipients import Wanted, bring, progress_of, source_name
+from tabellion.app.importing.sources import open_source
+from tabellion.app.importing.types import Place, Reason, Row, Source
+from tabellion.app.opening import opened
+from tabellion.app.wiring import Hub
+from tabellion.consent.record import unknown_purpose
+from tabellion.consent.service import MOST
+from tabellion.consent.types import ANY, STATED, Recorded
+from tabellion.core.config import Settings
+from tabellion.core.db import Tx
+from tabellion.core.errors import HubError, Invalid, Overloaded
+from tabellion.core.ids import WorkspaceId
+from tabellion.recipients.types import Health, Resolved
+
+
+class Became(Enum):
+    """What became of a suppression; each is what `Count` calls it."""
+
+    APPLIED = "applied"
+    ALREADY = "already"
+    KEPT = "kept"
+
+
+Answers = Sequence[Became | HubError]
+Store = Callable[[Sequence[Suppression]], Awaitable[Answers]]
+BOUNCED: Final = "hard_bounce"
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """What holds for rows that say nothing else."""
+
+    purpose: str = "marketing"
+    reason: str = "unsubscribed"
+
+
+async def import_suppressions(settings: Settings, wanted: Wanted, meant: Meant) -> dict[str, Any]:
+    """The report of an import: what became of the rows, and where those are that were refused."""
+    source = open_source(wanted.file)
+    fields = choose(wanted.told, source)
+    if meant.reason not in REASONS:
+        raise Invalid("reason_unknown", f"--reason {meant.reason}: there are {', '.join(REASONS)}")
+    async with opened(settings, connections=2) as installation:
+        workspace = await installation.db.run(lambda tx: find_workspace(tx, wanted.workspace))
+        side = workspace.side(wanted.mode)
+        async with domains(installation, settings) as hub:
+            purposes = await hub.around.db.run(lambda tx: hub.consent.purposes(tx, side))
+            if meant.purpose not in (ANY, *purposes):
+                raise unknown_purpose(purposes)
+            name = source_name(wanted.file)
+            work = Listed(
+                source,
+                Reader(hub.recipients, side, fields, name, meant.purpose, meant.reason, purposes),
+                None if wanted.dry_run else storing(hub, side, name),
+                progress_of(wanted),
+                Same(digest(wanted.file), side, fields, ("suppressions", meant.purpose, meant.reason)),
+            )
+            return await bring(wanted, source, work, [one.value for one in Became])
+
+
+def storing(hub: Hub, side: WorkspaceId, source: str) -> Store:
+    """What makes suppressions durable: decisions in one transaction, addresses that do not work in another."""
+
+    async def store(some: Sequence[Suppression]) -> Answers:
+        decided = {index: one.decision for index, one in enumerate(some) if one.decision is not None}
+        bounced = {index: one for index, one in enumerate(some) if one.decision is None}
+        answers: dict[int, Became | HubError] = {}
+        if bounced:
+            done = await hub.around.db.run(lambda tx: _bounce(tx, hub, side, list(bounced.values()), source))
+            answers |= zip(bounced, done, strict=True)
+        if decided:
+            new = list(decided.values())
+            recorded = await hub.around.db.run(lambda tx: hub.consent.record(tx, side, new, news_only=True))
+            answers |= zip(decided, map(_became, recorded), strict=True)
+        return [answers[index] for index in range(len(some))]
+
+    return store
+
+
+def _became(recorded: Recorded | HubError) -> Became | HubError:
+    if isinstance(recorded, HubError):
+        return recorded
+    if not recorded.applied:
+        return Became.KEPT
+    return Became.ALREADY if recorded.reason == STATED else Became.APPLIED
+
+
+async def _bounce(tx: Tx, hub: Hub, side: WorkspaceId, some: Sequence[Suppression], source: str) -> Answers:
+    """Note of addresses that they do not work, unless their owner proved since that they do."""
+    refs, recipients = [one.address for one in some], hub.recipients
+    found = await recipients.resolve(tx, side, refs, create=True, address_only=True, source=source)
+    people = {one.recipient_id for one in found if isinstance(one, Resolved)}
+    await recipients.lock(tx, [(side, one) for one in people], skip_locked=False)
+    found = await recipients.resolve(tx, side, refs, create=False)
+    answers = [_works(one, said) for one, said in zip(found, some, strict=True)]
+    changes = [
+        (one.identifier.hash, Health.INVALID, BOUNCED)
+        for one, answer in zip(found, answers, strict=True)
+        if answer is Became.APPLIED and isinstance(one, Resolved) and one.identifier is not None
+    ]
+    await recipients.set_health(tx, side, changes)
+    return answers
+
+
+def _works(found: Resolved | HubError, said: Suppression) -> Became | HubError:
+    if isinstance(found, HubError) or found.identifier is None:
+        return found if isinstance(found, HubError) else Became.KEPT
+    known = found.identifier
+    if known.health is Health.INVALID:
+        return Became.ALREADY
+    proved = known.verified_at is not None and said.occurred_at is not None and known.verified_at > said.occurred_at
+    return Became.KEPT if proved else Became.APPLIED
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One list into one side, batch after batch, in the order of the file. `store` None: nothing is stored."""
+
+    source: Source
+    reader: Reader
+    store: Store | None
+    progress: ProgressFile
+    same: Same
+    most: int = MOST
+
+    def begun(self) -> Progress | None:
+        """How far an earlier run of the same import got."""
+        return self.progress.read(self.same) if self.store else None
+
+    async def run(self, rejects: Rejects, begun: Progress | None, show: Callable[[Progress], None]) -> Count:
+        """What became of all rows. Whatever ends it, the next run goes on after the last batch that counts."""
+        at = begun or Progress(self.same, Place(), Count())
+        rows = self.source.rows(begun.place if begun else None)
+        while batch := list(islice(rows, self.most)):
+            at = await self._bring(batch, at, rejects)
+            show(at)
+        if self.store:
+            self.progress.remove()
+        return at.count
+
+    async def _bring(self, batch: Sequence[Row], at: Progress, rejects: Rejects) -> Progress:
+        """Rows made durable: their rejects are kept, then their end. Killed between, they are repeated."""
+        read = [(row, self._read(row)) for row in batch]
+        sound = [(row, one) for row, one in read if isinstance(one, Suppression)]
+        answers = await self._stored([one for _, one in sound])
+        late = (
+            (row, Reason.of(one)) for (row, _), one in zip(sound, answers, strict=True) if isinstance(one, HubError)
+        )
+        refused = sorted([*_flawed(read), *late], key=lambda one: one[0].line)
+        became = [one.value for one in answers if isinstance(one, Became)]
+        counted: Mapping[str, int] = {
+            name: getattr(at.count, name) + became.count(name) for name in (one.value for one in Became)
+        }
+        rows, rejected = at.count.rows + len(batch), at.count.rejected + len(refused)
+        count = replace(at.count, rows=rows, rejected=rejected, **counted)
+        after = Progress(self.same, batch[-1].after, count, rejects.add(refused))
+        if self.store:
+            self.progress.write(after)
+        return after
+
+    def _read(self, row: Row) -> Suppression | Reason:
+        if row.flaw is not None:
+            return row.flaw
+        try:
+            return self.reader.unit(row.values)
+        except Invalid as refusal:
+            return Reason.of(refusal)
+
+    async def _stored(self, some: Sequence[Suppression]) -> Answers:
+        """The answers to suppressions; half of them at a time where all take too long."""
+        if not self.store or not some:
+            return [Became.APPLIED] * len(some)
+        try:
+            return await self.store(some)
+        except Overloaded:
+            if len(some) == 1:
+                raise
+        middle = len(some) // 2
+        return [*await self._stored(some[:middle]), *await self._stored(some[middle:])]
+
+
+def _flawed(read: Sequence[tuple[Row, Suppression | Reason]]) -> Iterator[tuple[Row, Reason]]:
+    return ((row, one) for row, one in read if isinstance(one, Reason))
