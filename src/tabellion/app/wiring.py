@@ -198,6 +198,7 @@ def wire(around: Surroundings) -> Hub:
         recipients=RecipientsErasing(around.vault, recipients),
         consent=consent,
         identity=identity,
+        queue=queue,
         messages=MessagesErasing(messages),
         webhooks=WebhooksErasing(around.vault),
         proofs=proofs,

@@ -24,6 +24,7 @@ from tabellion.core.vault import Vault
 from tabellion.events import service as log
 from tabellion.events.service import EventLog
 from tabellion.events.types import START, Cursor, Event
+from tabellion.identity.queue import Queue
 from tabellion.identity.service import Identity
 from tabellion.messages.erasing import Erasing as MessagesErasing
 from tabellion.messages.store import Relied
@@ -55,6 +56,7 @@ class Erasure:
     recipients: RecipientsErasing
     consent: Consent
     identity: Identity
+    queue: Queue
     messages: MessagesErasing
     webhooks: WebhooksErasing
     proofs: Proofs
@@ -131,6 +133,7 @@ class Erasure:
         hashes = sorted({*known, *(one.hash for one in person.identifiers)}) if keep else []
         entries = await self.consent.erase(tx, side, person, ACTOR, hashes)
         await self.identity.forget(tx, side, person.ids)
+        await self.queue.forget(tx, side, person.ids)
         await self.recipients.erase(tx, side, person.ids, hashes, order.id)
         await self.journal.append([journaled(order, hashes)])
         await audit(tx, side, ACTOR, "recipient.erased", order.shown, {"ids": len(person.ids)})
