@@ -127,7 +127,10 @@ async def open_side(world: World, workspace: Workspace, mode: Mode) -> Side:
     consent = await side.made("/v1/consents", GRANT, **{"Idempotency-Key": "equal"})
     route = {"steps": [{"channel": "sms", "accounts": [account["id"]]}]}
     message = await side.made("/v1/messages", {"to": {"external_id": "ann"}, **CONTENT, "route": route})
+    token_key = await side.made("/v1/user-token-keys", {"algorithm": "HS256"})
     side.ids |= {
+        "token_key": token_key["id"],
+        "token_secret": token_key["secret"],
         "account": account["id"],
         "recipient": person["id"],
         "consent": consent["id"],
@@ -211,6 +214,8 @@ for _path in ("/health/live", "/health/ready", "/metrics", "/openapi.json", "/do
     shows_nothing(_path)
 refuses("POST", "/v1/keys/{key_id}/rotate", "key", {"grace_seconds": 0})
 refuses("DELETE", "/v1/keys/{key_id}", "key")
+refuses("GET", "/v1/keys/{key_id}", "key")
+refuses("DELETE", "/v1/user-token-keys/{token_key_id}", "token_key")
 refuses("GET", "/v1/accounts/{account_id}", "account")
 refuses("PATCH", "/v1/accounts/{account_id}", "account", {"weight": 7})
 refuses("DELETE", "/v1/accounts/{account_id}", "account")
@@ -237,6 +242,16 @@ async def new_key(attack: Attack) -> None:
     attack.mine.client.headers["Authorization"] = f"Bearer {made['key']}"
     assert attack.mine.ids["message"] in {one["id"] for one in await attack.listed("/v1/messages")}
     attack.mine.client.headers["Authorization"] = f"Bearer {attack.mine.key}"
+
+
+@case("GET", "/v1/user-token-keys")
+async def token_keys(attack: Attack) -> None:
+    assert attack.mine.ids["token_key"] in {one["id"] for one in await attack.listed("/v1/user-token-keys?limit=500")}
+
+
+@case("POST", "/v1/user-token-keys")
+async def new_token_key(attack: Attack) -> None:
+    assert (await attack.ask("POST", "/v1/user-token-keys", {}, 201))["secret"]
 
 
 @case("GET", "/v1/audit")

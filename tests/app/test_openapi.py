@@ -29,6 +29,7 @@ MUST: Final = {
     "PUT /v1/retention": set(),
     "POST /v1/keys": {"role"},
     "POST /v1/keys/{key_id}/rotate": set(),
+    "POST /v1/user-token-keys": set(),
 }
 """What a request must say. `basis` only a grant must, which no schema can tell."""
 
