@@ -334,7 +334,13 @@ async def _(tx: Tx, of: Asked) -> None:
 
 reads(recipients, "find")(lambda tx, of: recipients.find(tx, of.name, of.all("identifiers", "hash")))
 reads(recipients, "roots")(lambda tx, of: recipients.roots(tx, of.name, of.all("recipients", "id")))
-reads(recipients, "known")(lambda tx, of: recipients.known(tx, of.name, of.all("recipients", "id"), [Kind.ANONYMOUS]))
+
+
+@reads(recipients, "known")
+async def _(tx: Tx, of: Asked) -> Any:
+    return sorted(await recipients.known(tx, of.name, of.all("recipients", "id"), [Kind.ANONYMOUS]))
+
+
 reads(recipients, "merged")(lambda tx, of: recipients.merged(tx, of.name, of.all("recipients", "merged_into")))
 reads(recipients, "identifiers")(lambda tx, of: recipients.identifiers(tx, of.pairs("recipients", "id")))
 reads(recipients, "records")(lambda tx, of: recipients.records(tx, of.name, of.all("recipients", "id")))

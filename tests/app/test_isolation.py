@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import json
 import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -412,6 +413,28 @@ async def test_no_route_shows_or_changes_what_is_theirs(attack, subtests):
     await attack.world.work()
     after = await attack.world.rows_of(attack.theirs)
     assert {name: rows for name, rows in after.items() if rows != before[name]} == {}
+
+
+OPEN = {("POST", "/v1/recipients"), ("POST", "/v1/consents")}
+"""What a public key may call."""
+
+
+async def test_a_public_key_opens_two_routes_and_no_other(world):
+    """A new route is closed to it until it says otherwise, and then has its own rules for what it may say."""
+    acme = world.sides["acme test"]
+    made = await acme.made("/v1/keys", {"role": "public", "source": "shop", "address_limit": 1000})
+    before = await world.rows_of(acme)
+    acme.client.headers["Authorization"] = f"Bearer {made['key']}"
+    seen = {}
+    for method, path in every_route(world.app) - OPEN:
+        if path.startswith("/v1/"):
+            answer = await acme.call(method, re.sub(r"{\w+}", acme.ids["recipient"], path), {})
+            seen[method, path] = (answer.status_code, answer.json()["code"])
+    assert len(seen) > 30
+    assert set(seen.values()) == {(403, "public_key_not_allowed")}
+    for _, path in OPEN:
+        assert (await acme.call("POST", path, {})).status_code == 422
+    assert await world.rows_of(acme) == before
 
 
 async def test_an_idempotency_key_belongs_to_one_side(attack):

@@ -100,6 +100,19 @@ def test_what_only_reads_takes_no_idempotency_key(drawn: dict[str, Any]) -> None
     assert not {"/v1/consents/check", "/v1/events", "/in/{provider}/{account_id}"} & taking
 
 
+def test_what_takes_public_keys_says_so_and_what_it_answers(drawn: dict[str, Any]) -> None:
+    taking = {
+        path: item["post"]
+        for path, item in drawn["paths"].items()
+        for operation in item.values()
+        if {"$ref": "#/components/parameters/Tabellion-User-Token"} in operation["parameters"]
+    }
+    assert set(taking) == {"/v1/recipients", "/v1/consents"}
+    for operation in taking.values():
+        assert "Takes public keys." in operation["description"]
+        assert "202" in operation["responses"]
+
+
 def test_a_person_is_asked_for_in_one_way(drawn: dict[str, Any]) -> None:
     said = [
         one["description"]
