@@ -264,9 +264,9 @@ _HEADERS: Final = {
         "name": "Tabellion-User-Token",
         "in": "header",
         "required": False,
-        "description": "With a public key: a JWT of at most 15 minutes by which your backend vouches for the user. See"
-        " `POST /v1/user-token-keys`. With a secret key it says nothing.",
-        "schema": {"type": "string", "maxLength": LARGEST},
+        "description": f"With a public key: a JWT of at most 15 minutes and {LARGEST} characters by which your backend"
+        " vouches for the user. See `POST /v1/user-token-keys`. With a secret key it says nothing.",
+        "schema": {"type": "string"},
     },
     "Tabellion-Version": {
         "name": "Tabellion-Version",
