@@ -329,6 +329,17 @@ async def test_only_who_handles_keys_handles_these(hub, new_secret, role):
         assert (await client.get("/v1/user-token-keys")).status_code == 403
 
 
+async def test_a_key_makes_none_that_says_more_than_it_may(hub, new_secret):
+    narrow = await new_secret(
+        Role.ADMIN, options=KeyOptions(frozenset({"keys:write", "keys:read", "recipients:write"}))
+    )
+    async with hub.client(narrow) as client:
+        for path, body in (("/v1/user-token-keys", {}), ("/v1/keys", {"role": "public", "source": "shop"})):
+            refused = problem(await client.post(path, json=body))
+            assert (refused["status"], refused["code"]) == (403, "scope_missing")
+            assert "consents:write" in refused["detail"]
+
+
 async def test_a_token_is_worth_nothing_where_it_was_not_meant(
     hub, owner, public, new_secret, db, workspace, clock, deed
 ):

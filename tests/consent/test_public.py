@@ -103,18 +103,20 @@ async def test_it_restricts_an_address_nobody_has(say: Say, backend: httpx.Async
 
 
 async def test_what_it_grants_is_ignored(say: Say, hub: Hub, side, backend: httpx.AsyncClient):
-    """No entry, no recipient; of somebody known the log says that it was ignored."""
+    """No entry, and nobody who shows; the log says that it was ignored."""
     proved = GRANT | {"notice": {"id": "newsletter", "version": 3}}
     for body in (proved, proved | {"decision": "asserted"}, proved | {"confirm": True}):
         assert taken(await say(body))
     assert await entries(hub, side) == []
-    assert await hub.rows("select id from recipients where workspace_id = $1", side) == []
+    rows = await hub.rows("select address_only from recipients where workspace_id = $1", side)
+    assert [row["address_only"] for row in rows] == [True]
     await backend.post("/v1/consents", json=NO)
     assert taken(await say(proved))
     assert (await verdict(backend), len(await entries(hub, side))) == ("denied", 1)
     told = await hub.rows("select type, data from events where workspace_id = $1 order by position", side)
-    assert told[-1]["type"] == "consent.ignored"
-    assert told[-1]["data"]["consent"]["reason"] == "grant_not_trusted"
+    assert [one["type"] for one in told] == ["consent.ignored"] * 3 + ["consent.withdrawn", "consent.ignored"]
+    assert {one["data"]["consent"]["reason"] for one in told[:3]} == {"grant_not_trusted"}
+    assert {one["data"]["consent"]["source"] for one in told[:3]} == {"shop-web"}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from msgspec import Meta, Struct
 from tabellion.access import user_tokens
 from tabellion.access.answers import Cursor, Limit, next_cursor, read_cursor
 from tabellion.access.edge import Edge
-from tabellion.access.types import Algorithm, Caller, UserTokenKey
+from tabellion.access.rules import SCOPES, require_not_above
+from tabellion.access.types import Algorithm, Caller, Role, UserTokenKey
 from tabellion.core import ids
 from tabellion.core.db import Tx
 from tabellion.core.vault import Vault
@@ -69,6 +70,8 @@ def routes(edge: Edge, vault: Vault) -> list[HTTPRouteHandler]:
         user's external_id), `aud` (the workspace's id or `tabellion`), `iat`, `exp` at most 15 minutes later, and where
         you vouch for them `email` and `phone`. It goes with a call with a public key, as `Tabellion-User-Token`.
         """
+
+        require_not_above(caller.scopes, SCOPES[Role.PUBLIC])  # what its tokens can say with a public key
 
         async def work(tx: Tx) -> tuple[int, ShownUserTokenKey]:
             key, secret = await user_tokens.create(

@@ -135,12 +135,15 @@ def _wanted(index: int, new: NewDecision) -> Iterator[_Wanted]:
 
 
 def _how(grant: NewDecision) -> _How:
-    """A grant makes the recipient it names when it is for the very address that names it; one to be ignored never."""
-    if grant.rank is Rank.PUBLIC_KEY:
-        return _How.FIND
+    """A grant makes the recipient it names when it is for the very address that names it.
+
+    One that is going to be ignored makes nobody who shows: only a row that says about whom it was.
+    """
     ref, apart = grant.recipient, grant.identifier
     same = apart is None or (apart.kind, apart.value) == (ref.kind, ref.value)
-    return _How.MAKE if same and ref.kind in _KINDS[grant.channel] else _How.FIND
+    if not same or ref.kind not in _KINDS[grant.channel]:
+        return _How.FIND
+    return _How.RESTRICT if grant.rank is Rank.PUBLIC_KEY else _How.MAKE
 
 
 def wrong_kind(new: NewDecision) -> Invalid | None:
