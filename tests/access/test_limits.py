@@ -5,7 +5,8 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tabellion.access.limits import Limits
+from tabellion.access import limits as module
+from tabellion.access.limits import AddressLimits, Limits, neighbourhood
 from tabellion.core import ids
 from tabellion.core.clock import FakeClock
 
@@ -42,6 +43,37 @@ def test_headers_say_what_is_left():
     assert dict(bucket.headers()) == {
         b"ratelimit-limit": b"10", b"ratelimit-remaining": b"8", b"ratelimit-reset": b"1",
     }  # fmt: skip
+
+
+def test_an_address_has_two_seconds_worth_at_once_and_then_its_rate():
+    clock = FakeClock()
+    limits, key = AddressLimits(clock), ids.new()
+    assert [limits.admit(key, "192.0.2.1", 2)[1] for _ in range(6)] == [True] * 4 + [False] * 2
+    assert limits.admit(key, "192.0.2.2", 2)[1]
+    assert limits.admit(ids.new(), "192.0.2.1", 2)[1]
+    bucket, within = limits.admit(key, "192.0.2.1", 2)
+    headers = dict(bucket.headers())
+    assert (within, headers[b"ratelimit-limit"], headers[b"ratelimit-remaining"]) == (False, b"4", b"0")
+    assert headers[b"ratelimit-reset"] == b"2"
+    clock.advance(timedelta(seconds=0.5001))
+    assert [limits.admit(key, "192.0.2.1", 2)[1] for _ in range(2)] == [True, False]
+
+
+def test_ipv6_is_limited_by_the_network_one_customer_has():
+    assert neighbourhood("2001:db8:0:1::1") == neighbourhood("2001:db8:0:1:ffff::2") != neighbourhood("2001:db8:0:2::1")
+    assert neighbourhood("::ffff:192.0.2.1") == neighbourhood("192.0.2.1") != neighbourhood("192.0.2.2")
+    assert neighbourhood(None) == neighbourhood("nonsense") == ""
+
+
+def test_addresses_are_forgotten_longest_unused_first_and_never_too_many_kept(monkeypatch):
+    monkeypatch.setattr(module, "MOST_ADDRESSES", 3)
+    limits, key = AddressLimits(FakeClock()), ids.new()
+    for _ in range(2):
+        limits.admit(key, "192.0.2.1", 1)
+    for last in (2, 3, 1, 4, 5):
+        limits.admit(key, f"192.0.2.{last}", 1)
+    assert len(limits._buckets) == 3
+    assert not limits.admit(key, "192.0.2.1", 1)[1], "used in between, it was not forgotten"
 
 
 @given(st.integers(1, 50), st.lists(st.floats(0, 2), min_size=1, max_size=200))

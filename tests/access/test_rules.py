@@ -9,17 +9,20 @@ from hypothesis import strategies as st
 
 from tabellion.access.keyring import NAME
 from tabellion.access.rules import (
+    ADDRESS_LIMIT,
     ALL,
     SCOPES,
     base62,
     from_allowed,
     key_hash,
     key_text,
+    origin,
+    public_of,
     read_key,
     require_not_above,
     scopes_of,
 )
-from tabellion.access.types import Role
+from tabellion.access.types import KeyOptions, Public, Role
 from tabellion.core import ids
 from tabellion.core.errors import Forbidden, Invalid
 
@@ -136,3 +139,50 @@ def test_a_bound_key_is_used_from_its_networks_only(address, allowed):
 
 def test_an_unbound_key_is_used_from_anywhere():
     assert from_allowed(None, ())
+
+
+# public keys
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [("https://shop.example", "https://shop.example"), ("HTTPS://Shop.Example:443", "https://shop.example"),
+     ("https://shop.example:8443", "https://shop.example:8443"), ("http://localhost:3000", "http://localhost:3000"),
+     ("http://127.0.0.1:80", "http://127.0.0.1"), ("https://[2001:db8::1]:444", "https://[2001:db8::1]:444")],
+)  # fmt: skip
+def test_an_origin_is_kept_as_browsers_write_it(text, normal):
+    assert origin(text, "/origins/0") == normal
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "*", "null", "shop.example", "https://", "https://*.shop.example", "https://shop.example/", "http://shop.example",
+     "https://shop.example/path", "https://a@shop.example", "https://shop.example:0", "https://shop.example:65536",
+     "https://shop.example:x", "https://shop.example https://b.example", "https://shöp.example", "ftp://shop.example",
+     "https://shop.example\n", "https://-shop.example", "https://" + "a" * 300],
+)  # fmt: skip
+def test_what_is_no_exact_origin_is_pointed_at(text):
+    with pytest.raises(Invalid) as refused:
+        origin(text, "/origins/3")
+    assert (refused.value.code, refused.value.errors[0].pointer) == ("invalid_origin", "/origins/3")
+
+
+def test_a_public_key_has_its_bounds_and_no_other_has():
+    bounds = public_of(Role.PUBLIC, KeyOptions(source=" shop ", origins=("https://a.example", "https://a.example:443")))
+    assert bounds == Public("shop", ("https://a.example",), ADDRESS_LIMIT)
+    assert public_of(Role.OWNER, KeyOptions()) is None
+    for role, options, place in (
+        (Role.PUBLIC, KeyOptions(), "/source"),
+        (Role.PUBLIC, KeyOptions(source="x" * 65), "/source"),
+        (Role.PUBLIC, KeyOptions(source="a\nb"), "/source"),
+        (Role.INGEST, KeyOptions(source="x"), "/source"),
+        (Role.INGEST, KeyOptions(origins=("https://a.example",)), "/origins"),
+        (Role.INGEST, KeyOptions(address_limit=3), "/address_limit"),
+    ):
+        with pytest.raises(Invalid) as refused:
+            public_of(role, options)
+        assert [one.pointer for one in refused.value.errors] == [place]
+
+
+def test_a_public_key_may_only_write():
+    assert not {scope for scope in SCOPES[Role.PUBLIC] if not scope.endswith(":write")}

@@ -13,12 +13,14 @@ import pytest
 from litestar import Request, Response, get, post
 from litestar.params import Parameter
 
+from tabellion.access import token_routes
 from tabellion.access.answers import Answer
 from tabellion.access.calls import Call
 from tabellion.access.edge import Edge, hot, note
 from tabellion.access.front import Front
 from tabellion.access.keyring import KeyRing
 from tabellion.access.limits import Limits
+from tabellion.access.public import accepted
 from tabellion.access.routes import ROUTES
 from tabellion.access.service import create_key, create_workspace
 from tabellion.access.types import UNBOUNDED, Caller, KeyOptions, Mode, Role, Workspace
@@ -69,7 +71,7 @@ async def new_hub(db: Database, vault: Vault, clock: FakeClock) -> AsyncIterator
         rings.append(keys)
         log = open_log(lines, clock, pretty=False)
         edge = Edge(db, keys, vault, log, Metrics(process=False), limits=limits, pause=pause)
-        routes = things(edge, deed or Deed())
+        routes = things(edge, vault, deed or Deed())
         return Hub(edge, create_app(edge, routes, **settings), lines)  # type: ignore[arg-type]
 
     yield make
@@ -126,7 +128,7 @@ def deed() -> Deed:
     return Deed()
 
 
-def things(edge: Edge, deed: Deed) -> list[Any]:
+def things(edge: Edge, vault: Vault, deed: Deed) -> list[Any]:
     """A hot and a typed route that do the same, and one that only reads."""
 
     async def make_hot(call: Call[Thing]) -> Answer:
@@ -153,7 +155,15 @@ def things(edge: Edge, deed: Deed) -> list[Any]:
         edge, "POST", "/v1/hot", "messages:write", Thing, make_hot,
         answer_type=Made, status=201, example={"name": "x"}, summary="Make a thing", tags=("Things",),
     )  # fmt: skip
-    return [made, make_cold, read, read_one, *ROUTES]
+
+    async def make_open(call: Call[Thing]) -> Answer:
+        return await accepted(call, make_hot(call))
+
+    opened = hot(
+        edge, "POST", "/v1/open", "recipients:write", Thing, make_open,
+        answer_type=Made, status=201, example={"name": "x"}, summary="Make a thing", tags=("Things",), public_key=True,
+    )  # fmt: skip
+    return [made, make_cold, opened, read, read_one, *ROUTES, *token_routes.routes(edge, vault)]
 
 
 @pytest.fixture

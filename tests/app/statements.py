@@ -31,7 +31,7 @@ from tabellion.privacy import store as privacy
 from tabellion.providers.base import Channel
 from tabellion.recipients import settings_store, versions
 from tabellion.recipients import store as recipients
-from tabellion.recipients.types import Health
+from tabellion.recipients.types import Health, Kind
 from tabellion.webhooks import store as webhooks
 
 STORES = (
@@ -112,6 +112,9 @@ reads(access, "read_mode")(lambda tx, of: access.read_mode(tx, of.name))
 reads(access, "read_workspace")(lambda tx, of: access.read_workspace(tx, of.name))
 reads(access, "list_keys")(lambda tx, of: access.list_keys(tx, of.name, 100, None))
 reads(access, "lock_key")(lambda tx, of: access.lock_key(tx, of.name, of.one("api_keys", "id")))
+reads(access, "user_token_key")(lambda tx, of: access.user_token_key(tx, of.name, of.one("user_token_keys", "id")))
+reads(access, "list_user_token_keys")(lambda tx, of: access.list_user_token_keys(tx, of.name, 100, None))
+reads(access, "last_use")(lambda tx, of: access.last_use(tx, of.name, of.one("api_key_usage", "key_id")))
 reads(access, "list_audit")(lambda tx, of: access.list_audit(tx, of.name, 100, None))
 reads(access, "read_answers")(lambda tx, of: access.read_answers(tx, of.name, of.all("idempotency", "scope")))
 
@@ -124,6 +127,11 @@ async def _(tx: Tx, of: Asked) -> None:
 @writes(access, "revoke_key")
 async def _(tx: Tx, of: Asked) -> None:
     await access.revoke_key(tx, of.name, of.one("api_keys", "id"))
+
+
+@writes(access, "revoke_user_token_key")
+async def _(tx: Tx, of: Asked) -> None:
+    await access.revoke_user_token_key(tx, of.name, of.one("user_token_keys", "id"))
 
 
 @writes(access, "renew_claims")
@@ -375,6 +383,13 @@ async def _(tx: Tx, of: Asked) -> None:
 
 reads(recipients, "find")(lambda tx, of: recipients.find(tx, of.name, of.all("identifiers", "hash")))
 reads(recipients, "roots")(lambda tx, of: recipients.roots(tx, of.name, of.all("recipients", "id")))
+
+
+@reads(recipients, "known")
+async def _(tx: Tx, of: Asked) -> Any:
+    return sorted(await recipients.known(tx, of.name, of.all("recipients", "id"), [Kind.ANONYMOUS]))
+
+
 reads(recipients, "merged")(lambda tx, of: recipients.merged(tx, of.name, of.all("recipients", "merged_into")))
 reads(recipients, "identifiers")(lambda tx, of: recipients.identifiers(tx, of.pairs("recipients", "id")))
 reads(recipients, "records")(lambda tx, of: recipients.records(tx, of.name, of.all("recipients", "id")))

@@ -100,6 +100,7 @@ def test_help_names_every_command_and_version_the_version(tmp_path):
         (["keys", "create", "--workspace", "acme", "--role", "admin", "--mode", "dead"], '"live", "test"'),
         (["keys", "create", "--workspace", "acme", "--role", "admin", "--expires-in", "soon"], "--expires-in"),
         (["keys", "create", "--workspace", "acme", "--role", "admin", "--networks", "home"], "10.0.0.0/8"),
+        (["keys", "create", "--workspace", "acme", "--role", "admin", "--rate-limit", "0"], "--rate-limit"),
         (["up", "--listen", "here"], "HOST:PORT"),
         (["up", "--roles", "king"], "roles (--roles)"),
         (["migrate", "--database", "mysql://x"], "postgresql://"),
@@ -157,9 +158,44 @@ def test_keys_are_listed_as_a_table_for_people(tabellion, hub):
     eventually(lambda: tabellion.json("keys", "list", "--workspace", "acme")["data"][0]["last_used_at"])
     shown = tabellion.run("keys", "list", "--workspace", "acme")
     head, first, *_ = shown.stdout.splitlines()
-    assert head.split() == ["ID", "ROLE", "STATE", "NAME", "CREATED", "EXPIRES", "LAST", "USED"]
-    assert first.split()[:4] == [made["id"], "readonly", "active", "-"]
+    assert head.split() == ["ID", "ROLE", "STATE", "NAME", "NETWORKS", "CREATED", "EXPIRES", "LAST", "USED"]
+    assert first.split()[:5] == [made["id"], "readonly", "active", "-", "-"]
     assert first.count("Z") == 3, "created, expires and last used"
+
+
+def test_a_key_is_bound_to_networks_and_says_so(tabellion, hub):
+    words = ["keys", "create", "--workspace", "acme", "--role", "readonly", "--rate-limit", "50", "--networks"]
+    made = tabellion.json(*words, "192.0.2.0/24,2001:db8::7")
+    newer = tabellion.json("keys", "rotate", made["id"], "--grace", "0h")
+    key = tabellion.json("keys", "show", newer["id"])
+    assert (key["networks"], key["rate_limit"]) == (["192.0.2.0/24", "2001:db8::7/128"], 50)
+    assert "192.0.2.0/24, 2001:db8::7/128" in tabellion.run("keys", "list", "--workspace", "acme").stdout
+    with hub.client(newer["key"]) as client:
+        refused = client.get("/v1/messages")
+        assert (refused.status_code, refused.json()["code"]) == (401, "address_not_allowed")
+    here = tabellion.json(*words, "127.0.0.0/8")
+    with hub.client(here["key"]) as client:
+        assert client.get("/v1/messages").status_code == 200
+
+
+def test_a_public_key_is_made_and_shown(tabellion, hub):
+    words = ["keys", "create", "--workspace", "acme", "--role", "public"]
+    done = tabellion.run(*words)
+    assert (done.returncode, "source" in done.stderr) == (2, True)
+    wrong = tabellion.run(*words, "--source", "shop-web", "--origins", "shop.example")
+    assert (wrong.returncode, "https://shop.example" in wrong.stderr) == (2, True)
+    made = tabellion.json(*words, "--source", "shop-web", "--origins", "https://shop.example,https://m.example")
+    assert set(made) == {"id", "key", "workspace", "role", "mode"}
+    assert (made["role"], made["mode"], made["key"][:8]) == ("public", "test", "tbl_pub_")
+    key = tabellion.json("keys", "show", made["id"])
+    assert (key["source"], key["origins"]) == ("shop-web", ["https://shop.example", "https://m.example"])
+    assert key["address_limit"] == 10
+    assert "shop-web" in tabellion.run("keys", "show", made["id"]).stdout
+    with hub.client(made["key"]) as client:
+        body = {"identifiers": [{"kind": "anonymous", "value": "visitor-1"}]}
+        taken = client.post("/v1/recipients", json=body, headers={"Origin": "https://shop.example"})
+        assert (taken.status_code, taken.json()) == (202, {"accepted": True})
+        assert client.get("/v1/recipients").json()["code"] == "public_key_not_allowed"
 
 
 def test_a_key_made_for_people_is_shown_once(tabellion, hub):

@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import json
 import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -137,12 +138,15 @@ async def open_side(world: World, workspace: Workspace, mode: Mode) -> Side:
     regulation = await side.made("/v1/regulations", order)
     proof = HeldProof(ids.new(), ids.new(), ids.new(), 0, "marketing", b"equal", *[world.hub.around.clock.now()] * 2)
     await world.db.run(lambda tx: proofs.insert(tx, workspace.side(mode), [proof]))
+    token_key = await side.made("/v1/user-token-keys", {"algorithm": "HS256"})
     opening = await side.made(f"/v1/proofs/{ids.show('prf', proof.id)}/openings", {"reason": "equal"})
     side.ids |= {
         "hold": hold["id"],
         "regulation": regulation["id"],
         "proof": ids.show("prf", proof.id),
         "opening": opening["id"],
+        "token_key": token_key["id"],
+        "token_secret": token_key["secret"],
         "account": account["id"],
         "recipient": person["id"],
         "consent": consent["id"],
@@ -238,6 +242,8 @@ for _path in (
     shows_nothing(_path)
 refuses("POST", "/v1/keys/{key_id}/rotate", "key", {"grace_seconds": 0})
 refuses("DELETE", "/v1/keys/{key_id}", "key")
+refuses("GET", "/v1/keys/{key_id}", "key")
+refuses("DELETE", "/v1/user-token-keys/{token_key_id}", "token_key")
 refuses("GET", "/v1/accounts/{account_id}", "account")
 refuses("PATCH", "/v1/accounts/{account_id}", "account", {"weight": 7})
 refuses("DELETE", "/v1/accounts/{account_id}", "account")
@@ -278,6 +284,16 @@ async def new_key(attack: Attack) -> None:
     attack.mine.client.headers["Authorization"] = f"Bearer {made['key']}"
     assert attack.mine.ids["message"] in {one["id"] for one in await attack.listed("/v1/messages")}
     attack.mine.client.headers["Authorization"] = f"Bearer {attack.mine.key}"
+
+
+@case("GET", "/v1/user-token-keys")
+async def token_keys(attack: Attack) -> None:
+    assert attack.mine.ids["token_key"] in {one["id"] for one in await attack.listed("/v1/user-token-keys?limit=500")}
+
+
+@case("POST", "/v1/user-token-keys")
+async def new_token_key(attack: Attack) -> None:
+    assert (await attack.ask("POST", "/v1/user-token-keys", {}, 201))["secret"]
 
 
 @case("GET", "/v1/audit")
@@ -497,6 +513,28 @@ async def test_no_route_shows_or_changes_what_is_theirs(attack, subtests):
     await attack.world.work()
     after = await attack.world.rows_of(attack.theirs)
     assert {name: rows for name, rows in after.items() if rows != before[name]} == {}
+
+
+OPEN = {("POST", "/v1/recipients"), ("POST", "/v1/consents")}
+"""What a public key may call."""
+
+
+async def test_a_public_key_opens_two_routes_and_no_other(world):
+    """A new route is closed to it until it says otherwise, and then has its own rules for what it may say."""
+    acme = world.sides["acme test"]
+    made = await acme.made("/v1/keys", {"role": "public", "source": "shop", "address_limit": 1000})
+    before = await world.rows_of(acme)
+    acme.client.headers["Authorization"] = f"Bearer {made['key']}"
+    seen = {}
+    for method, path in every_route(world.app) - OPEN:
+        if path.startswith("/v1/"):
+            answer = await acme.call(method, re.sub(r"{\w+}", acme.ids["recipient"], path), {})
+            seen[method, path] = (answer.status_code, answer.json()["code"])
+    assert len(seen) > 30
+    assert set(seen.values()) == {(403, "public_key_not_allowed")}
+    for _, path in OPEN:
+        assert (await acme.call("POST", path, {})).status_code == 422
+    assert await world.rows_of(acme) == before
 
 
 async def test_an_idempotency_key_belongs_to_one_side(attack):

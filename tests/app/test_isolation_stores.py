@@ -16,6 +16,7 @@ import pytest
 
 import tabellion
 from tabellion.access import store as access
+from tabellion.access.types import UserTokenKey
 from tabellion.app.wiring import Surroundings
 from tabellion.consent import store as consent
 from tabellion.core import ids, vault
@@ -86,7 +87,7 @@ async def found(world: Told, one: Statement, name: WorkspaceId, owner: Workspace
 
 
 async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
-    """A full tile, a dead letter, a vendor's block, a review, attempts on their way; accounts with equal ids."""
+    """A full tile, a dead letter, a vendor's block, a review, attempts on their way, keys' uses; equal account ids."""
     log, job = LogId(side, "consent", 1), Claimed(1, Lane.BULK, side, "x", {}, 1, ids.new(), tx.now, False)
     await ledger.insert_tiles(tx, log, [Tile(0, 0, bytes(8192), bytes(32))])
     await jobs.bury(tx, [jobs.Buried(job, 1, False, "why")])
@@ -106,6 +107,10 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
         side, ids.new(),
     )  # fmt: skip
     await privacy.write(tx, side, Policy(callbacks=7))
+    signing = UserTokenKey(ids.new(), None, "HS256", None, tx.now, "key_1")
+    await access.insert_user_token_key(tx, side, signing, b"sealed")
+    key_id = await tx.value("select id from api_keys where workspace_id = $1", side)
+    await access.add_uses(tx, [(side, key_id, tx.now, 1, tx.now)])
     await privacy.set_mark(tx, side, ids.new())
     await settings_store.write(tx, side, {"default_region": "AT"})
     await statements_privacy.make(tx, side)

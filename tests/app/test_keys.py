@@ -63,7 +63,7 @@ async def test_a_secret_is_not_shown_again(hub, new_secret, path):
     assert first.json()["key"] not in second.text
 
 
-@pytest.mark.parametrize("role", [role for role in Role if role not in (Role.OWNER, Role.ADMIN)])
+@pytest.mark.parametrize("role", [role for role in Role if role not in (Role.OWNER, Role.ADMIN, Role.PUBLIC)])
 async def test_only_owner_and_admin_handle_keys(hub, new_secret, role):
     async with hub.client(await new_secret(role)) as client:
         some = ids.show("key", ids.new())

@@ -37,6 +37,7 @@ MUST: Final = {
     "PUT /v1/recipient-settings": set(),
     "POST /v1/keys": {"role"},
     "POST /v1/keys/{key_id}/rotate": set(),
+    "POST /v1/user-token-keys": set(),
 }
 """What a request must say. `basis` only a grant must, which no schema can tell."""
 
@@ -105,6 +106,19 @@ def test_what_only_reads_takes_no_idempotency_key(drawn: dict[str, Any]) -> None
     }
     assert {"/v1/messages", "/v1/consents", "/v1/recipients"} <= taking
     assert not {"/v1/consents/check", "/v1/events", "/in/{provider}/{account_id}"} & taking
+
+
+def test_what_takes_public_keys_says_so_and_what_it_answers(drawn: dict[str, Any]) -> None:
+    taking = {
+        path: item["post"]
+        for path, item in drawn["paths"].items()
+        for operation in item.values()
+        if {"$ref": "#/components/parameters/Tabellion-User-Token"} in operation["parameters"]
+    }
+    assert set(taking) == {"/v1/recipients", "/v1/consents"}
+    for operation in taking.values():
+        assert "Takes public keys." in operation["description"]
+        assert "202" in operation["responses"]
 
 
 def test_a_person_is_asked_for_in_one_way(drawn: dict[str, Any]) -> None:

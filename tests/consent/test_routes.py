@@ -16,11 +16,13 @@ from tabellion.access.keyring import KeyRing
 from tabellion.access.service import create_key, create_workspace
 from tabellion.access.types import Mode, Role, Workspace
 from tabellion.app.http import create_app
+from tabellion.consent.public import PublicDecisions
 from tabellion.consent.routes import checking, recording, routes
 from tabellion.core import ids
 from tabellion.core.batching import Batcher
 from tabellion.core.log import open_log as open_lines
 from tabellion.core.telemetry import Metrics
+from tabellion.identity.routes import attaching
 
 from .conftest import Hub
 
@@ -39,7 +41,8 @@ async def client(hub: Hub) -> AsyncIterator[Client]:
     keys, lines = KeyRing(hub.db), io.StringIO()
     edge = Edge(hub.db, keys, hub.vault, open_lines(lines, hub.clock, pretty=False), Metrics(process=False))
     record = Grouped(hub.db, hub.vault, recording(hub.consent))
-    app = create_app(edge, routes(edge, hub.recipients, record, Batcher(checking(hub.db, hub.consent))))
+    public = PublicDecisions(hub.db, hub.recipients, hub.consent, attaching(hub.recipients, hub.consent.absorbed))
+    app = create_app(edge, routes(edge, hub.recipients, record, Batcher(checking(hub.db, hub.consent)), public))
     workspaces: dict[str, Workspace] = {}
 
     async def make(role: Role = Role.OWNER, mode: Mode = "live", workspace: str = "acme") -> httpx.AsyncClient:

@@ -33,35 +33,35 @@ def cut_off() -> HubError:
     return HubError("body_incomplete", "the request ended before its body was whole; send it again", 400)
 
 
-def too_large() -> HubError:
-    return HubError("body_too_large", f"a request body has at most {MAX_BODY} bytes; send it in parts", 413)
+def too_large(most: int = MAX_BODY) -> HubError:
+    return HubError("body_too_large", f"a request body has at most {most} bytes; send it in parts", 413)
 
 
-async def read(receive: Receive, content_length: bytes | None) -> bytes:
+async def read(receive: Receive, content_length: bytes | None, most: int = MAX_BODY) -> bytes:
     """The whole body. Raises 413 `body_too_large` as soon as that is known."""
-    if content_length is not None and content_length.isdigit() and int(content_length) > MAX_BODY:
-        raise too_large()
+    if content_length is not None and content_length.isdigit() and int(content_length) > most:
+        raise too_large(most)
     message = await receive()
     if not message.get("more_body") and message["type"] == "http.request":
         body: bytes = message.get("body", b"")
-        return _bounded(body)
-    return await _read_on(receive, message)
+        return _bounded(body, most)
+    return await _read_on(receive, message, most)
 
 
-async def _read_on(receive: Receive, message: MutableMapping[str, Any]) -> bytes:
+async def _read_on(receive: Receive, message: MutableMapping[str, Any], most: int) -> bytes:
     parts = bytearray()
     while message["type"] == "http.request":
         parts += message.get("body", b"")
-        _bounded(parts)
+        _bounded(parts, most)
         if not message.get("more_body"):
             return bytes(parts)
         message = await receive()
     raise cut_off()
 
 
-def _bounded(body: "bytes | bytearray") -> bytes:
-    if len(body) > MAX_BODY:
-        raise too_large()
+def _bounded(body: "bytes | bytearray", most: int) -> bytes:
+    if len(body) > most:
+        raise too_large(most)
     return body  # type: ignore[return-value]
 
 

@@ -6,10 +6,11 @@ from random import getrandbits
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from tabellion.access.answers import Answer
+from tabellion.access.bodies import MAX_BODY
 from tabellion.access.idempotency import IdempotencyKey, identify
 from tabellion.access.limits import Bucket
 from tabellion.access.service import API_VERSION, API_VERSIONS
-from tabellion.access.types import Caller
+from tabellion.access.types import Caller, Vouched
 from tabellion.core.errors import HubError, Unauthorized
 
 __all__ = [
@@ -56,6 +57,14 @@ class Visit:
     replayed: bool = False
     raw: bytes | None = None
     """The body, once it is read."""
+    largest: int = MAX_BODY
+    """How long the body may be."""
+    origin: str | None = None
+    """The web origin whose scripts may read the answer."""
+    user: Vouched | None = None
+    """Whom the user token of a public call vouches for."""
+    apart: str = ""
+    """What keeps the call's idempotency key apart from equal ones of others on the same side."""
     notes: dict[str, object] = field(default_factory=dict)
 
 
@@ -118,8 +127,11 @@ def asked_version(head: Head) -> str | None:
     return version
 
 
-def idempotency_key(scope: Scope, head: Head, body: bytes) -> IdempotencyKey | None:
-    """The key of a POST that carries one. Raises 400 where it is not 1 to 255 printable characters."""
+def idempotency_key(scope: Scope, head: Head, body: bytes, apart: str = "") -> IdempotencyKey | None:
+    """The key of a POST that carries one. Raises 400 where it is not 1 to 255 printable characters.
+
+    It is another key for each value of `apart`.
+    """
     if head.idempotency_key is None or scope["method"] != "POST":
         return None
     key = head.idempotency_key.decode("latin-1")
@@ -127,7 +139,8 @@ def idempotency_key(scope: Scope, head: Head, body: bytes) -> IdempotencyKey | N
         raise HubError(
             "invalid_idempotency_key", f"an Idempotency-Key has 1 to {LONGEST_KEY} printable ASCII characters", 400
         )
-    return identify("POST", _plain(scope["path"]), key, body, scope.get("query_string", b""))
+    named = f"{key}\0{apart}" if apart else key
+    return identify("POST", _plain(scope["path"]), named, body, scope.get("query_string", b""))
 
 
 def _plain(path: str) -> str:

@@ -4,7 +4,8 @@ A domain's routes use three things of this module:
 
 * `hot(edge, "POST", "/v1/messages", "messages:write", NewMessage, accept, …)` for the few routes that must be fast. Its
   handler takes a `Call` and returns an `Answer`. It stands in the same list as other route handlers.
-* Typed Litestar handlers for the rest. Every route needs a key unless it says `public=True`; a handler that names
+* Typed Litestar handlers for the rest. Every route needs a key unless it says `public=True`, and a secret one unless it
+  says `public_key=True`; a handler that names
   `caller: Caller` gets it; `scope="accounts:read"` (or `caller.require`) says what the key must be allowed. `data: T`
   is decoded strictly, as on hot routes.
 * `return await edge.mutate(request, caller, "accounts:write", work)`: idempotency, work and the stored answer in one
@@ -44,6 +45,7 @@ from tabellion.access.idempotency import Busy, Fresh, IdempotencyKey, Replay, Re
 from tabellion.access.keyring import KeyRing
 from tabellion.access.limits import Limits, limited
 from tabellion.access.problems import already_shown, in_progress, internal, reused, translate
+from tabellion.access.public import Accepted, PublicCalls
 from tabellion.access.types import Caller
 from tabellion.core.db import Database, Tx
 from tabellion.core.errors import HubError
@@ -63,6 +65,9 @@ BUSY_FOR: Final = 2.0
 BUSY_PAUSE: Final = 0.025
 LASTING: Final = frozenset({404, 409, 410, 412})
 """Refusals by the work itself, that are its answer as much as a success is. 422 is not: the request never was one."""
+TAKEN: Final = ResponseSpec(
+    Accepted, description="Accepted, to a public key: it hears no more", generate_examples=False
+)
 GIVEN: Final = frozenset({"caller", "data", "edge", "request"})
 """What a typed route's function may be given that is no parameter of the address."""
 
@@ -87,17 +92,24 @@ class Edge:
         self.metrics = metrics
         self._vault = vault
         self._limits = limits or Limits(db.clock)
+        self._public = PublicCalls(db, vault)
         self._pause = pause
 
-    async def admit(self, scope: Any, needed: str | None) -> Caller:
-        """Who makes the request. Raises 401, 429, or 403 where the key lacks the scope `needed`."""
+    async def admit(self, scope: Any, needed: str | None, *, public_key: bool = False) -> Caller:
+        """Who makes the request. Raises 401, 429, or 403 where the key lacks the scope `needed`.
+
+        A public key is refused where it is not said that the route takes one.
+        """
         visit = visit_of(scope)
         version = asked_version(visit.head)
         client = scope.get("client")
         held = await self.keys.hold(bearer(visit.head), client[0] if client else None)
         visit.caller, visit.told = held.caller, held.told
         visit.version = version or held.api_version
-        visit.bucket, within = self._limits.admit(held.caller.key_id, held.rate_limit)
+        if held.caller.public is not None:
+            await self._public.admit(scope, visit, held.caller, held.caller.public, allowed=public_key)
+        bucket, within = self._limits.admit(held.caller.key_id, held.rate_limit)
+        visit.bucket = bucket or visit.bucket
         if not within:
             raise limited()
         if needed is not None:
@@ -111,7 +123,7 @@ class Edge:
         if handler.opt.get("public") or scope.get("method") == "OPTIONS":
             asked_version(visit_of(scope).head)
         else:
-            await self.admit(scope, handler.opt.get("scope"))
+            await self.admit(scope, handler.opt.get("scope"), public_key=bool(handler.opt.get("public_key")))
             refuse_repeated(scope)
             refuse_unknown(scope, parameters(scope, handler))
 
@@ -124,7 +136,7 @@ class Edge:
         """
         caller.require(scope)
         visit = visit_of(request.scope)
-        key = idempotency_key(request.scope, visit.head, await request.body())  # type: ignore[arg-type]
+        key = idempotency_key(request.scope, visit.head, await request.body(), visit.apart)  # type: ignore[arg-type]
         if key is None:
             answer = Answer.json(*await self.db.run(work))
         else:
@@ -259,7 +271,11 @@ class HubRequest(Request[Any, Any, Any]):
     async def body(self) -> bytes:
         visit = visit_of(self.scope)
         if visit.raw is None:
-            visit.raw = await bodies.read(self.receive, visit.head.content_length)  # type: ignore[arg-type]
+            visit.raw = await bodies.read(
+                self.receive,  # type: ignore[arg-type]
+                visit.head.content_length,
+                visit.largest,
+            )
         return visit.raw
 
 
@@ -301,13 +317,15 @@ def hot(
     description: str | None = None,
     tags: tuple[str, ...] = (),
     responses: Mapping[int, ResponseSpec] | None = None,
+    public_key: bool = False,
 ) -> HTTPRouteHandler:
     """A route without the framework's cost per request: bare ASGI up to the handler, described like any other.
 
     For the framework it is a typed route (so that it shares its path with others, and stands in the OpenAPI document)
-    whose middleware answers every request itself.
+    whose middleware answers every request itself. With `public_key` it takes public keys too: its handler answers
+    these as `public.accepted` does.
     """
-    fast = Hot(edge, scope, msgspec.json.Decoder(request_type), handler)
+    fast = Hot(edge, scope, msgspec.json.Decoder(request_type), handler, public_key=public_key)
     return HTTPRouteHandler(
         path,
         http_method=method,  # type: ignore[arg-type]
@@ -316,8 +334,8 @@ def hot(
         summary=summary,
         description=description,
         tags=list(tags),
-        responses=responses,
-        opt={"scope": scope, "example": example, "hot": fast},
+        responses={**(responses or {}), 202: TAKEN} if public_key else responses,
+        opt={"scope": scope, "example": example, "hot": fast, "public_key": public_key},
     )(_described(handler.__name__, request_type, answer_type))
 
 
@@ -341,7 +359,10 @@ class Hot:
         scope: str,
         decoder: "msgspec.json.Decoder[Any]",
         handler: Callable[[Call[Any]], Awaitable[Answer]],
+        *,
+        public_key: bool = False,
     ) -> None:
+        self._public_key = public_key
         self._edge = edge
         self._scope = scope
         self._decoder = decoder
@@ -357,11 +378,11 @@ class Hot:
         await answer.send(send)
 
     async def _answer(self, scope: Scope, receive: Receive, visit: Visit) -> Answer:
-        caller = await self._edge.admit(scope, self._scope)
+        caller = await self._edge.admit(scope, self._scope, public_key=self._public_key)
         if scope["query_string"]:
             refuse_unknown(scope, ())
         bodies.require_json(visit.head.content_type, visit.head.content_encoding)
-        visit.raw = raw = await bodies.read(receive, visit.head.content_length)  # type: ignore[arg-type]
+        visit.raw = raw = await bodies.read(receive, visit.head.content_length, visit.largest)  # type: ignore[arg-type]
         body = bodies.decode(self._decoder, raw)
-        key = idempotency_key(scope, visit.head, raw)
+        key = idempotency_key(scope, visit.head, raw, visit.apart)
         return await self._handler(Call(caller, body, raw, key, scope["headers"], scope.get("path_params", {}), visit))

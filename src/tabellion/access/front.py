@@ -1,10 +1,11 @@
 """Around every request: its id, its log line, its metrics, and the headers that every answer has."""
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
 
 from tabellion.access.calls import Scope, Visit, open_visit
 from tabellion.access.edge import ID, Edge
+from tabellion.access.public import PREFLIGHT, readable
 from tabellion.core.clock import Clock
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -28,9 +29,20 @@ CLOSED: Final = (
 class Front:
     """The application as the server calls it."""
 
-    def __init__(self, app: App, edge: Edge, methods: Mapping[str, str], hot: Mapping[tuple[str, str], App]) -> None:
-        """`methods` are those of each path template, as `Allow` names them; `hot` are called past the framework."""
+    def __init__(
+        self,
+        app: App,
+        edge: Edge,
+        methods: Mapping[str, str],
+        hot: Mapping[tuple[str, str], App],
+        public: Collection[str] = (),
+    ) -> None:
+        """`methods` are those of each path template, as `Allow` names them; `hot` are called past the framework.
+
+        `public` are the templates that pages of other origins may post to, with a public key.
+        """
         self.app = app
+        self._public = public
         self._methods = methods
         self._hot = hot
         self._edge = edge
@@ -67,10 +79,12 @@ class Front:
 
     def _allow(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """The framework's OPTIONS answer with all methods of the path: its own names those of one registration."""
-        methods = self._methods.get(scope.get("path_template", ""))
+        path = scope.get("path_template", "")
+        methods = self._methods.get(path)
         if methods is None:
             return headers
-        return [*(one for one in headers if one[0] != b"allow"), (b"allow", methods.encode())]
+        allowed = PREFLIGHT if path in self._public else ()
+        return [*(one for one in headers if one[0] != b"allow"), (b"allow", methods.encode()), *allowed]
 
     async def _fail(self, error: Exception, visit: Visit, answer: Send) -> None:
         """Something raised beside the application's own handling. Once an answer has begun it can only be cut off."""
@@ -96,6 +110,8 @@ def _headers(headers: Any, visit: Visit) -> list[tuple[bytes, bytes]]:
     given.append((b"tabellion-version", visit.version.encode()))
     if visit.bucket is not None:
         given += visit.bucket.headers()
+    if visit.origin is not None:
+        given += readable(visit.origin)
     return given
 
 

@@ -81,7 +81,10 @@ class KeyRing:
         if now >= held.ends:
             raise Unauthorized(held.ended_by, "this key is no longer valid; use its replacement, or create a new one")
         if held.networks and not from_allowed(address, held.networks):
-            raise Unauthorized("address_not_allowed", "this key may not be used from this address; see its networks")
+            raise Unauthorized(
+                "address_not_allowed",
+                f"this key may not be used from {address or 'an unknown address'}; see its networks",
+            )
         held.uses += 1
         held.used_at = now
         return held
@@ -175,7 +178,7 @@ def _held(kept: KeptKey, began: float, at: datetime) -> Held:
     key = kept.key
     ends_at = key.ends_at()
     return Held(
-        caller=Caller(key.workspace_id, key.workspace, key.id, key.role, key.mode, key.scopes),
+        caller=Caller(key.workspace_id, key.workspace, key.id, key.role, key.mode, key.scopes, key.public),
         told={"key": key.shown, "workspace_id": str(key.workspace_id), "mode": key.mode},
         hash=kept.hash,
         networks=key.networks,

@@ -18,6 +18,7 @@ from tabellion.access.service import (
     find_workspace,
     list_audit,
     list_keys,
+    read_key,
     revoke_key,
     rotate_key,
 )
@@ -49,6 +50,12 @@ class NewKeyBody(Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
+    source: Annotated[str, Meta(max_length=64, examples=["shop-web"])] | None = None
+    """Of role `public`, which needs it: what its writes are recorded with."""
+    origins: Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=50)] = []
+    """Of role `public`: the web origins it may be used from, as `https://shop.example`. None: by no browser."""
+    address_limit: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    """Of role `public`: requests a second from one address, and twice that at once; 10 when left out."""
 
 
 class RotateBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +73,9 @@ class KeyView(Struct, frozen=True, kw_only=True):
     scopes: list[str]
     networks: list[str]
     rate_limit: int | None
+    source: str | None
+    origins: list[str]
+    address_limit: int | None
     active: bool
     created_at: datetime
     created_by: str
@@ -110,18 +120,33 @@ async def get_keys(edge: Edge, caller: Caller, limit: Limit = 50, cursor: Cursor
     return KeyPage([KeyView(**_fields(key, tx.now)) for key in keys], next_cursor([key.id for key in keys], limit))
 
 
+@get("/v1/keys/{key_id:str}", scope="keys:read", tags=["Keys"], summary="Read a key")
+async def get_key(edge: Edge, caller: Caller, key_id: str) -> KeyView:
+    """The key without its secret, also when it has ended."""
+    wanted = ids.parse("key", key_id)
+    async with edge.db.transaction() as tx:
+        return KeyView(**_fields(await read_key(tx, wanted, caller.workspace_id), tx.now))
+
+
 @post(
     "/v1/keys", status_code=201, scope="keys:write", tags=["Keys"], summary="Create a key",
     example={"role": "developer", "name": "shop"},
 )  # fmt: skip
 async def post_key(edge: Edge, request: Request[Any, Any, Any], caller: Caller, data: NewKeyBody) -> Response[ShownKey]:
-    """A new key. Its secret is in this answer and nowhere else: a repeat with the same Idempotency-Key is refused."""
+    """A new key. Its secret is in this answer and nowhere else: a repeat with the same Idempotency-Key is refused.
+
+    A key of role `public` is for browsers and apps, where everybody can read it: it only writes, hears nothing, and
+    speaks for nobody who is known unless a user token comes with the call. See `docs/how-to-public-keys.md`.
+    """
     options = KeyOptions(
         scopes=None if data.scopes is None else frozenset(data.scopes),
         name=data.name,
         expires_at=data.expires_at,
         networks=_networks(data.networks),
         rate_limit=data.rate_limit,
+        source=data.source,
+        origins=tuple(data.origins),
+        address_limit=data.address_limit,
     )
 
     async def work(tx: Tx) -> tuple[int, ShownKey]:
@@ -176,7 +201,7 @@ async def get_audit(edge: Edge, caller: Caller, limit: Limit = 50, cursor: Curso
     return AuditPage([_audited(entry) for entry in entries], next_cursor([entry.id for entry in entries], limit))
 
 
-ROUTES: Final[list[HTTPRouteHandler]] = [get_keys, post_key, rotate, revoke, get_audit]
+ROUTES: Final[list[HTTPRouteHandler]] = [get_keys, get_key, post_key, rotate, revoke, get_audit]
 
 
 def _networks(texts: list[str]) -> tuple[Network, ...]:
@@ -203,6 +228,9 @@ def _fields(key: ApiKey, now: datetime) -> dict[str, Any]:
         "scopes": sorted(key.scopes),
         "networks": [str(network) for network in key.networks],
         "rate_limit": key.rate_limit,
+        "source": key.public.source if key.public else None,
+        "origins": list(key.public.origins) if key.public else [],
+        "address_limit": key.public.address_limit if key.public else None,
         "active": key.active(now),
         "created_at": key.created_at,
         "created_by": key.created_by,

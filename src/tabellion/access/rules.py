@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Final
 from uuid import UUID
 
-from tabellion.access.types import Network, Role
+from tabellion.access.types import KeyOptions, Network, Public, Role
 from tabellion.core import ids
 from tabellion.core.crypto import sha256
 from tabellion.core.errors import FieldError, Forbidden, Invalid, NotFound
@@ -67,6 +67,8 @@ SCOPES: Final[dict[Role, frozenset[str]]] = {
     # brings data in; reads nothing but what it may have written
     Role.INGEST: frozenset({"recipients:write", "consents:write", "sources:write", "inbound:write"}),
     Role.READONLY: _read(*(resource for resource in RESOURCES if resource not in _GUARDED)),
+    # in the hands of everybody: only what `public_key=True` stands at, and there by rules of its own
+    Role.PUBLIC: frozenset({"recipients:write", "consents:write"}),
 }  # fmt: skip
 
 
@@ -92,6 +94,44 @@ def require_not_above(giver: frozenset[str], given: frozenset[str]) -> None:
         raise Forbidden(
             "scope_missing", f"that key may do what this one may not ({', '.join(missing[:5])}); use a key that may"
         )
+
+
+# public keys
+
+ADDRESS_LIMIT: Final = 10
+"""Requests a second that a public key takes from one address, where nobody says otherwise."""
+_ORIGIN: Final = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(:(?P<port>[1-9][0-9]{0,4}))?",
+    re.ASCII,
+)
+_PORTS: Final = {"http": "80", "https": "443"}
+_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+def public_of(role: Role, options: KeyOptions) -> Public | None:
+    """What bounds a new key of role public; None for any other, which has no such bounds. Raises `Invalid`."""
+    if role is not Role.PUBLIC:
+        given = {"source": options.source, "origins": options.origins, "address_limit": options.address_limit}
+        wrong = [FieldError(f"/{name}", "is only for role public") for name, value in given.items() if value]
+        if wrong:
+            raise Invalid("invalid_request", "source, origins and address_limit are for keys of role public", *wrong)
+        return None
+    source = (options.source or "").strip()
+    if not 1 <= len(source) <= 64 or not source.isprintable():
+        detail = "name the source that its writes are recorded with, 1 to 64 characters, as shop-web"
+        raise Invalid("invalid_request", f"a public key needs its source: {detail}", FieldError("/source", detail))
+    origins = [origin(text, f"/origins/{index}") for index, text in enumerate(options.origins)]
+    return Public(source, tuple(dict.fromkeys(origins)), options.address_limit or ADDRESS_LIMIT)
+
+
+def origin(text: str, pointer: str) -> str:
+    """A web origin as browsers write it: scheme, host and port, lower case. Raises `Invalid` at pointer."""
+    found = _ORIGIN.fullmatch(text.lower())
+    if found is None or (found["scheme"] == "http" and found["host"] not in _LOCAL) or int(found["port"] or 1) > 65535:
+        detail = "not a web origin; write it as https://shop.example, with its port if it has one and no path"
+        raise Invalid("invalid_origin", f"'{text[:100]}' is {detail}", FieldError(pointer, detail))
+    port = found["port"]
+    return f"{found['scheme']}://{found['host']}" + (f":{port}" if port and port != _PORTS[found["scheme"]] else "")
 
 
 # keys

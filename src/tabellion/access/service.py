@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from tabellion.access import store
-from tabellion.access.rules import key_hash, key_text, require_not_above, scopes_of
+from tabellion.access.rules import key_hash, key_text, public_of, require_not_above, scopes_of
 from tabellion.access.types import UNBOUNDED, ApiKey, AuditEntry, KeyOptions, Mode, Role, Workspace
 from tabellion.core import ids
 from tabellion.core.crypto import Secret
@@ -102,16 +102,25 @@ async def create_key(
         )
     key = ApiKey(
         ids.new(), workspace.side(mode), workspace.id, mode, role, scopes, options.name, options.networks,
-        options.rate_limit, API_VERSION, tx.now, actor, options.expires_at,
+        options.rate_limit, API_VERSION, tx.now, actor, options.expires_at, public=public_of(role, options),
     )  # fmt: skip
     secret = await _keep(tx, key)
-    await _audit_key(tx, actor, "key.created", key, {"role": str(role), "scopes": sorted(scopes)})
+    detail = {"role": str(role), "scopes": sorted(scopes), "networks": [str(one) for one in key.networks]}
+    if key.public is not None:
+        detail |= {"source": key.public.source, "origins": list(key.public.origins)}
+    await _audit_key(tx, actor, "key.created", key, detail)
     return key, secret
 
 
 async def list_keys(tx: Tx, workspace_id: WorkspaceId, limit: int = 50, before: UUID | None = None) -> list[ApiKey]:
     """The keys of a side, newest first, revoked and expired ones too."""
     return await store.list_keys(tx, workspace_id, limit, before)
+
+
+async def read_key(tx: Tx, key_id: UUID, workspace_id: WorkspaceId | None = None) -> ApiKey:
+    """As `find_key`, with its last use."""
+    key = await find_key(tx, key_id, workspace_id)
+    return replace(key, last_used_at=await store.last_use(tx, key.workspace_id, key.id))
 
 
 async def find_key(tx: Tx, key_id: UUID, workspace_id: WorkspaceId | None = None) -> ApiKey:
@@ -161,7 +170,7 @@ async def revoke_key(tx: Tx, key: ApiKey, *, actor: str = COMMAND_LINE, giver: f
 
 
 async def _keep(tx: Tx, key: ApiKey) -> Secret:
-    text = key_text(key.mode, key.id, os.urandom(32))
+    text = key_text("pub" if key.public else key.mode, key.id, os.urandom(32))
     await store.insert_key(tx, key, key_hash(text))
     return Secret(text)
 

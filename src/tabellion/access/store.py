@@ -1,11 +1,11 @@
-"""All SQL of workspaces, API keys, audit and idempotency keys."""
+"""All SQL of workspaces, API keys, keys of user tokens, audit and idempotency keys."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from tabellion.access.types import ApiKey, AuditEntry, Mode, Role, Workspace
+from tabellion.access.types import ApiKey, AuditEntry, Mode, Public, Role, UserTokenKey, Workspace
 from tabellion.core.crypto import sha256
 from tabellion.core.db import Row, Tx, columns
 from tabellion.core.ids import WorkspaceId
@@ -91,14 +91,16 @@ class KeptKey:
 
 
 async def insert_key(tx: Tx, key: ApiKey, digest: bytes) -> None:
+    public = key.public
     await tx.execute(
         """
         insert into api_keys (workspace_id, id, hash, role, scopes, name, networks, rate_limit, api_version,
-                              created_at, created_by, expires_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                              created_at, created_by, expires_at, source, origins, address_limit)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
         """,
         key.workspace_id, key.id, digest, key.role, sorted(key.scopes), key.name, list(key.networks), key.rate_limit,
-        key.api_version, key.created_at, key.created_by, key.expires_at,
+        key.api_version, key.created_at, key.created_by, key.expires_at, public and public.source,
+        list(public.origins) if public else [], public and public.address_limit,
     )  # fmt: skip
 
 
@@ -107,8 +109,8 @@ async def keys_by_id(tx: Tx, key_ids: Iterable[UUID]) -> dict[UUID, KeptKey]:
     rows = await tx.rows(
         """
         select api_keys.workspace_id, id, workspace, mode, role, scopes, name, networks, rate_limit, api_version,
-               created_at, created_by, expires_at, retires_at, replaced_by, revoked_at,
-               null::timestamptz as last_used_at, hash
+               created_at, created_by, expires_at, retires_at, replaced_by, revoked_at, source, origins,
+               address_limit, null::timestamptz as last_used_at, hash
           from api_keys
           join workspace_sides using (workspace_id)
          where id = any($1::uuid[])
@@ -123,7 +125,8 @@ async def list_keys(tx: Tx, workspace_id: WorkspaceId, limit: int, before: UUID 
     rows = await tx.rows(
         """
         select api_keys.workspace_id, id, workspace, mode, role, scopes, name, networks, rate_limit, api_version,
-               created_at, created_by, expires_at, retires_at, replaced_by, revoked_at,
+               created_at, created_by, expires_at, retires_at, replaced_by, revoked_at, source, origins,
+               address_limit,
                (select max(last_used_at) from api_key_usage
                  where api_key_usage.workspace_id = $1 and key_id = id) as last_used_at
           from api_keys
@@ -135,6 +138,13 @@ async def list_keys(tx: Tx, workspace_id: WorkspaceId, limit: int, before: UUID 
         workspace_id, limit, before,
     )  # fmt: skip
     return [_key(row) for row in rows]
+
+
+async def last_use(tx: Tx, workspace_id: WorkspaceId, key_id: UUID) -> datetime | None:
+    used: datetime | None = await tx.value(
+        "select max(last_used_at) from api_key_usage where workspace_id = $1 and key_id = $2", workspace_id, key_id
+    )
+    return used
 
 
 async def lock_key(tx: Tx, workspace_id: WorkspaceId, key_id: UUID) -> bool:
@@ -196,7 +206,64 @@ def _key(row: Row) -> ApiKey:
         replaced_by=row["replaced_by"],
         revoked_at=row["revoked_at"],
         last_used_at=row["last_used_at"],
+        public=Public(source, tuple(row["origins"]), row["address_limit"]) if (source := row["source"]) else None,
     )
+
+
+# keys of user tokens
+
+
+async def insert_user_token_key(tx: Tx, workspace_id: WorkspaceId, key: UserTokenKey, sealed: bytes | None) -> None:
+    await tx.execute(
+        """
+        insert into user_token_keys (workspace_id, id, name, algorithm, sealed, public_key, created_at, created_by)
+        values ($1, $2, $3, $4, $5, $6, $7, $8)
+        """,
+        workspace_id, key.id, key.name, key.algorithm, sealed, key.public_key, key.created_at, key.created_by,
+    )  # fmt: skip
+
+
+async def user_token_key(tx: Tx, workspace_id: WorkspaceId, key_id: UUID) -> tuple[UserTokenKey, bytes | None] | None:
+    """The key with its sealed secret, if it has one; also when it is revoked."""
+    row = await tx.row(
+        """
+        select id, name, algorithm, public_key, created_at, created_by, revoked_at, sealed
+          from user_token_keys
+         where workspace_id = $1 and id = $2
+        """,
+        workspace_id, key_id,
+    )  # fmt: skip
+    return (UserTokenKey(*row[:7]), row["sealed"]) if row else None
+
+
+async def list_user_token_keys(
+    tx: Tx, workspace_id: WorkspaceId, limit: int, before: UUID | None
+) -> list[UserTokenKey]:
+    """The keys of a side, newest first, those older than `before`."""
+    rows = await tx.rows(
+        """
+        select id, name, algorithm, public_key, created_at, created_by, revoked_at
+          from user_token_keys
+         where workspace_id = $1 and ($3::uuid is null or id < $3)
+         order by id desc
+         limit $2
+        """,
+        workspace_id, limit, before,
+    )  # fmt: skip
+    return [UserTokenKey(**row) for row in rows]
+
+
+async def revoke_user_token_key(tx: Tx, workspace_id: WorkspaceId, key_id: UUID) -> bool:
+    """Whether it was in force until now."""
+    row = await tx.row(
+        """
+        update user_token_keys set revoked_at = $3
+         where workspace_id = $1 and id = $2 and revoked_at is null
+        returning id
+        """,
+        workspace_id, key_id, tx.now,
+    )  # fmt: skip
+    return row is not None
 
 
 # audit

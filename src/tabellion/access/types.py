@@ -23,6 +23,8 @@ class Role(StrEnum):
     COMPLIANCE = "compliance"
     INGEST = "ingest"
     READONLY = "readonly"
+    PUBLIC = "public"
+    """For browsers and apps: its key is no secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,28 @@ class Workspace:
 
 
 @dataclass(frozen=True, slots=True)
+class Public:
+    """What bounds a key that everybody can read."""
+
+    source: str
+    """What its writes are recorded with."""
+    origins: tuple[str, ...]
+    """The web origins it may be used from. What is no browser names none."""
+    address_limit: int
+    """Requests a second from one source address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """Whom a user token vouches for, as the customer's backend wrote it, and the key that signed it."""
+
+    key_id: UUID
+    external_id: str
+    email: str | None = None
+    phone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who makes a request: the key, the workspace side it opens, and what it may do there."""
 
@@ -48,6 +72,8 @@ class Caller:
     role: Role
     mode: Mode
     scopes: frozenset[str]
+    public: Public | None = None
+    """Of a public key alone."""
 
     @property
     def actor(self) -> str:
@@ -85,6 +111,8 @@ class ApiKey:
     replaced_by: UUID | None = None
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
+    public: Public | None = None
+    """Of a public key alone."""
 
     @property
     def shown(self) -> str:
@@ -102,17 +130,45 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyOptions:
-    """What narrows a key. `scopes` None means all of the role's; `networks` empty means from anywhere."""
+    """What narrows a key. `scopes` None means all of the role's; `networks` empty means from anywhere.
+
+    `source`, `origins` and `address_limit` are a public key's.
+    """
 
     scopes: frozenset[str] | None = None
     name: str | None = None
     expires_at: datetime | None = None
     networks: tuple[Network, ...] = ()
     rate_limit: int | None = None
+    source: str | None = None
+    origins: tuple[str, ...] = ()
+    address_limit: int | None = None
 
 
 UNBOUNDED: Final = KeyOptions()
 """Everything the role may do, from anywhere, for ever."""
+
+
+Algorithm: TypeAlias = Literal["HS256", "ES256", "EdDSA"]
+"""How a user token is signed: by a secret both sides have, or by a key that only the customer's backend has."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserTokenKey:
+    """A key whose signature vouches for the workspace's users; without the secret, if it has one."""
+
+    id: UUID
+    name: str | None
+    algorithm: Algorithm
+    public_key: str | None
+    """PEM, of what is signed with a private key."""
+    created_at: datetime
+    created_by: str
+    revoked_at: datetime | None = None
+
+    @property
+    def shown(self) -> str:
+        return ids.show("utk", self.id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "keys": {
         "create": ("keys:create_key", "Make a key and show it, once."),
         "list": ("keys:list_keys", "List the keys of one side."),
+        "show": ("keys:show_key", "Show a key, without its secret."),
         "rotate": ("keys:rotate_key", "Make a key that replaces another."),
         "revoke": ("keys:revoke_key", "End a key everywhere, within a second."),
     },

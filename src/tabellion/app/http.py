@@ -60,7 +60,7 @@ def create_app(
     litestar = _framework(edge, [*routes, *_own(edge, ready, described)], lifespan or _nothing)
     routed = [one for one in litestar.routes if isinstance(one, HTTPRoute)]
     methods = {one.path_format: ", ".join(sorted(one.methods)) for one in routed}
-    return Front(litestar, edge, methods, _hot(routed))
+    return Front(litestar, edge, methods, _hot(routed), _public(routed))
 
 
 def _hot(routed: Sequence[HTTPRoute]) -> dict[tuple[str, str], Any]:
@@ -71,6 +71,15 @@ def _hot(routed: Sequence[HTTPRoute]) -> dict[tuple[str, str], Any]:
         for method, (handler, _) in one.route_handler_map.items()
         if "hot" in handler.opt and not one.path_parameters
     }
+
+
+def _public(routed: Sequence[HTTPRoute]) -> frozenset[str]:
+    """The addresses that may be written to with a public key."""
+    return frozenset(
+        one.path_format
+        for one in routed
+        if any(handler.opt.get("public_key") for handler, _ in one.route_handler_map.values())
+    )
 
 
 def _framework(edge: Edge, routes: Sequence[HTTPRouteHandler | Router], lifespan: Lifespan) -> Litestar:

@@ -26,6 +26,10 @@ class Wanted:
     scopes: tuple[str, ...] = ()
     expires_in: timedelta | None = None
     networks: tuple[Network, ...] = ()
+    rate_limit: int | None = None
+    source: str | None = None
+    origins: tuple[str, ...] = ()
+    address_limit: int | None = None
 
 
 async def migrate(settings: Settings) -> list[str]:
@@ -61,6 +65,12 @@ async def list_keys(settings: Settings, workspace: str, mode: Mode) -> list[dict
         return [_shown(key, hub.clock.now()) for key in keys]
 
 
+async def show_key(settings: Settings, key_id: str) -> dict[str, Any]:
+    async with opened(settings) as hub:
+        key = await hub.db.run(lambda tx: service.read_key(tx, ids.parse("key", key_id)))
+        return _shown(key, hub.clock.now())
+
+
 async def rotate_key(settings: Settings, key_id: str, grace: timedelta) -> dict[str, Any]:
     async with opened(settings) as hub:
 
@@ -85,7 +95,16 @@ def _options(wanted: Wanted, now: datetime) -> KeyOptions:
         expires_at = None if wanted.expires_in is None else now + wanted.expires_in
     except OverflowError:
         raise Invalid("invalid_expiry", "a key cannot expire that late; leave --expires-in out for never") from None
-    return KeyOptions(frozenset(wanted.scopes) or None, wanted.name, expires_at, wanted.networks)
+    return KeyOptions(
+        scopes=frozenset(wanted.scopes) or None,
+        name=wanted.name,
+        expires_at=expires_at,
+        networks=wanted.networks,
+        rate_limit=wanted.rate_limit,
+        source=wanted.source,
+        origins=wanted.origins,
+        address_limit=wanted.address_limit,
+    )
 
 
 def _secret(key: ApiKey, secret: Secret) -> dict[str, Any]:
@@ -106,6 +125,11 @@ def _shown(key: ApiKey, now: datetime) -> dict[str, Any]:
         "role": key.role,
         "mode": key.mode,
         "scopes": sorted(key.scopes),
+        "networks": [str(network) for network in key.networks],
+        "rate_limit": key.rate_limit,
+        "source": key.public.source if key.public else None,
+        "origins": list(key.public.origins) if key.public else [],
+        "address_limit": key.public.address_limit if key.public else None,
         "state": "active" if key.active(now) else "revoked" if key.revoked_at else "expired",
         "created_at": _time(key.created_at),
         "expires_at": _time(key.expires_at),

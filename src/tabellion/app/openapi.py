@@ -17,6 +17,7 @@ from litestar.routes import HTTPRoute
 
 from tabellion import __version__
 from tabellion.access.calls import LONGEST_KEY
+from tabellion.access.jwt import LARGEST
 from tabellion.access.problems import PROBLEM_JSON, TYPE, Problem
 from tabellion.access.service import API_VERSION, API_VERSIONS
 
@@ -139,7 +140,10 @@ def _complete(drawn: dict[str, Any], operation: Operation, described: _Described
         drawn["security"] = []
     if scope := operation.handler.opt.get("scope"):
         drawn["x-scope"] = scope
-        drawn["description"] = f"{drawn.get('description') or ''}\n\nNeeds the scope `{scope}`.".strip()
+        said = f"Needs the scope `{scope}`."
+        if operation.handler.opt.get("public_key"):
+            said += " Takes public keys."
+        drawn["description"] = f"{drawn.get('description') or ''}\n\n{said}".strip()
 
 
 def _refusals(operation: Operation, parameters: bool) -> list[int]:
@@ -161,6 +165,8 @@ def _headers(operation: Operation) -> list[dict[str, str]]:
     reads = str(operation.handler.opt.get("scope")).endswith(":read")  # checks: asking again does nothing twice
     if operation.method == "POST" and not operation.public and not reads:
         names.append("Idempotency-Key")
+    if operation.handler.opt.get("public_key"):
+        names.append("Tabellion-User-Token")
     return [{"$ref": f"#/components/parameters/{name}"} for name in names]
 
 
@@ -240,8 +246,10 @@ _KEY: Final = {
     "key": {
         "type": "http",
         "scheme": "bearer",
-        "bearerFormat": "tbl_live_… or tbl_test_…",
-        "description": "An API key. It decides the workspace, its live or test side, the role and its scopes.",
+        "bearerFormat": "tbl_live_…, tbl_test_… or tbl_pub_…",
+        "description": "An API key. It decides the workspace, its live or test side, the role and its scopes. A public"
+        " key (`tbl_pub_…`), for browsers and apps, is taken only where an operation says so; any other answers 403"
+        " `public_key_not_allowed`.",
     }
 }
 _HEADERS: Final = {
@@ -251,6 +259,14 @@ _HEADERS: Final = {
         "required": False,
         "description": "Names this request, so that repeating it does nothing twice. Kept for 24 hours.",
         "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[ -~]+$"},
+    },
+    "Tabellion-User-Token": {
+        "name": "Tabellion-User-Token",
+        "in": "header",
+        "required": False,
+        "description": f"With a public key: a JWT of at most 15 minutes and {LARGEST} characters by which your backend"
+        " vouches for the user. See `POST /v1/user-token-keys`. With a secret key it says nothing.",
+        "schema": {"type": "string"},
     },
     "Tabellion-Version": {
         "name": "Tabellion-Version",

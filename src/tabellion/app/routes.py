@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tabellion.access import routes as access
+from tabellion.access import token_routes
 from tabellion.access.grouped import Grouped
 from tabellion.accounts import routes as accounts
 from tabellion.admin import events as admin_events
@@ -14,6 +15,7 @@ from tabellion.admin import timeline as admin_timeline
 from tabellion.app.http import create_app
 from tabellion.app.wiring import Callbacks, Hub
 from tabellion.consent import routes as consent
+from tabellion.consent.public import PublicDecisions
 from tabellion.consent.types import NewDecision
 from tabellion.core.batching import Batcher
 from tabellion.core.config import Settings
@@ -57,8 +59,11 @@ def build(hub: Hub, settings: Settings) -> App:
     check = Batcher(consent.checking(db, hub.consent), observe=metrics.batch("checks"))
     receive = webhooks.receiving(db, hub.webhooks, observe=metrics.batch("callbacks"))
     find = webhooks.finding(db, hub.accounts)
+    attach = identity.attaching(hub.recipients, hub.identity.absorbed)
+    public = PublicDecisions(db, hub.recipients, hub.consent, attach)
     routes = [
         *access.ROUTES,
+        *token_routes.routes(edge, around.vault),
         *accounts.routes(edge, hub.accounts),
         *admin_events.routes(edge, hub.recipients),
         *admin_ledger.routes(edge, hub.ledger),
@@ -69,7 +74,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *history_routes.routes(edge, around.vault),
         *settings_routes.routes(edge, hub.recipients.settings),
         *review_routes.routes(edge, hub.queue, hub.reviews),
-        *consent.routes(edge, hub.recipients, decide, check),
+        *consent.routes(edge, hub.recipients, decide, check, public),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
         *privacy.routes(edge, hub.retention),
         *regulation_routes.routes(edge, hub.recipients, hub.regulations),

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from tabellion.consent.record import mismatch
 from tabellion.consent.rules import imported
-from tabellion.consent.types import ANY, GRANTS, KINDS, PHONE_MESSAGING, RESTRICTIONS, NewDecision, Placed, Scope
+from tabellion.consent.types import ANY, GRANTS, KINDS, PHONE_MESSAGING, RESTRICTIONS, NewDecision, Placed, Rank, Scope
 from tabellion.core.db import Tx
 from tabellion.core.errors import Conflict, FieldError, HubError, Invalid
 from tabellion.core.ids import WorkspaceId
@@ -106,7 +106,7 @@ async def _resolve(
 ) -> dict[int, _Case | HubError]:
     """Whom each decision means. A grant makes the recipient of its address, a restriction an address-only one."""
     cases: dict[int, _Case | HubError] = {
-        index: wrong for index, new in decisions.items() if (wrong := _wrong_kind(new))
+        index: wrong for index, new in decisions.items() if (wrong := wrong_kind(new))
     }
     wanted = [one for index, new in decisions.items() if index not in cases for one in _wanted(index, new)]
     found: dict[tuple[int, bool], Resolved | HubError] = {}
@@ -135,13 +135,19 @@ def _wanted(index: int, new: NewDecision) -> Iterator[_Wanted]:
 
 
 def _how(grant: NewDecision) -> _How:
-    """A grant makes the recipient it names when it is for the very address that names it."""
+    """A grant makes the recipient it names when it is for the very address that names it.
+
+    One that is going to be ignored makes nobody who shows: only a row that says about whom it was.
+    """
     ref, apart = grant.recipient, grant.identifier
     same = apart is None or (apart.kind, apart.value) == (ref.kind, ref.value)
-    return _How.MAKE if same and ref.kind in _KINDS[grant.channel] else _How.FIND
+    if not same or ref.kind not in _KINDS[grant.channel]:
+        return _How.FIND
+    return _How.RESTRICT if grant.rank is Rank.PUBLIC_KEY else _How.MAKE
 
 
-def _wrong_kind(new: NewDecision) -> Invalid | None:
+def wrong_kind(new: NewDecision) -> Invalid | None:
+    """Why the identifier that is named apart is none of the channel; None where it is one."""
     if new.identifier is None or new.identifier.kind in _KINDS[new.channel]:
         return None
     return mismatch(new.channel, new.identifier)

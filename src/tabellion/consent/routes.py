@@ -12,7 +12,9 @@ from tabellion.access.answers import Answer
 from tabellion.access.calls import Call
 from tabellion.access.edge import Edge, hot
 from tabellion.access.grouped import Grouped
+from tabellion.access.public import Accepted, accepted
 from tabellion.access.types import Caller
+from tabellion.consent.public import PublicDecisions
 from tabellion.consent.record import refuse_claims
 from tabellion.consent.service import Consent
 from tabellion.consent.types import Ask, Basis, Decision, Method, NewDecision, Notice, Rank, Recorded, Scheme, Verdict
@@ -128,9 +130,13 @@ def recording(
 
     async def record(tx: Tx, workspace_id: WorkspaceId, decisions: list[NewDecision]) -> Sequence[Answer | HubError]:
         recorded = await consent.record(tx, workspace_id, decisions)
-        return [one if isinstance(one, HubError) else Answer.json(201, shown(one)) for one in recorded]
+        return [one if isinstance(one, HubError) else _answer(one) for one in recorded]
 
     return record
+
+
+def _answer(one: Recorded) -> Answer:
+    return Answer.json(201, shown(one)) if one.id else Answer.json(202, Accepted())
 
 
 def checking(
@@ -147,10 +153,17 @@ def checking(
 
 
 def routes(
-    edge: Edge, recipients: Recipients, record: Grouped[NewDecision], check: Batcher[Ask, CheckAnswer]
+    edge: Edge,
+    recipients: Recipients,
+    record: Grouped[NewDecision],
+    check: Batcher[Ask, CheckAnswer],
+    public: PublicDecisions,
 ) -> list[HTTPRouteHandler]:
     async def record_consent(call: Call[DecisionBody]) -> Answer:
-        return await record.answer(call, decided(call.body, call.caller, recipients))
+        new = decided(call.body, call.caller, recipients)
+        if call.caller.public is None:
+            return await record.answer(call, new)
+        return await accepted(call, record.answer(call, await public.stated(call, call.caller.public, new)))
 
     async def check_consent(call: Call[CheckBody]) -> Answer:
         side, body = call.caller.workspace_id, call.body
@@ -162,8 +175,13 @@ def routes(
         hot(
             edge, "POST", "/v1/consents", "consents:write", DecisionBody, record_consent, status=201,
             answer_type=DecisionAnswer, example=DECISION, tags=("Consent",), summary="Record a decision",
+            public_key=True,
             description="The entry is durable and in a signed tree when the answer comes. Once a restriction is"
-            " answered as applied, no new hand-off that it covers starts; `in_flight` names those that had.",
+            " answered as applied, no new hand-off that it covers starts; `in_flight` names those that had.\n\nA public"
+            " key restricts; what it grants is ignored. It names people by an address or an id, not by an `external_id`"
+            " or a wallet (403 `user_token_required`). With a user token the decision is the user's own (P3), about"
+            " whom and what the token vouches for alone. It hears 202 in any case; `source` is the key's, whatever the"
+            " body says; the body has at most 3,072 bytes.",
         ),
         hot(
             edge, "POST", "/v1/consents/check", "consents:read", CheckBody, check_consent,
@@ -178,7 +196,7 @@ def routes(
 
 
 def decided(body: DecisionBody, caller: Caller, recipients: Recipients) -> NewDecision:
-    """The decision as a secret key states it. Raises `Invalid` with the pointer of what is wrong."""
+    """The decision as a key states it. Raises `Invalid` with the pointer of what is wrong."""
     refuse_claims(body.decision, body.method)
     side = caller.workspace_id
     return NewDecision(

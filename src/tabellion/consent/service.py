@@ -9,6 +9,8 @@ import msgspec
 from tabellion.consent import asking, record, recording, rules, store
 from tabellion.consent.erasing import Erasing
 from tabellion.consent.merging import Merging
+from tabellion.consent.placing import wrong_kind
+from tabellion.consent.record import refusal
 from tabellion.consent.recording import Recorder
 from tabellion.consent.types import (
     BUILT_IN,
@@ -85,6 +87,10 @@ class Consent:
         """What a gate would say now, in order; where no identifier is named, about the one a send would choose."""
         purposes = await self.purposes(tx, workspace_id)
         return await asking.check(tx, self._recipients, workspace_id, asks, purposes) if asks else []
+
+    async def refusal(self, tx: Tx, workspace_id: WorkspaceId, new: NewDecision) -> HubError | None:
+        """Why this decision cannot be recorded, whoever it is about; None where it can."""
+        return refusal(new, await self.purposes(tx, workspace_id), tx.now) or wrong_kind(new)
 
     async def record(
         self, tx: Tx, workspace_id: WorkspaceId, decisions: Sequence[NewDecision], *, news_only: bool = False

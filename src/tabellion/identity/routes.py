@@ -14,12 +14,14 @@ from tabellion.access.answers import Answer, Cursor, Limit, next_cursor, read_cu
 from tabellion.access.calls import Call
 from tabellion.access.edge import Edge, hot
 from tabellion.access.grouped import Grouped
+from tabellion.access.public import accepted
 from tabellion.access.types import Caller
 from tabellion.core import ids
 from tabellion.core.db import Tx
 from tabellion.core.errors import HubError, NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
+from tabellion.identity import public
 from tabellion.identity.batch import Batch
 from tabellion.identity.history_routes import AsOf, moment
 from tabellion.identity.views import (
@@ -65,6 +67,7 @@ class Upsertion(NamedTuple):
 
     unit: NewRecipient
     actor: str
+    source: str = "api"
 
 
 def upserting(
@@ -74,12 +77,24 @@ def upserting(
 
     async def upsert(tx: Tx, workspace_id: WorkspaceId, asked: list[Upsertion]) -> Sequence[Answer | HubError]:
         answers: list[Upserted | HubError] = []
-        for actor, some in groupby(asked, key=lambda one: one.actor):
+        for (actor, source), some in groupby(asked, key=lambda one: (one.actor, one.source)):
             units = [one.unit for one in some]
-            answers += await recipients.upsert(tx, workspace_id, units, absorbed=absorbed, actor=actor)
+            answers += await recipients.upsert(tx, workspace_id, units, absorbed=absorbed, source=source, actor=actor)
         return [one if isinstance(one, HubError) else _upserted(one) for one in answers]
 
     return upsert
+
+
+def attaching(
+    recipients: Recipients, absorbed: Absorbed
+) -> Callable[[Tx, WorkspaceId, NewRecipient, Caller], Awaitable[None]]:
+    """The port by which a decision makes the user it is about, or gives them an address that nobody else has."""
+
+    async def attach(tx: Tx, workspace_id: WorkspaceId, user: NewRecipient, caller: Caller) -> None:
+        source = caller.public.source if caller.public else "api"
+        await recipients.upsert(tx, workspace_id, [user], absorbed=absorbed, source=source, actor=caller.actor)
+
+    return attach
 
 
 def _upserted(one: Upserted) -> Answer:
@@ -94,19 +109,25 @@ def routes(
     batch, history = Batch(vault, recipients, absorbed), History(vault)
 
     async def upsert_recipient(call: Call[RecipientBody]) -> Answer:
+        if call.caller.public is not None:
+            asked = Upsertion(public.unit(recipients, call), call.caller.actor, call.caller.public.source)
+            return await accepted(call, upsert.answer(call, asked))
         unit = recipients.unit(call.caller.workspace_id, list(call.body.named()), call.body.profile())
         return await upsert.answer(call, Upsertion(unit, call.caller.actor))
 
     post_recipient = hot(
         edge, "POST", "/v1/recipients", "recipients:write", RecipientBody, upsert_recipient, status=201,
-        answer_type=UpsertedView, responses={200: FOUND}, example=EXAMPLE, tags=("Recipients",),
+        answer_type=UpsertedView, responses={200: FOUND}, example=EXAMPLE, tags=("Recipients",), public_key=True,
         summary="Create or update a recipient",
         description="The recipient that owns one of the identifiers, with what it lacked added; a new one (201) where"
         " none does.\n\nIdentifiers of two recipients are a conflict: 409 `identity_conflict`. What programs write for"
         " nobody (`null`, `-1`, `test@test.com`, zeros, …) is refused: 422 `identifier_blocked`. So is more of a kind"
         " than a recipient may have, 422 `too_many_identifiers`: 10 each of `email`, `phone` and `whatsapp`, 50 each of"
         " `device` and `webpush`, 20 of `wallet`, 100 of `anonymous`, one of each `external:<system>`; those that are"
-        " `invalid` do not count.",
+        " `invalid` do not count.\n\nA public key names `anonymous`, `device` and `webpush` alone (403"
+        " `user_token_required`), and changes nothing of a recipient who has an identifier of any other kind, but for a"
+        " device's `permission` that is now `denied`. With a user token it is about that user, and may name what the"
+        " token vouches for (otherwise 403 `user_token_mismatch`). It hears 202 in any case, also of a conflict.",
     )  # fmt: skip
 
     @post(

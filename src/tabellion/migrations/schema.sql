@@ -70,12 +70,24 @@ CREATE TABLE public.api_keys (
     retires_at timestamp with time zone,
     replaced_by uuid,
     revoked_at timestamp with time zone,
+    source text,
+    origins text[] DEFAULT '{}'::text[] NOT NULL,
+    address_limit integer,
+    CONSTRAINT api_keys_address_limit_check CHECK ((address_limit > 0)),
     CONSTRAINT api_keys_check CHECK (((replaced_by IS NULL) = (retires_at IS NULL))),
     CONSTRAINT api_keys_hash_check CHECK ((length(hash) = 32)),
     CONSTRAINT api_keys_name_check CHECK ((length(name) <= 200)),
+    CONSTRAINT api_keys_public_check CHECK ((((role = 'public'::text) = (source IS NOT NULL)) AND ((role = 'public'::text) = (address_limit IS NOT NULL)) AND ((role = 'public'::text) OR (origins = '{}'::text[])))),
     CONSTRAINT api_keys_rate_limit_check CHECK ((rate_limit > 0)),
-    CONSTRAINT api_keys_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'developer'::text, 'operator'::text, 'compliance'::text, 'ingest'::text, 'readonly'::text])))
+    CONSTRAINT api_keys_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'developer'::text, 'operator'::text, 'compliance'::text, 'ingest'::text, 'readonly'::text, 'public'::text]))),
+    CONSTRAINT api_keys_source_check CHECK (((length(source) >= 1) AND (length(source) <= 64)))
 );
+
+COMMENT ON COLUMN public.api_keys.source IS 'of a public key: what its writes are recorded with';
+
+COMMENT ON COLUMN public.api_keys.origins IS 'of a public key: the web origins it may be used from';
+
+COMMENT ON COLUMN public.api_keys.address_limit IS 'of a public key: requests a second from one source address';
 
 CREATE TABLE public.attempts (
     workspace_id uuid NOT NULL,
@@ -766,6 +778,22 @@ CREATE TABLE public.subject_keys (
     CONSTRAINT subject_keys_check CHECK (((wrapped IS NULL) = (destroyed_at IS NOT NULL)))
 );
 
+CREATE TABLE public.user_token_keys (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text,
+    algorithm text NOT NULL,
+    sealed bytea,
+    public_key text,
+    created_at timestamp with time zone NOT NULL,
+    created_by text NOT NULL,
+    revoked_at timestamp with time zone,
+    CONSTRAINT user_token_keys_algorithm_check CHECK ((algorithm = ANY (ARRAY['HS256'::text, 'ES256'::text, 'EdDSA'::text]))),
+    CONSTRAINT user_token_keys_check CHECK (((algorithm = 'HS256'::text) = (sealed IS NOT NULL))),
+    CONSTRAINT user_token_keys_check1 CHECK (((algorithm = 'HS256'::text) = (public_key IS NULL))),
+    CONSTRAINT user_token_keys_name_check CHECK ((length(name) <= 200))
+);
+
 CREATE TABLE public.vendor_blocks (
     workspace_id uuid NOT NULL,
     identifier_hash bytea NOT NULL,
@@ -953,6 +981,9 @@ ALTER TABLE ONLY public.signing_keys
 ALTER TABLE ONLY public.subject_keys
     ADD CONSTRAINT subject_keys_pkey PRIMARY KEY (workspace_id, subject_id);
 
+ALTER TABLE ONLY public.user_token_keys
+    ADD CONSTRAINT user_token_keys_pkey PRIMARY KEY (workspace_id, id);
+
 ALTER TABLE ONLY public.vendor_blocks
     ADD CONSTRAINT vendor_blocks_pkey PRIMARY KEY (workspace_id, identifier_hash, sender);
 
@@ -1087,6 +1118,9 @@ ALTER TABLE ONLY public.proof_openings
 
 ALTER TABLE ONLY public.recipients
     ADD CONSTRAINT recipients_workspace_id_merged_into_fkey FOREIGN KEY (workspace_id, merged_into) REFERENCES public.recipients(workspace_id, id);
+
+ALTER TABLE ONLY public.user_token_keys
+    ADD CONSTRAINT user_token_keys_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES public.workspace_sides(workspace_id);
 
 ALTER TABLE ONLY public.workspace_sides
     ADD CONSTRAINT workspace_sides_workspace_fkey FOREIGN KEY (workspace) REFERENCES public.workspaces(id);

@@ -11,7 +11,7 @@ from tabellion.core.ids import WorkspaceId
 from tabellion.events.types import Event
 from tabellion.recipients import happened, rules, sealing, store
 from tabellion.recipients.store import Description
-from tabellion.recipients.types import Kind, Named
+from tabellion.recipients.types import Kind, Named, Permission
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -23,6 +23,8 @@ class Said(msgspec.Struct, frozen=True):
     named: Named
     new: bool
     """The recipient did not have it before."""
+    guarded: bool = False
+    """Nobody vouches for it: it may say only that the device shows nothing any more."""
 
 
 async def describe(tx: Tx, workspace_id: WorkspaceId, lookup: Key, said: Sequence[Said]) -> list[Event]:
@@ -49,7 +51,15 @@ async def describe(tx: Tx, workspace_id: WorkspaceId, lookup: Key, said: Sequenc
     ]
 
 
+def denial(named: Named) -> Named:
+    """What is left of an identifier that is named where only a denial counts."""
+    device = named.device
+    return Named(named.kind, named.value, device=device if device and device.permission is Permission.DENIED else None)
+
+
 def _description(workspace_id: WorkspaceId, one: Said) -> Description:
+    if one.guarded:
+        return Description(one.hash, None, None, denied=True)
     if one.named.keys is None or one.new:
         return Description(one.hash, one.named.device, None)
     value = sealing.seal_value(workspace_id, one.recipient_id, one.key, one.hash, sealing.plain(one.named))

@@ -70,6 +70,8 @@ class Description(msgspec.Struct, frozen=True, gc=False):
     hash: bytes
     device: Device | None
     value: bytes | None
+    denied: bool = False
+    """Only that the device shows nothing any more."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -346,6 +348,22 @@ async def counts(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> d
     return found
 
 
+async def known(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], nameless: Sequence[Kind]) -> set[UUID]:
+    """Those of the recipients who have an identifier of another kind than `nameless`."""
+    rows = await tx.rows(
+        """
+        select wanted.id
+          from unnest($2::uuid[]) as wanted (id)
+         where exists (
+               select
+                 from identifiers
+                where workspace_id = $1 and recipient_id = wanted.id and kind <> all($3::text[]))
+        """,
+        workspace_id, recipient_ids, [kind.value for kind in nameless],
+    )  # fmt: skip
+    return {row["id"] for row in rows}
+
+
 async def mailboxes(tx: Tx, workspace_id: UUID, hashes: Sequence[bytes]) -> list[tuple[bytes, UUID]]:
     """(hash, recipient) for each address that belongs to one of the mailboxes, by the hash of the mailbox."""
     rows = await tx.rows(
@@ -504,7 +522,7 @@ async def describe(
 def _described(one: Description) -> tuple[bytes, str | None, str | None, str | None, str | None, bytes | None]:
     device = one.device
     if device is None:
-        return one.hash, None, None, None, None, one.value
+        return one.hash, None, None, None, Permission.DENIED if one.denied else None, one.value
     return one.hash, device.platform, device.provider, device.app, device.permission, one.value
 
 

@@ -52,6 +52,8 @@ ADDRESSES = frozenset({Kind.EMAIL, Kind.PHONE, Kind.WHATSAPP})
 """What one can send to by knowing it. An unknown address may become a recipient; others unknown do not exist."""
 DELIVERABLE = ADDRESSES | {Kind.DEVICE, Kind.WEBPUSH}
 """What one can send to."""
+NAMELESS = frozenset({Kind.ANONYMOUS, Kind.DEVICE, Kind.WEBPUSH})
+"""What tells a browser or a device, and not who uses it. Whoever has only such is not known."""
 
 
 class Health(StrEnum):
@@ -210,6 +212,8 @@ class NewRecipient(msgspec.Struct, frozen=True):
 
     identifiers: tuple[Named, ...]
     profile: Profile = Profile()
+    unproven: bool = False
+    """Nobody vouches for what it says: who is known stays as they are, but for a device that shows nothing any more."""
 
 
 class Recipient(msgspec.Struct, frozen=True):

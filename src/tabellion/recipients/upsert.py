@@ -7,6 +7,7 @@ the same. Whoever lost a race on the way takes back what it claimed and is in th
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from typing import Any
 from uuid import UUID
 
@@ -27,7 +28,17 @@ from tabellion.recipients.devices import Said
 from tabellion.recipients.history import Version
 from tabellion.recipients.rules import Match, Owner
 from tabellion.recipients.store import Found, Record
-from tabellion.recipients.types import Absorbed, Health, Identifier, Kind, Named, NewRecipient, Profile, Upserted
+from tabellion.recipients.types import (
+    NAMELESS,
+    Absorbed,
+    Health,
+    Identifier,
+    Kind,
+    Named,
+    NewRecipient,
+    Profile,
+    Upserted,
+)
 
 IMPORT = "import"
 """How the source of what is brought in from a file begins."""
@@ -63,6 +74,8 @@ class _Plan:
     match: Match
     people: set[UUID]
     adds: Sequence[bytes]
+    guarded: bool = False
+    """It means somebody known, and nobody vouches for it: only a device's denial is left of it."""
 
     @property
     def target(self) -> UUID:
@@ -79,6 +92,12 @@ class _Plan:
         people = seen.people(before)
         same = people == self.people and people <= locked and len(before) == sum(one in seen.found for one in before)
         return same and _meant(self.unit, people, seen) == self.match
+
+    def guard(self) -> "_Plan":
+        """What is left of it where the recipient is known."""
+        named = {one: devices.denial(named) for one, named in self.unit.named.items() if one not in self.adds}
+        unit = changed(self.unit, named=named, new=replace(self.unit.new, profile=Profile()))
+        return _Plan(unit, Match(self.match.into), self.people, (), guarded=True)
 
 
 @dataclass(frozen=True)
@@ -154,6 +173,7 @@ class Upsert:
         await self._fetch_keys(plans)
         plans = await self._claim(plans)
         plans, seen = await self._hold(plans)
+        plans = await self._guard(plans)
         steps = await self._steps(plans, seen, answers)
         moved = await self._absorb(steps)
         await self._write(steps, seen, moved)
@@ -196,6 +216,16 @@ class Upsert:
         seen = await self._see([plan.unit for plan in plans])
         await self._withdraw([plan for plan in plans if not plan.stands(seen, locked)])
         return [plan for plan in plans if plan.stands(seen, locked)], seen
+
+    async def _guard(self, plans: Sequence[_Plan]) -> list[_Plan]:
+        """The plans, without what would change somebody known where nobody vouches for it. The people are locked."""
+        doubtful = {plan.match.into for plan in plans if plan.unit.new.unproven and plan.match.into}
+        if not doubtful:
+            return list(plans)
+        known = await store.known(self._tx, self._workspace_id, sorted(doubtful), sorted(NAMELESS))
+        doubted = [plan.unit.new.unproven and plan.match.into in known for plan in plans]
+        await self._withdraw([plan for plan, doubt in zip(plans, doubted, strict=True) if doubt and plan.adds])
+        return [plan.guard() if doubt else plan for plan, doubt in zip(plans, doubted, strict=True)]
 
     async def _steps(self, plans: Sequence[_Plan], seen: _Seen, answers: dict[int, Upserted | HubError]) -> list[_Step]:
         """What each plan comes to. One whose traits or identifiers grow too many is refused and withdrawn."""
@@ -288,7 +318,7 @@ class Upsert:
     def _said(self, steps: Sequence[_Step]) -> Iterator[Said]:
         for step in steps:
             for one, named in step.plan.unit.named.items():
-                yield Said(step.person, self._keys[step.person], one, named, one in step.plan.adds)
+                yield Said(step.person, self._keys[step.person], one, named, one in step.plan.adds, step.plan.guarded)
 
     def _versions(
         self,
