@@ -22,7 +22,7 @@ from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
 from tabellion.events.types import Event
 from tabellion.recipients import devices, happened, history, rules, sealing, store
-from tabellion.recipients.changes import Change, alike, traits_change
+from tabellion.recipients.changes import Change, traits_change
 from tabellion.recipients.devices import Said
 from tabellion.recipients.history import Version
 from tabellion.recipients.rules import Match, Owner
@@ -193,7 +193,8 @@ class Upsert:
         counts = await self._counts(plans)
         for plan in plans:
             try:
-                rules.require_room(_grown(plan, counts), "/identifiers")
+                if plan.match.into is not None:  # what a new one gets was counted with the unit
+                    rules.require_room(_grown(plan, counts), "/identifiers")
                 steps.append(self._step(plan, seen))
             except HubError as refusal:
                 answers[plan.unit.index] = refusal
@@ -276,7 +277,8 @@ class Upsert:
     def _said(self, steps: Sequence[_Step]) -> Iterator[Said]:
         for step in steps:
             for one, named in step.plan.unit.named.items():
-                yield Said(step.person, self._keys[step.person], one, named, one in step.plan.adds)
+                if named.device or named.keys:
+                    yield Said(step.person, self._keys[step.person], one, named, one in step.plan.adds)
 
     def _versions(
         self,
@@ -354,9 +356,9 @@ def profiled(workspace_id: UUID, record: Record, profile: Profile, key: Key) -> 
     if profile.traits is not UNSET:
         traits = sealing.open_traits(workspace_id, record, key)
         merged = {} if profile.traits is None else rules.merge_patch(traits, profile.traits)
-        if not alike(traits, merged):
+        if patches := traits_change(traits, merged):
             wanted["traits"] = sealing.seal_traits(workspace_id, record.id, rules.traits(merged, "/traits"), key)
-            changed["traits"] = traits_change(traits, merged)
+            changed["traits"] = patches
     return replace(record, **wanted), Change(**changed)
 
 
@@ -384,7 +386,7 @@ def _apart(units: Sequence[_Unit]) -> tuple[list[_Unit], list[_Unit]]:
     seen: set[bytes] = set()
     for unit in units:
         (turn if seen.isdisjoint(unit.named) else later).append(unit)
-        seen |= unit.named.keys()
+        seen.update(unit.named)
     return turn, later
 
 
