@@ -121,10 +121,34 @@ class Vault:
             found |= await self._read_subjects(tx, workspace_id, missing)
             absent = [one for one in missing if one not in found]
             if absent:
-                found |= await self._make_subjects(tx, workspace_id, absent)
+                found |= await self.make(tx, workspace_id, absent)
                 if lost := [one for one in absent if one not in found]:  # another transaction made it first
                     found |= await self._read_subjects(tx, workspace_id, lost)
         return found
+
+    async def make(self, tx: Tx, workspace_id: UUID, subject_ids: Iterable[UUID]) -> dict[UUID, Key]:
+        """New data keys, of those who have none: all of them, where their ids were just made."""
+        made = {one: Key.new() for one in subject_ids}
+        rows = await tx.rows(
+            """
+            insert into subject_keys (workspace_id, subject_id, epoch, wrapped, created_at)
+            select $1, (made ->> 0)::uuid, $2, decode(made ->> 1, 'base64'), $3
+              from jsonb_array_elements($4::jsonb) as made
+             order by (made ->> 0)::uuid
+            on conflict (workspace_id, subject_id) do nothing
+            returning subject_id
+            """,
+            workspace_id, self._current, tx.now,
+            [(one, self._wrap(key, f"subject:{workspace_id}:{one}")) for one, key in made.items()],
+        )  # fmt: skip
+        own = {row["subject_id"]: made[row["subject_id"]] for row in rows}
+
+        def keep() -> None:
+            for one, key in own.items():
+                self._keep(workspace_id, one, key)
+
+        tx.after_commit(keep)
+        return own
 
     async def workspace(self, tx: Tx, workspace_id: UUID, use: str) -> Key:
         """The key of a workspace side for one use: `lookup`, `answers`, `secrets`."""
@@ -173,30 +197,6 @@ class Vault:
 
         tx.after_commit(keep)
         return found
-
-    async def _make_subjects(self, tx: Tx, workspace_id: UUID, subject_ids: Sequence[UUID]) -> dict[UUID, Key]:
-        """The keys that were made here."""
-        made = {one: Key.new() for one in subject_ids}
-        wrapped = [self._wrap(key, f"subject:{workspace_id}:{one}") for one, key in made.items()]
-        rows = await tx.rows(
-            """
-            insert into subject_keys (workspace_id, subject_id, epoch, wrapped, created_at)
-            select $1, subject_id, $2, wrapped, $3
-              from unnest($4::uuid[], $5::bytea[]) as made (subject_id, wrapped)
-             order by subject_id
-            on conflict (workspace_id, subject_id) do nothing
-            returning subject_id
-            """,
-            workspace_id, self._current, tx.now, subject_ids, wrapped,
-        )  # fmt: skip
-        own = {row["subject_id"]: made[row["subject_id"]] for row in rows}
-
-        def keep() -> None:
-            for one, key in own.items():
-                self._keep(workspace_id, one, key)
-
-        tx.after_commit(keep)
-        return own
 
     def _wrap(self, key: Key, context: str) -> bytes:
         return self._epochs[self._current].seal(key.raw(), context)

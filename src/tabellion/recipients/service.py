@@ -197,7 +197,7 @@ class Recipients:
 
     async def _sealed(self, tx: Tx, workspace_id: UUID, missing: Mapping[bytes, Named]) -> list[NewIdentifier]:
         owners = {one: ids.new() for one in missing}
-        keys = await self._vault.subjects(tx, workspace_id, owners.values())
+        keys = await self._vault.make(tx, workspace_id, owners.values())
         lookup = await self._vault.workspace(tx, workspace_id, "lookup")
         return [
             sealing.new_identifier(workspace_id, owners[one], keys[owners[one]], one, named, lookup)

@@ -187,15 +187,17 @@ async def insert_addresses(
     return {row["recipient_id"] for row in rows}
 
 
-async def insert_recipients(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> None:
+async def insert_recipients(tx: Tx, workspace_id: UUID, made: Sequence[Record]) -> None:
+    """Add roots in their first version, as one JSON document."""
     await tx.execute(
         """
-        insert into recipients (workspace_id, id, merged_into, address_only, created_at, updated_at)
-        select $1, id, id, false, $2, $2
-          from unnest($3::uuid[]) as made (id)
-         order by id
+        insert into recipients (workspace_id, id, merged_into, address_only, locale, time_zone, traits, created_at,
+                                updated_at)
+        select $1, (made ->> 0)::uuid, (made ->> 0)::uuid, false, made ->> 1, made ->> 2,
+               decode(made ->> 3, 'base64'), $2, $2
+          from jsonb_array_elements($3::jsonb) as made
         """,
-        workspace_id, tx.now, recipient_ids,
+        workspace_id, tx.now, [(one.id, one.locale, one.time_zone, one.traits) for one in made],
     )  # fmt: skip
 
 

@@ -80,7 +80,7 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Step:
-    """One recipient before and after."""
+    """One recipient before and after; the same where it was made, which it is whole."""
 
     plan: _Plan
     before: Record
@@ -119,6 +119,8 @@ class Upsert:
         self._source = source
         self._actor = actor
         self._keys: dict[UUID, Key] = {}
+        self._born: dict[UUID, tuple[Record, Change]] = {}
+        """Whom a plan makes, as they are made."""
 
     async def run(self, units: Sequence[NewRecipient]) -> list[Upserted | HubError]:
         """The answer to each unit, in order."""
@@ -141,7 +143,7 @@ class Upsert:
             else:
                 plans.append(plan)
         await self._fetch_keys(plans)
-        plans = await self._claim(plans)
+        plans = await self._claim(self._borne(plans, answers))
         plans, seen = await self._hold(plans)
         steps = await self._steps(plans, seen, answers)
         moved = await self._absorb(steps)
@@ -155,14 +157,36 @@ class Upsert:
         return _Seen(found, await store.records(self._tx, self._workspace_id, people) if people else {})
 
     async def _fetch_keys(self, plans: Sequence[_Plan]) -> None:
-        people = {plan.target for plan in plans} | {one for plan in plans for one in plan.match.absorb}
-        self._keys |= await self._vault.subjects(self._tx, self._workspace_id, people)
+        """The data keys of all whom the plans change, and new ones for whom they make."""
+        made = {plan.target for plan in plans if plan.match.into is None}
+        people = {one for plan in plans for one in (plan.target, *plan.match.absorb)} - made
+        if people:
+            self._keys |= await self._vault.subjects(self._tx, self._workspace_id, people)
+        if fresh := made - self._keys.keys():
+            self._keys |= await self._vault.make(self._tx, self._workspace_id, fresh)
+
+    def _borne(self, plans: Sequence[_Plan], answers: dict[int, Upserted | HubError]) -> list[_Plan]:
+        """The plans, without those that make somebody whom we refuse."""
+        kept: list[_Plan] = []
+        for plan in plans:
+            try:
+                if plan.match.into is None:
+                    self._born[plan.target] = self._newborn(plan)
+                kept.append(plan)
+            except HubError as refusal:
+                answers[plan.unit.index] = refusal
+        return kept
+
+    def _newborn(self, plan: _Plan) -> tuple[Record, Change]:
+        now = self._tx.now
+        blank = Record(plan.target, 1, False, None, None, None, now, now, plan.unit.external_id, False)
+        return profiled(self._workspace_id, blank, plan.unit.new.profile, self._keys[plan.target])
 
     async def _claim(self, plans: Sequence[_Plan]) -> list[_Plan]:
         """Make the new recipients and add the identifiers nobody owns; the plans that got all of theirs."""
         born = [plan.target for plan in plans if plan.match.into is None]
         if born:
-            await store.insert_recipients(self._tx, self._workspace_id, born)
+            await store.insert_recipients(self._tx, self._workspace_id, [self._born[one][0] for one in born])
         made = [
             sealing.new_identifier(
                 self._workspace_id, plan.target, self._keys[plan.target], one, plan.unit.named[one], self._lookup
@@ -209,12 +233,11 @@ class Upsert:
         return await store.counts(self._tx, self._workspace_id, people) if people else {}
 
     def _step(self, plan: _Plan, seen: _Seen) -> _Step:
-        profile, key, now = plan.unit.new.profile, self._keys[plan.target], self._tx.now
         if plan.match.into is None:
-            blank = Record(plan.target, 1, False, None, None, None, now, now, plan.unit.external_id, False)
-            return _Step(plan, blank, *profiled(self._workspace_id, blank, profile, key), ())
+            after, change = self._born[plan.target]
+            return _Step(plan, after, after, change, ())
         before = seen.records[plan.match.into]
-        after, change = profiled(self._workspace_id, before, profile, key)
+        after, change = profiled(self._workspace_id, before, plan.unit.new.profile, self._keys[plan.target])
         verified = [
             one
             for one, named in plan.unit.named.items()
