@@ -6,10 +6,10 @@ the same. Whoever lost a race on the way takes back what it claimed and is in th
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -30,19 +30,17 @@ from tabellion.recipients.store import Found, Record
 from tabellion.recipients.types import Absorbed, Health, Identifier, Kind, Named, NewRecipient, Profile, Upserted
 
 
-@dataclass
-class _Unit:
+class _Unit(msgspec.Struct, frozen=True, gc=False):
     """One unit under way. `new_id` is its recipient's id, should it make one; the same in every turn."""
 
     index: int
     new: NewRecipient
     named: Mapping[bytes, Named]
     external_id: bytes | None
-    new_id: UUID = field(default_factory=ids.new)
+    new_id: UUID = msgspec.field(default_factory=ids.new)
 
 
-@dataclass(frozen=True)
-class _Seen:
+class _Seen(msgspec.Struct, frozen=True):
     """Who owned what, and the owners' records, at one moment."""
 
     found: Mapping[bytes, Found]
@@ -52,8 +50,7 @@ class _Seen:
         return {self.found[one].recipient_id for one in hashes if one in self.found}
 
 
-@dataclass(frozen=True)
-class _Plan:
+class _Plan(msgspec.Struct, frozen=True, gc=False):
     """What a unit means: the recipient it is about, who owns what it names, and what nobody owns."""
 
     unit: _Unit
@@ -78,8 +75,7 @@ class _Plan:
         return same and _meant(self.unit, people, seen) == self.match
 
 
-@dataclass(frozen=True)
-class _Step:
+class _Step(msgspec.Struct, frozen=True, gc=False):
     """One recipient before and after; the same where it was made, which it is whole."""
 
     plan: _Plan
