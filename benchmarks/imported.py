@@ -98,7 +98,7 @@ def _tenths(process: "subprocess.Popen[bytes]", progress: Path, rows: int) -> li
             if seen.rows >= rows * (len(tenths) + 1) / TENTHS and len(tenths) < TENTHS - 1:
                 tenths.append(seen)
         time.sleep(0.05)
-    return [*tenths, msgspec.structs.replace(seen, rows=rows)]
+    return [*tenths, msgspec.structs.replace(seen, rows=rows, seconds=time.monotonic() - since)]
 
 
 def _look(pid: int, progress: Path, since: float, before: int) -> Seen | None:
