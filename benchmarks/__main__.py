@@ -35,6 +35,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": os.cpu_count(),
+        "load_before": os.getloadavg(),
     }
 
 
@@ -46,8 +47,9 @@ async def main(names: list[str]) -> None:
     RESULTS.mkdir(exist_ok=True)
     for name in names or ALL:
         console.print(f"running {name} …")
+        found = machine()
         result = await ALL[name]()
-        (RESULTS / f"{name}.json").write_text(json.dumps({"machine": machine(), "result": result}, indent=1))
+        (RESULTS / f"{name}.json").write_text(json.dumps({"machine": found, "result": result}, indent=1))
         for figure, value in result.items():
             if not isinstance(value, dict | list):
                 table.add_row(name, figure, str(value))

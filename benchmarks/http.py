@@ -39,11 +39,20 @@ def bodies(count: int, people: int = 5_000) -> list[bytes]:
     ]
 
 
-def load(url: str, key: str, messages: list[bytes], connections: int = CONNECTIONS) -> dict[str, Any]:
-    """Send all messages to url from a process of its own; its report."""
+def load(
+    url: str,
+    key: str,
+    messages: list[bytes],
+    connections: int = CONNECTIONS,
+    *,
+    method: str = "POST",
+    within: float | None = None,
+) -> dict[str, Any]:
+    """Send all messages to url from a process of its own, as far as the seconds go; its report. GET: queries."""
+    told = {"BENCH_KEY": key, "BENCH_METHOD": method, "BENCH_SECONDS": str(within or "inf")}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.load", url, str(connections)],
-        input=b"\n".join(messages), env={**os.environ, "BENCH_KEY": key}, capture_output=True, check=True,
+        input=b"\n".join(messages), env={**os.environ, **told}, capture_output=True, check=True,
     )  # fmt: skip
     report: dict[str, Any] = json.loads(done.stdout)
     return report

@@ -2,7 +2,8 @@
 
     python -m benchmarks.load URL CONNECTIONS < requests.jsonl
 
-Each input line is one request body. Prints one JSON line: seconds, requests, statuses, latency percentiles.
+Each input line is the body of a POST; with BENCH_METHOD=GET, the query of one. Sends all of them, or what BENCH_SECONDS
+allow. Prints one JSON line: seconds, requests, statuses, latency percentiles.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from math import inf
 from urllib.parse import urlsplit
 
 
@@ -52,15 +54,16 @@ class Client(asyncio.Protocol):
 
 
 class Load:
-    def __init__(self, requests: Iterator[bytes], connections: int) -> None:
+    def __init__(self, requests: Iterator[bytes], connections: int, until: float) -> None:
         self._requests = requests
         self._open = connections
+        self._until = until
         self.statuses: Counter[int] = Counter()
         self.latencies: list[float] = []
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def take(self) -> bytes | None:
-        return next(self._requests, None)
+        return next(self._requests, None) if time.perf_counter() < self._until else None
 
     def answered(self, status: int, seconds: float) -> None:
         self.statuses[status] += 1
@@ -78,20 +81,26 @@ def _length(head: bytes) -> int:
     return int(lower[place + 15 :].split(b"\r\n", 1)[0]) if place >= 0 else 0
 
 
-def prepare(url: str, key: str, bodies: list[bytes]) -> list[bytes]:
+def prepare(url: str, key: str, bodies: list[bytes], method: str = "POST") -> list[bytes]:
     parts = urlsplit(url)
+    if method == "GET":
+        tail = f" HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
+        return [f"GET {parts.path}?".encode() + query + tail for query in bodies]
     head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
     head += f"Authorization: Bearer {key}\r\n" if key else ""
     return [head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body for body in bodies]
 
 
-async def drive(url: str, key: str, bodies: list[bytes], connections: int) -> dict[str, object]:
-    """Send every body once over `connections` connections; what came of it."""
+async def drive(
+    url: str, key: str, bodies: list[bytes], connections: int, method: str = "POST", within: float = inf
+) -> dict[str, object]:
+    """Send every body once over `connections` connections, as far as the seconds go; what came of it."""
     parts = urlsplit(url)
     host, port = str(parts.hostname), int(parts.port or 80)
-    load = Load(iter(prepare(url, key, bodies)), connections)
+    requests = iter(prepare(url, key, bodies, method))
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
+    load = Load(requests, connections, began + within)
     for _ in range(connections):
         await loop.create_connection(lambda: Client(load), host, port)
     await load.done
@@ -109,5 +118,10 @@ async def drive(url: str, key: str, bodies: list[bytes], connections: int) -> di
 
 if __name__ == "__main__":
     lines = [line for line in sys.stdin.buffer.read().split(b"\n") if line]
-    report = asyncio.run(drive(sys.argv[1], os.environ.get("BENCH_KEY", ""), lines, int(sys.argv[2])))
+    told = os.environ
+    seconds = float(told.get("BENCH_SECONDS", "inf"))
+    work = drive(
+        sys.argv[1], told.get("BENCH_KEY", ""), lines, int(sys.argv[2]), told.get("BENCH_METHOD", "POST"), seconds
+    )
+    report = asyncio.run(work)
     sys.stdout.write(json.dumps(report) + "\n")

@@ -1,7 +1,7 @@
 """Upserting and patching: whom a unit means, what it leaves behind, alone and against others."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -12,6 +12,7 @@ from tabellion.core.db import Tx
 from tabellion.core.errors import Conflict, HubError, Invalid, NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.recipients import rules, store
+from tabellion.recipients.store import Record
 from tabellion.recipients.types import (
     IdentityConflict,
     Kind,
@@ -25,7 +26,7 @@ from tabellion.recipients.types import (
     VersionConflict,
 )
 
-from .conftest import Absorptions, Hub, wait_until_blocked
+from .conftest import Absorptions, Counting, Hub, wait_until_blocked
 
 PHONE = "+431234567"
 
@@ -252,12 +253,32 @@ async def test_absorbing_holds_both_rows_when_those_above_are_told(
     assert free == [{}]
 
 
+async def test_whoever_is_new_is_written_once(people: People) -> None:
+    """Six statements for any number of them: they were inserted bare and updated, their keys looked for first."""
+    await people.one(person("first@example.org"))
+    units = [person(f"p{number}@example.org", traits={"plan": "pro"}, locale="de") for number in range(5)]
+    async with people.hub.db.transaction() as tx:
+        counting = Counting(tx)
+        await people.upsert_in(cast(Tx, counting), *units)
+    assert [one.split()[0] for one in counting.statements] == ["select"] + ["insert"] * 5
+
+
+async def test_who_is_refused_is_not_made(people: People) -> None:
+    refused, made = await people.upsert(
+        person("ann@example.org", traits={"note": "x" * rules.TRAITS_SIZE}), person("ben@example.org")
+    )
+    assert isinstance(refused, HubError)
+    assert isinstance(made, Upserted)
+    assert await people.count("recipients") == await people.count("identifiers") == 1
+
+
 async def test_a_merge_reads_whom_it_merges_and_nobody_else(people: People) -> None:
     """It read all recipients of the workspace under the locks: no index led from a root to itself."""
     made = [ids.new() for _ in range(2000)]
 
     async def work(tx: Tx) -> int:
-        await store.insert_recipients(tx, people.workspace_id, made)
+        born = [Record(one, 1, False, None, None, None, tx.now, tx.now, None, False) for one in made]
+        await store.insert_recipients(tx, people.workspace_id, born)
         before = await tx.value(READ)
         await store.merge(tx, people.workspace_id, [(made[1], made[0])])
         read: int = await tx.value(READ) - before

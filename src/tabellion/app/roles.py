@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import random
@@ -16,6 +15,7 @@ import uvicorn
 
 from tabellion.access import idempotency
 from tabellion.app.domains import blocked
+from tabellion.app.memory import settle_memory
 from tabellion.app.opening import Opened, opened
 from tabellion.app.protocol import BoundedProtocol
 from tabellion.app.routes import App, build
@@ -110,19 +110,9 @@ async def run(settings: Settings, ready: Callable[[Opened, Hub, str], Awaitable[
         started = await _unless(stopping, _start(settings, stack))
         if started is not None:
             installation, process = started
-            _settle_memory()
+            settle_memory()
             await ready(installation, process.hub, process.hub.around.local_url)
             await _until(stopping, process.tasks)
-
-
-def _settle_memory() -> None:
-    """Keep the collector off what lives as long as the process, and let more pile up before it looks at the rest.
-
-    Left as it is, it walks all modules and routes again and again: 4 to 8 % of what a message costs.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:

@@ -108,10 +108,31 @@ class Vault:
             found |= await self._read_subjects(tx, workspace_id, missing)
             absent = [one for one in missing if one not in found]
             if absent:
-                found |= await self._make_subjects(tx, workspace_id, absent)
+                found |= await self.make(tx, workspace_id, absent)
                 if lost := [one for one in absent if one not in found]:  # another transaction made it first
                     found |= await self._read_subjects(tx, workspace_id, lost)
         return found
+
+    async def make(self, tx: Tx, workspace_id: UUID, subject_ids: Iterable[UUID]) -> dict[UUID, Key]:
+        """New data keys, of those who have none: all of them, where their ids were just made."""
+        until, epoch = self._soon(), await self.current(tx)
+        wrapping = await self.epochs.open(epoch)
+        made = {one: Key.new() for one in subject_ids}
+        rows = await tx.rows(
+            """
+            insert into subject_keys (workspace_id, subject_id, epoch, wrapped, created_at)
+            select $1, (made ->> 0)::uuid, $2, decode(made ->> 1, 'base64'), $3
+              from jsonb_array_elements($4::jsonb) as made
+             order by (made ->> 0)::uuid
+            on conflict (workspace_id, subject_id) do nothing
+            returning subject_id
+            """,
+            workspace_id, epoch, tx.now,
+            [(one, wrapping.seal(key.raw(), subject_context(workspace_id, one))) for one, key in made.items()],
+        )  # fmt: skip
+        own = {row["subject_id"]: made[row["subject_id"]] for row in rows}
+        tx.after_commit(lambda: self._keep_all(workspace_id, own, until))
+        return own
 
     async def workspace(self, tx: Tx, workspace_id: UUID, use: str) -> Key:
         """The key of a workspace side for one use: `lookup`, `answers`, `secrets`."""
@@ -252,27 +273,6 @@ class Vault:
             found[row["subject_id"]] = await self._unwrap(row["epoch"], row["wrapped"], context)
         tx.after_commit(lambda: self._keep_all(workspace_id, found, until))
         return found
-
-    async def _make_subjects(self, tx: Tx, workspace_id: UUID, subject_ids: Sequence[UUID]) -> dict[UUID, Key]:
-        """The keys that were made here."""
-        until, epoch = self._soon(), await self.current(tx)
-        wrapping = await self.epochs.open(epoch)
-        made = {one: Key.new() for one in subject_ids}
-        wrapped = [wrapping.seal(key.raw(), subject_context(workspace_id, one)) for one, key in made.items()]
-        rows = await tx.rows(
-            """
-            insert into subject_keys (workspace_id, subject_id, epoch, wrapped, created_at)
-            select $1, subject_id, $2, wrapped, $3
-              from unnest($4::uuid[], $5::bytea[]) as made (subject_id, wrapped)
-             order by subject_id
-            on conflict (workspace_id, subject_id) do nothing
-            returning subject_id
-            """,
-            workspace_id, epoch, tx.now, subject_ids, wrapped,
-        )  # fmt: skip
-        own = {row["subject_id"]: made[row["subject_id"]] for row in rows}
-        tx.after_commit(lambda: self._keep_all(workspace_id, own, until))
-        return own
 
     async def _unwrap(self, epoch: str, wrapped: bytes, context: str) -> Key:
         return Key((await self.epochs.open(epoch)).open(wrapped, context))

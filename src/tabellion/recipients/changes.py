@@ -60,7 +60,9 @@ def traits_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[
 
 def alike(one: Any, other: Any) -> bool:
     """Whether two values are the same JSON: for Python, 1 is True."""
-    return one is other or msgspec.json.encode(one, order="sorted") == msgspec.json.encode(other, order="sorted")
+    if one is None or other is None:
+        return one is other
+    return msgspec.json.encode(one, order="sorted") == msgspec.json.encode(other, order="sorted")
 
 
 def undone(after: Recipient, change: Change) -> Recipient:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from email_validator import EmailNotValidError, validate_email
 
 from tabellion.core.crypto import b64url
-from tabellion.recipients import wallets
+from tabellion.recipients import plain, wallets
 from tabellion.recipients.types import Kind, Line, PushKeys
 
 EXTERNAL_ID_LENGTH: Final = 256
@@ -94,6 +94,8 @@ def push_keys(keys: PushKeys) -> PushKeys:
 
 
 def _email(value: str) -> str:
+    if (usual := plain.email(value)) is not None:
+        return usual
     # `test_environment` admits the reserved domain `.test` and nothing else.
     try:
         address = validate_email(value, check_deliverability=False, test_environment=True)
@@ -103,6 +105,8 @@ def _email(value: str) -> str:
 
 
 def _phone(value: str, region: str | None) -> str:
+    if (usual := plain.phone(value)) is not None:
+        return usual
     hint = "write it with + and country code, as +43 1 234567"
     if len(value) > _PHONE_LENGTH:
         raise ValueError(f"not a phone number; {hint}")

@@ -11,7 +11,7 @@ from tabellion.recipients.types import Health, HealthChange, Kind, Named, Permis
 
 
 def created(workspace_id: WorkspaceId, recipient_id: UUID, kinds: Iterable[Kind], source: str) -> Event:
-    data = {"identifiers": sorted(kind.value for kind in kinds), "source": source}
+    data = {"identifiers": sorted(kinds), "source": source}
     return _event(workspace_id, "recipient.created", recipient_id, data)
 
 

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -49,7 +48,7 @@ def normalise(
         normal = None if forms.blocked(kind, value, blocked) else forms.normal(kind, value, region)
     except ValueError as error:
         raise Invalid("invalid_identifier", str(error), FieldError(pointer, str(error))) from None
-    if normal is None or forms.blocked(kind, normal, blocked):
+    if normal is None or (normal != value and forms.blocked(kind, normal, blocked)):
         detail = f"this {kind} is nobody's, but what programs write where they have none; leave the identifier out"
         raise Invalid("identifier_blocked", detail, FieldError(pointer, detail))
     return normal
@@ -258,8 +257,7 @@ def require_identifiers(named: Sequence[Named], at: str) -> None:
     require_room(Counter(kind for kind, _ in distinct), f"{at}/identifiers")
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(msgspec.Struct, frozen=True, gc=False):
     """A recipient that owns an identifier an upsert names."""
 
     id: UUID
@@ -268,8 +266,7 @@ class Owner:
     """The hash of its own external_id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(msgspec.Struct, frozen=True, gc=False):
     """What an upsert does: make a recipient (`into` is None), or change one."""
 
     into: UUID | None

@@ -190,7 +190,7 @@ class Recipients:
 
     async def _sealed(self, tx: Tx, workspace_id: UUID, missing: Mapping[bytes, Named]) -> list[NewIdentifier]:
         owners = {one: ids.new() for one in missing}
-        keys = await self._vault.subjects(tx, workspace_id, owners.values())
+        keys = await self._vault.make(tx, workspace_id, owners.values())
         lookup = await self._vault.workspace(tx, workspace_id, "lookup")
         return [
             sealing.new_identifier(workspace_id, owners[one], keys[owners[one]], one, named, lookup)
@@ -293,10 +293,13 @@ class Recipients:
         roots = await store.roots(tx, workspace_id, recipient_ids)
         people = sorted({root.recipient_id for root in roots.values()})
         records = await store.records(tx, workspace_id, people)
-        addresses = await self.identifiers(tx, [(workspace_id, one) for one in people])
         keys = await self._vault.subjects(tx, workspace_id, people)
+        addresses: dict[UUID, list[Identifier]] = {one: [] for one in people}
+        for row in await store.identifiers(tx, [(workspace_id, one) for one in people]) if people else ():
+            if key := keys.get(row.recipient_id):
+                addresses[row.recipient_id].append(sealing.open_identifier(row, key))
         opened = {
-            one: _recipient(workspace_id, records[one], keys[one], addresses[workspace_id, one])
+            one: _recipient(workspace_id, records[one], keys[one], addresses[one])
             for one in people
             if one in records and one in keys
         }

@@ -54,7 +54,9 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
     device: Device | None
 
 
-class NewIdentifier(msgspec.Struct, frozen=True, gc=False):
+class NewIdentifier(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A row to be; many are one JSON document of arrays."""
+
     hash: bytes
     kind: Kind
     recipient_id: UUID
@@ -168,9 +170,9 @@ async def insert_addresses(
             insert into identifiers
                 (workspace_id, hash, kind, recipient_id, value, email_domain, match_hash, source, first_seen_at,
                  last_seen_at)
-            select $1, hash, kind, recipient_id, value, email_domain, match_hash, $2, $3, $3
-              from unnest($5::bytea[], $6::text[], $7::uuid[], $8::bytea[], $9::text[], $10::bytea[])
-                as made (hash, kind, recipient_id, value, email_domain, match_hash)
+            select $1, decode(made ->> 0, 'base64') as hash, made ->> 1, (made ->> 2)::uuid,
+                   decode(made ->> 3, 'base64'), made ->> 4, decode(made ->> 5, 'base64'), $2, $3, $3
+              from jsonb_array_elements($5::jsonb) as made
              order by hash
             on conflict (workspace_id, hash) do nothing
             returning recipient_id
@@ -180,24 +182,22 @@ async def insert_addresses(
         )
         select recipient_id from won
         """,
-        workspace_id, source, tx.now, address_only,
-        *columns(
-            [(one.hash, one.kind.value, one.recipient_id, one.value, one.email_domain, one.match_hash) for one in made],
-            6,
-        ),
+        workspace_id, source, tx.now, address_only, made,
     )  # fmt: skip
     return {row["recipient_id"] for row in rows}
 
 
-async def insert_recipients(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> None:
+async def insert_recipients(tx: Tx, workspace_id: UUID, made: Sequence[Record]) -> None:
+    """Add roots in their first version, as one JSON document."""
     await tx.execute(
         """
-        insert into recipients (workspace_id, id, merged_into, address_only, created_at, updated_at)
-        select $1, id, id, false, $2, $2
-          from unnest($3::uuid[]) as made (id)
-         order by id
+        insert into recipients (workspace_id, id, merged_into, address_only, locale, time_zone, traits, created_at,
+                                updated_at)
+        select $1, (made ->> 0)::uuid, (made ->> 0)::uuid, false, made ->> 1, made ->> 2,
+               decode(made ->> 3, 'base64'), $2, $2
+          from jsonb_array_elements($3::jsonb) as made
         """,
-        workspace_id, tx.now, recipient_ids,
+        workspace_id, tx.now, [(one.id, one.locale, one.time_zone, one.traits) for one in made],
     )  # fmt: skip
 
 
@@ -211,22 +211,15 @@ async def insert_identifiers(tx: Tx, workspace_id: UUID, made: Sequence[NewIdent
         insert into identifiers
             (workspace_id, hash, kind, recipient_id, value, email_domain, match_hash, source, verified_at,
              first_seen_at, last_seen_at)
-        select $1, hash, kind, recipient_id, value, email_domain, match_hash, $2,
-               case when verified then $3::timestamptz end, $3, $3
-          from unnest($4::bytea[], $5::text[], $6::uuid[], $7::bytea[], $8::text[], $9::bytea[], $10::boolean[])
-            as made (hash, kind, recipient_id, value, email_domain, match_hash, verified)
+        select $1, decode(made ->> 0, 'base64') as hash, made ->> 1, (made ->> 2)::uuid, decode(made ->> 3, 'base64'),
+               made ->> 4, decode(made ->> 5, 'base64'), $2,
+               case when (made ->> 6)::boolean then $3::timestamptz end, $3, $3
+          from jsonb_array_elements($4::jsonb) as made
          order by hash
         on conflict do nothing
         returning hash
         """,
-        workspace_id, source, tx.now,
-        *columns(
-            [
-                (one.hash, one.kind.value, one.recipient_id, one.value, one.email_domain, one.match_hash, one.verified)
-                for one in made
-            ],
-            7,
-        ),
+        workspace_id, source, tx.now, made,
     )  # fmt: skip
     return {row["hash"] for row in rows}
 

@@ -6,11 +6,10 @@ the same. Whoever lost a race on the way takes back what it claimed and is in th
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from dataclasses import replace as changed
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -23,7 +22,7 @@ from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
 from tabellion.events.types import Event
 from tabellion.recipients import devices, erasure_store, happened, history, rules, sealing, store
-from tabellion.recipients.changes import Change, alike, traits_change
+from tabellion.recipients.changes import Change, traits_change
 from tabellion.recipients.devices import Said
 from tabellion.recipients.history import Version
 from tabellion.recipients.rules import Match, Owner
@@ -44,19 +43,17 @@ IMPORT = "import"
 """How the source of what is brought in from a file begins."""
 
 
-@dataclass
-class _Unit:
+class _Unit(msgspec.Struct, frozen=True, gc=False):
     """One unit under way. `new_id` is its recipient's id, should it make one; the same in every turn."""
 
     index: int
     new: NewRecipient
     named: Mapping[bytes, Named]
     external_id: bytes | None
-    new_id: UUID = field(default_factory=ids.new)
+    new_id: UUID = msgspec.field(default_factory=ids.new)
 
 
-@dataclass(frozen=True)
-class _Seen:
+class _Seen(msgspec.Struct, frozen=True):
     """Who owned what, and the owners' records, at one moment."""
 
     found: Mapping[bytes, Found]
@@ -66,8 +63,7 @@ class _Seen:
         return {self.found[one].recipient_id for one in hashes if one in self.found}
 
 
-@dataclass(frozen=True)
-class _Plan:
+class _Plan(msgspec.Struct, frozen=True, gc=False):
     """What a unit means: the recipient it is about, who owns what it names, and what nobody owns."""
 
     unit: _Unit
@@ -96,13 +92,12 @@ class _Plan:
     def guard(self) -> "_Plan":
         """What is left of it where the recipient is known."""
         named = {one: devices.denial(named) for one, named in self.unit.named.items() if one not in self.adds}
-        unit = changed(self.unit, named=named, new=replace(self.unit.new, profile=Profile()))
+        unit = replace(self.unit, named=named, new=replace(self.unit.new, profile=Profile()))
         return _Plan(unit, Match(self.match.into), self.people, (), guarded=True)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """One recipient before and after."""
+class _Step(msgspec.Struct, frozen=True, gc=False):
+    """One recipient before and after; the same where it was made, which it is whole."""
 
     plan: _Plan
     before: Record
@@ -141,6 +136,8 @@ class Upsert:
         self._source = source
         self._actor = actor
         self._keys: dict[UUID, Key] = {}
+        self._born: dict[UUID, tuple[Record, Change]] = {}
+        """Whom a plan makes, as they are made."""
 
     async def run(self, units: Sequence[NewRecipient]) -> list[Upserted | HubError]:
         """The answer to each unit, in order."""
@@ -171,7 +168,7 @@ class Upsert:
             else:
                 plans.append(plan)
         await self._fetch_keys(plans)
-        plans = await self._claim(plans)
+        plans = await self._claim(self._borne(plans, answers))
         plans, seen = await self._hold(plans)
         plans = await self._guard(plans)
         steps = await self._steps(plans, seen, answers)
@@ -186,14 +183,36 @@ class Upsert:
         return _Seen(found, await store.records(self._tx, self._workspace_id, people) if people else {})
 
     async def _fetch_keys(self, plans: Sequence[_Plan]) -> None:
-        people = {plan.target for plan in plans} | {one for plan in plans for one in plan.match.absorb}
-        self._keys |= await self._vault.subjects(self._tx, self._workspace_id, people)
+        """The data keys of all whom the plans change, and new ones for whom they make."""
+        made = {plan.target for plan in plans if plan.match.into is None}
+        people = {one for plan in plans for one in (plan.target, *plan.match.absorb)} - made
+        if people:
+            self._keys |= await self._vault.subjects(self._tx, self._workspace_id, people)
+        if fresh := made - self._keys.keys():
+            self._keys |= await self._vault.make(self._tx, self._workspace_id, fresh)
+
+    def _borne(self, plans: Sequence[_Plan], answers: dict[int, Upserted | HubError]) -> list[_Plan]:
+        """The plans, without those that make somebody whom we refuse."""
+        kept: list[_Plan] = []
+        for plan in plans:
+            try:
+                if plan.match.into is None:
+                    self._born[plan.target] = self._newborn(plan)
+                kept.append(plan)
+            except HubError as refusal:
+                answers[plan.unit.index] = refusal
+        return kept
+
+    def _newborn(self, plan: _Plan) -> tuple[Record, Change]:
+        now = self._tx.now
+        blank = Record(plan.target, 1, False, None, None, None, now, now, plan.unit.external_id, False)
+        return profiled(self._workspace_id, blank, plan.unit.new.profile, self._keys[plan.target])
 
     async def _claim(self, plans: Sequence[_Plan]) -> list[_Plan]:
         """Make the new recipients and add the identifiers nobody owns; the plans that got all of theirs."""
         born = [plan.target for plan in plans if plan.match.into is None]
         if born:
-            await store.insert_recipients(self._tx, self._workspace_id, born)
+            await store.insert_recipients(self._tx, self._workspace_id, [self._born[one][0] for one in born])
         made = [
             sealing.new_identifier(
                 self._workspace_id, plan.target, self._keys[plan.target], one, plan.unit.named[one], self._lookup
@@ -234,7 +253,8 @@ class Upsert:
         counts = await self._counts(plans)
         for plan in plans:
             try:
-                rules.require_room(_grown(plan, counts), "/identifiers")
+                if plan.match.into is not None:  # what a new one gets was counted with the unit
+                    rules.require_room(_grown(plan, counts), "/identifiers")
                 steps.append(self._step(plan, seen))
             except HubError as refusal:
                 answers[plan.unit.index] = refusal
@@ -249,12 +269,11 @@ class Upsert:
         return await store.counts(self._tx, self._workspace_id, people) if people else {}
 
     def _step(self, plan: _Plan, seen: _Seen) -> _Step:
-        profile, key, now = plan.unit.new.profile, self._keys[plan.target], self._tx.now
         if plan.match.into is None:
-            blank = Record(plan.target, 1, False, None, None, None, now, now, plan.unit.external_id, False)
-            return _Step(plan, blank, *profiled(self._workspace_id, blank, profile, key), ())
+            after, change = self._born[plan.target]
+            return _Step(plan, after, after, change, ())
         before = seen.records[plan.match.into]
-        after, change = profiled(self._workspace_id, before, profile, key)
+        after, change = profiled(self._workspace_id, before, plan.unit.new.profile, self._keys[plan.target])
         verified = [
             one
             for one, named in plan.unit.named.items()
@@ -318,7 +337,9 @@ class Upsert:
     def _said(self, steps: Sequence[_Step]) -> Iterator[Said]:
         for step in steps:
             for one, named in step.plan.unit.named.items():
-                yield Said(step.person, self._keys[step.person], one, named, one in step.plan.adds, step.plan.guarded)
+                if named.device or named.keys:
+                    new, guarded = one in step.plan.adds, step.plan.guarded
+                    yield Said(step.person, self._keys[step.person], one, named, new, guarded)
 
     def _versions(
         self,
@@ -403,9 +424,9 @@ def profiled(workspace_id: UUID, record: Record, profile: Profile, key: Key) -> 
     if profile.traits is not UNSET:
         traits = sealing.open_traits(workspace_id, record, key)
         merged = {} if profile.traits is None else rules.merge_patch(traits, profile.traits)
-        if not alike(traits, merged):
+        if patches := traits_change(traits, merged):
             wanted["traits"] = sealing.seal_traits(workspace_id, record.id, rules.traits(merged, "/traits"), key)
-            changed["traits"] = traits_change(traits, merged)
+            changed["traits"] = patches
     return replace(record, **wanted), Change(**changed)
 
 
@@ -433,7 +454,7 @@ def _apart(units: Sequence[_Unit]) -> tuple[list[_Unit], list[_Unit]]:
     seen: set[bytes] = set()
     for unit in units:
         (turn if seen.isdisjoint(unit.named) else later).append(unit)
-        seen |= unit.named.keys()
+        seen.update(unit.named)
     return turn, later
 
 

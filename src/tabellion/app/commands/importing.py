@@ -10,6 +10,7 @@ from tabellion.app.importing.recipients import Wanted
 from tabellion.app.importing.recipients import import_recipients as bring_in
 from tabellion.app.importing.suppressions import Meant
 from tabellion.app.importing.suppressions import import_suppressions as suppress
+from tabellion.app.memory import settle_memory
 from tabellion.app.options import HERE, Json, Side, Where, Workspace, show, wait
 from tabellion.core.errors import HubError
 
@@ -39,6 +40,7 @@ def import_recipients(
     A FIELD is external_id, email, phone, locale, time_zone, trait.NAME or identifier.KIND. Exit code 0: all rows are
     in; 1: some were refused, and are in FILE.rejects.csv or .jsonl with the reason; 2: wrong usage.
     """
+    settle_memory()
     report = wait(bring_in(where.settings, Wanted(file, workspace, mode, map_, dry_run, beside)))
     would = "would be in" if dry_run else f"are in ({report['created']} new)"
     accepted = report["created"] + report["updated"]

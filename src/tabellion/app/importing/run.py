@@ -125,7 +125,7 @@ class Import:
             one.people |= people
         after = self._counted(first.batch, answers, at, rejects)
         if self.store:
-            self.progress.write(after)
+            await asyncio.to_thread(self.progress.write, after)  # the disk is waited for; the other batch goes on
         show(after)
         return after
 
