@@ -1,10 +1,10 @@
 """Use cases of consent: verdicts, and recording decisions. All take batches; none commits."""
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from tabellion.consent import asking, recording, rules
+from tabellion.consent import asking, contact, recording, rules
 from tabellion.consent.merging import Merging
 from tabellion.consent.recording import Recorder
 from tabellion.consent.types import (
@@ -28,7 +28,7 @@ from tabellion.events.service import EventLog
 from tabellion.events.types import Event
 from tabellion.ledger.service import Ledger
 from tabellion.recipients.service import Recipients
-from tabellion.recipients.types import Ref, RefObject
+from tabellion.recipients.types import Recipient, Ref, RefObject
 
 MOST: Final = 256
 """Decisions that `record` takes at once: one append to the ledger."""
@@ -62,6 +62,15 @@ class Consent:
         """What a gate would say now, in order; where no identifier is named, about the one a send would choose."""
         purposes = await self.purposes(tx, workspace_id)
         return await asking.check(tx, self._recipients, workspace_id, asks, purposes) if asks else []
+
+    async def contact_state(
+        self, tx: Tx, workspace_id: WorkspaceId, people: Sequence[Recipient]
+    ) -> dict[UUID, dict[str, Any]]:
+        """The traits of each person that follow from consent to marketing, by the words of customer-data platforms.
+
+        One statement for all, and of the channels that a person has an address of.
+        """
+        return await contact.states(tx, workspace_id, people, await self.purposes(tx, workspace_id))
 
     async def record(
         self, tx: Tx, workspace_id: WorkspaceId, decisions: Sequence[NewDecision]
