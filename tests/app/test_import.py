@@ -21,6 +21,7 @@ from tabellion.app.importing.sources import Csv, open_source
 from tabellion.app.wiring import Hub, Surroundings, wire
 from tabellion.core.errors import HubError, Invalid, Misconfigured, Overloaded
 from tabellion.core.ids import WorkspaceId
+from tabellion.recipients.settings import RecipientSettings, TraitType
 from tabellion.recipients.types import Kind, NewRecipient, Recipient, RefObject, Resolved, Upserted
 
 from .processes import Tabellion
@@ -399,7 +400,7 @@ def test_the_command_beside_a_running_hub(installation: Tabellion, tmp_path: Pat
     assert (done.returncode, json.loads(done.stdout)["created"]) == (0, 1)
     assert "plan → trait.plan" in done.stderr
     assert "\x1b" not in done.stderr
-    assert found["traits"] == {"plan": "pro"}
+    assert found["traits"]["plan"] == "pro"
 
 
 def test_the_operators_blocked_values_count_here_too(installation: Tabellion, tmp_path: Path) -> None:
@@ -431,3 +432,27 @@ def test_wrong_usage_is_2(installation: Tabellion, tmp_path: Path) -> None:
 
 def test_source_name_fits_its_column() -> None:
     assert source_name(Path("x/" + "a" * 99 + ".csv")) == "import:" + "a" * 57
+
+
+async def test_text_becomes_what_is_declared_and_what_cannot_is_refused_at_its_column(
+    side: Side, tmp_path: Path
+) -> None:
+    declared = RecipientSettings(trait_types={"age": TraitType.INTEGER, "vip": TraitType.BOOLEAN})
+    await side.hub.around.db.run(lambda tx: side.hub.recipients.settings.set(tx, side.workspace_id, declared))
+    file = written(tmp_path, "email,Alter,vip,zip\na@example.org,42,yes,010\nb@example.org,4x,,\nc@example.org,,,\n")
+    count = await side.bring(file, "email=email", "Alter=trait.age", "vip=trait.vip", "zip=trait.zip")
+    ann = await side.person(email="a@example.org")
+    assert (count.created, count.rejected) == (2, 1)
+    assert ann is not None
+    assert ann.traits == {"age": 42, "vip": True, "zip": "010"}
+    [row] = refused(file)
+    assert (row["reject_code"], row["reject_pointer"], row["reject_line"]) == ("trait_type_wrong", "/Alter", "3")
+
+
+async def test_a_file_sets_what_its_source_may(side: Side, tmp_path: Path) -> None:
+    declared = RecipientSettings(authority={"name": ["crm", "import"], "plan": ["crm"]})
+    await side.hub.around.db.run(lambda tx: side.hub.recipients.settings.set(tx, side.workspace_id, declared))
+    await side.bring(written(tmp_path, "email,trait.name,trait.plan\na@example.org,Ann,pro\n"))
+    ann = await side.person(email="a@example.org")
+    assert ann is not None
+    assert (ann.traits, ann.owners) == ({"name": "Ann"}, {"name": "import:people.csv"})

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import groupby
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Protocol
+from uuid import UUID
 
 from litestar import Request, Response, get, patch, post
 from litestar.handlers import HTTPRouteHandler
@@ -23,6 +24,7 @@ from tabellion.core.vault import Vault
 from tabellion.identity.batch import Batch
 from tabellion.identity.history_routes import AsOf, moment
 from tabellion.identity.views import (
+    NOTHING,
     BatchAnswer,
     BatchBody,
     ProfileBody,
@@ -30,6 +32,7 @@ from tabellion.identity.views import (
     RecipientPage,
     RecipientView,
     UpsertedView,
+    not_applied,
     page,
     shown,
 )
@@ -44,6 +47,7 @@ OfKind = Annotated[
     Parameter(pattern=KIND_FORM, description="The kind of `value`: any, such as `device` or `external:crm`."),
 ]
 OfAnyKind = Annotated[str | None, Parameter(max_length=4096, description="An identifier of `kind`.")]
+Provenance = Annotated[bool, Parameter(description="Say of each field where it comes from, and since when.")]
 IfMatch = Annotated[
     str | None,
     HeaderParameter(name="If-Match", max_length=512, description='The `ETag` of the version to change, as `"3"`.'),
@@ -61,41 +65,55 @@ CHANGED = ResponseSpec(None, description="Precondition Failed: changed meanwhile
 
 
 class Upsertion(NamedTuple):
-    """What one request asks for, and which key asked."""
+    """What one request asks for, which key asked, and on whose behalf."""
 
     unit: NewRecipient
     actor: str
+    source: str = "api"
+
+
+class ContactState(Protocol):
+    """The traits of recipients that follow from consent."""
+
+    async def __call__(
+        self, tx: Tx, workspace_id: WorkspaceId, people: Sequence[Recipient], /
+    ) -> Mapping[UUID, Mapping[str, Any]]: ...
 
 
 def upserting(
     recipients: Recipients, absorbed: Absorbed
 ) -> Callable[[Tx, WorkspaceId, list[Upsertion]], Awaitable[Sequence[Answer | HubError]]]:
-    """The work of one batch of `POST /v1/recipients`, for `Grouped`: in order, neighbours of one key at once."""
+    """The work of one batch of `POST /v1/recipients`, for `Grouped`: in order, neighbours of one source at once."""
 
     async def upsert(tx: Tx, workspace_id: WorkspaceId, asked: list[Upsertion]) -> Sequence[Answer | HubError]:
         answers: list[Upserted | HubError] = []
-        for actor, some in groupby(asked, key=lambda one: one.actor):
+        for (actor, source), some in groupby(asked, key=lambda one: (one.actor, one.source)):
             units = [one.unit for one in some]
-            answers += await recipients.upsert(tx, workspace_id, units, absorbed=absorbed, actor=actor)
+            answers += await recipients.upsert(tx, workspace_id, units, absorbed=absorbed, source=source, actor=actor)
         return [one if isinstance(one, HubError) else _upserted(one) for one in answers]
 
     return upsert
 
 
 def _upserted(one: Upserted) -> Answer:
-    view = UpsertedView(ids.show("rcp", one.recipient_id), one.created, one.version)
+    view = UpsertedView(ids.show("rcp", one.recipient_id), one.created, one.version, not_applied(one.ignored))
     return Answer.json(201 if one.created else 200, view)
 
 
 def routes(
-    edge: Edge, vault: Vault, recipients: Recipients, absorbed: Absorbed, upsert: Grouped[Upsertion]
+    edge: Edge,
+    vault: Vault,
+    recipients: Recipients,
+    absorbed: Absorbed,
+    upsert: Grouped[Upsertion],
+    contact_state: ContactState,
 ) -> list[HTTPRouteHandler]:
     """The routes of recipients. `absorbed` hears of each address-only recipient that becomes part of another."""
     batch, history = Batch(vault, recipients, absorbed), History(vault)
 
     async def upsert_recipient(call: Call[RecipientBody]) -> Answer:
         unit = recipients.unit(call.caller.workspace_id, list(call.body.named()), call.body.profile())
-        return await upsert.answer(call, Upsertion(unit, call.caller.actor))
+        return await upsert.answer(call, Upsertion(unit, call.caller.actor, call.body.source))
 
     post_recipient = hot(
         edge, "POST", "/v1/recipients", "recipients:write", RecipientBody, upsert_recipient, status=201,
@@ -106,7 +124,9 @@ def routes(
         " nobody (`null`, `-1`, `test@test.com`, zeros, …) is refused: 422 `identifier_blocked`. So is more of a kind"
         " than a recipient may have, 422 `too_many_identifiers`: 10 each of `email`, `phone` and `whatsapp`, 50 each of"
         " `device` and `webpush`, 20 of `wallet`, 100 of `anonymous`, one of each `external:<system>`; those that are"
-        " `invalid` do not count.",
+        " `invalid` do not count.\n\nA trait of another type than `trait_types` of the settings declare is refused, 422"
+        " `trait_type_wrong`, and so is one that follows from consent, 422 `trait_read_only`. A field that `source` may"
+        " not set by their `authority` is left out, and the answer lists it in `ignored`.",
     )  # fmt: skip
 
     @post(
@@ -137,27 +157,41 @@ def routes(
         """All recipients, newest first; or the one with an identifier, also where only its address is known."""
         given = {Kind.EXTERNAL_ID: external_id, Kind.EMAIL: email, Kind.PHONE: phone}
         ref = _wanted(recipients, caller.workspace_id, given, kind, value)
-        before = read_cursor(cursor)
+        before, side = read_cursor(cursor), caller.workspace_id
         async with edge.db.transaction() as tx:
             if ref is not None:
-                return page(await _found(tx, recipients, caller.workspace_id, ref), None)
-            found = await recipients.page(tx, caller.workspace_id, before, limit)
-        return page(found, next_cursor([one.id for one in found], limit))
+                found = await _found(tx, recipients, side, ref)
+            else:
+                found = await recipients.page(tx, side, before, limit)
+            contacts = await contact_state(tx, side, found)
+        return page(found, contacts, None if ref else next_cursor([one.id for one in found], limit))
 
     @get(
         "/v1/recipients/{recipient_id:str}", opt={"scope": "recipients:read"}, tags=["Recipients"],
         summary="Read a recipient",
     )  # fmt: skip
-    async def read_recipient(caller: Caller, recipient_id: Name, as_of: AsOf = None) -> Response[RecipientView]:
-        """The recipient; of one that was merged, the recipient it became part of. `ETag` is of the present alone."""
-        wanted, at = ids.parse("rcp", recipient_id), moment(as_of)
+    async def read_recipient(
+        caller: Caller, recipient_id: Name, as_of: AsOf = None, provenance: Provenance = False
+    ) -> Response[RecipientView]:
+        """The recipient; of one that was merged, the recipient it became part of. `ETag` is of the present alone.
+
+        The traits that follow from consent are those of now: `as_of` leaves them out.
+        """
+        wanted, at, side = ids.parse("rcp", recipient_id), moment(as_of), caller.workspace_id
+        if at is not None and provenance:
+            raise HubError("invalid_parameter", "provenance is of the present: leave out as_of, or ask history", 400)
         async with edge.db.transaction() as tx:
             if at is not None:
-                return Answer.json(200, shown(await history.as_of(tx, caller.workspace_id, wanted, at))).response()
-            found = (await recipients.read(tx, caller.workspace_id, [wanted])).get(wanted)
-        if found is None:
-            raise NotFound("recipient_not_found", f"there is no recipient {recipient_id} here; check id and key mode")
-        return Answer.json(200, shown(found), _etag(found.version)).response()
+                return Answer.json(200, shown(await history.as_of(tx, side, wanted, at))).response()
+            found = (await recipients.read(tx, side, [wanted])).get(wanted)
+            if found is None:
+                raise NotFound(
+                    "recipient_not_found", f"there is no recipient {recipient_id} here; check id and key mode"
+                )
+            contacts = await contact_state(tx, side, [found])
+            origins = await history.origins(tx, side, found.id) if provenance else None
+        view = shown(found, contacts.get(found.id, NOTHING), origins=origins)
+        return Answer.json(200, view, _etag(found.version)).response()
 
     @patch(
         "/v1/recipients/{recipient_id:str}", tags=["Recipients"], summary="Change a recipient",
@@ -170,13 +204,15 @@ def routes(
         """The recipient after the merge patch (RFC 7396). It is shown, so the key must be allowed to read it too."""
         caller.require("recipients:read")
         wanted, expected = ids.parse("rcp", recipient_id), versions(if_match)
-        profile = recipients.profile(data.profile())
+        profile = recipients.profile(caller.workspace_id, data.profile())
         answered: list[int] = []
 
         async def work(tx: Tx) -> tuple[int, RecipientView]:
-            after = await recipients.patch(tx, caller.workspace_id, wanted, profile, expected, actor=caller.actor)
-            answered.append(after.version)
-            return 200, shown(after)
+            side = caller.workspace_id
+            done = await recipients.patch(tx, side, wanted, profile, expected, source=data.source, actor=caller.actor)
+            answered.append(done.recipient.version)
+            contacts = await contact_state(tx, side, [done.recipient])
+            return 200, shown(done.recipient, contacts.get(done.recipient.id, NOTHING), ignored=done.ignored)
 
         response = await edge.mutate(request, caller, "recipients:write", work)
         response.headers.update(_etag(answered[-1]))

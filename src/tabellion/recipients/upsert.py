@@ -22,12 +22,24 @@ from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
 from tabellion.events.types import Event
 from tabellion.recipients import devices, happened, history, rules, sealing, store
+from tabellion.recipients.authority import Owners, Standing, Writer
 from tabellion.recipients.changes import Change, alike, traits_change
 from tabellion.recipients.devices import Said
 from tabellion.recipients.history import Version
 from tabellion.recipients.rules import Match, Owner
+from tabellion.recipients.settings import DEFAULT, RecipientSettings
 from tabellion.recipients.store import Found, Record
-from tabellion.recipients.types import Absorbed, Health, Identifier, Kind, Named, NewRecipient, Profile, Upserted
+from tabellion.recipients.types import (
+    Absorbed,
+    Health,
+    Identifier,
+    Ignored,
+    Kind,
+    Named,
+    NewRecipient,
+    Profile,
+    Upserted,
+)
 
 
 @dataclass
@@ -86,6 +98,7 @@ class _Step:
     before: Record
     after: Record
     change: Change
+    ignored: Sequence[Ignored]
     verified: Sequence[bytes]
     """Identifiers it had, now known to be theirs."""
 
@@ -110,6 +123,7 @@ class Upsert:
         absorbed: Absorbed,
         source: str,
         actor: str | None = None,
+        settings: RecipientSettings = DEFAULT,
     ) -> None:
         self._vault = vault
         self._events = events
@@ -118,6 +132,7 @@ class Upsert:
         self._absorbed = absorbed
         self._source = source
         self._actor = actor
+        self._writer = Writer(source, settings.authority)
         self._keys: dict[UUID, Key] = {}
 
     async def run(self, units: Sequence[NewRecipient]) -> list[Upserted | HubError]:
@@ -146,7 +161,9 @@ class Upsert:
         steps = await self._steps(plans, seen, answers)
         moved = await self._absorb(steps)
         await self._write(steps, seen, moved)
-        return answers | {one.plan.unit.index: Upserted(one.person, one.plan.makes, one.after.version) for one in steps}
+        return answers | {
+            one.plan.unit.index: Upserted(one.person, one.plan.makes, one.after.version, one.ignored) for one in steps
+        }
 
     async def _see(self, units: Sequence[_Unit]) -> _Seen:
         hashes = [one for unit in units for one in unit.named]
@@ -211,9 +228,9 @@ class Upsert:
         profile, key, now = plan.unit.new.profile, self._keys[plan.target], self._tx.now
         if plan.match.into is None:
             blank = Record(plan.target, 1, False, None, None, None, now, now, plan.unit.external_id, False)
-            return _Step(plan, blank, *profiled(self._workspace_id, blank, profile, key), ())
+            return _Step(plan, blank, *profiled(self._workspace_id, blank, profile, key, self._writer), ())
         before = seen.records[plan.match.into]
-        after, change = profiled(self._workspace_id, before, profile, key)
+        after, change, ignored = profiled(self._workspace_id, before, profile, key, self._writer)
         verified = [
             one
             for one, named in plan.unit.named.items()
@@ -221,7 +238,7 @@ class Upsert:
         ]
         if change.profile or plan.adds or verified or plan.match.promote or plan.match.absorb:
             after = replace(after, version=before.version + 1, address_only=False)
-        return _Step(plan, before, after, change, verified)
+        return _Step(plan, before, after, change, ignored, verified)
 
     async def _withdraw(self, plans: Sequence[_Plan], got: set[bytes] | None = None) -> None:
         """Take back what plans claimed: all they add, or what they got of it."""
@@ -331,6 +348,8 @@ class Upsert:
 
     def _happened(self, step: _Step) -> Iterator[Event]:
         plan, person = step.plan, step.person
+        for refused in step.ignored:
+            yield happened.field_refused(self._workspace_id, person, refused, self._source)
         if plan.makes:
             kinds = [named.kind for named in plan.unit.named.values()]
             yield happened.created(self._workspace_id, person, kinds, self._source)
@@ -343,21 +362,39 @@ class Upsert:
             yield happened.updated(self._workspace_id, person, step.change.profile)
 
 
-def profiled(workspace_id: UUID, record: Record, profile: Profile, key: Key) -> tuple[Record, Change]:
-    """The record with the profile laid over it, and what changed. Raises `Invalid`: traits too large."""
+def profiled(
+    workspace_id: UUID, record: Record, profile: Profile, key: Key, writer: Writer
+) -> tuple[Record, Change, Sequence[Ignored]]:
+    """The record with the profile laid over it, what changed, and what the writer may not set.
+
+    Raises `Invalid`: traits too large.
+    """
     wanted: dict[str, Any] = {}
     changed: dict[str, Any] = {}
+    ignored: Sequence[Ignored] = ()
+    governed = writer.governed(profile)
+    if governed or profile.traits is not UNSET:
+        traits, had = sealing.open_traits(workspace_id, record, key)
+        owners: Owners = had
+        if governed:
+            profile, owners, ignored = writer.ruled(profile, Standing(record.locale, record.time_zone, traits, had))
+        merged = _laid_over(traits, profile)
+        if not alike(traits, merged):
+            rules.traits(merged, "/traits")
+            changed["traits"] = traits_change(traits, merged)
+        if changed or owners != had:
+            wanted["traits"] = sealing.seal_traits(workspace_id, record.id, merged, key, owners)
     for name, new in (("locale", profile.locale), ("time_zone", profile.time_zone)):
         old = getattr(record, name)
         if new is not UNSET and new != old:
             wanted[name], changed[name] = new, (old, new)
-    if profile.traits is not UNSET:
-        traits = sealing.open_traits(workspace_id, record, key)
-        merged = {} if profile.traits is None else rules.merge_patch(traits, profile.traits)
-        if not alike(traits, merged):
-            wanted["traits"] = sealing.seal_traits(workspace_id, record.id, rules.traits(merged, "/traits"), key)
-            changed["traits"] = traits_change(traits, merged)
-    return replace(record, **wanted), Change(**changed)
+    return replace(record, **wanted), Change(**changed), ignored
+
+
+def _laid_over(traits: dict[str, Any], profile: Profile) -> Any:
+    if profile.traits is UNSET:
+        return traits
+    return {} if profile.traits is None else rules.merge_patch(traits, profile.traits)
 
 
 def _unit(lookup: Key, index: int, new: NewRecipient) -> _Unit:
