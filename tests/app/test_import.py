@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tabellion.app.importing.sources import Csv, open_source
 from tabellion.app.wiring import Hub, Surroundings, wire
 from tabellion.core.errors import HubError, Invalid, Misconfigured, Overloaded
 from tabellion.core.ids import WorkspaceId
+from tabellion.recipients import indexed_store
 from tabellion.recipients.settings import RecipientSettings, TraitType
 from tabellion.recipients.types import Kind, NewRecipient, Recipient, RefObject, Resolved, Upserted
 
@@ -456,3 +458,16 @@ async def test_a_file_sets_what_its_source_may(side: Side, tmp_path: Path) -> No
     ann = await side.person(email="a@example.org")
     assert ann is not None
     assert (ann.traits, ann.owners) == ({"name": "Ann"}, {"name": "import:people.csv"})
+
+
+async def test_a_trait_declared_during_an_import_is_kept_from_the_next_batch_on(side: Side, tmp_path: Path) -> None:
+    """The settings were read once, when it began: whom it brought later was never found."""
+    side.hub.around.clock.advance(timedelta(seconds=1))  # type: ignore[attr-defined]
+    await side.hub.recipients.settings.refresh(side.hub.around.db)
+    beside = wire(side.hub.around)
+    declared = RecipientSettings(indexed_traits=["plan"])
+    await beside.around.db.run(lambda tx: beside.recipients.settings.set(tx, side.workspace_id, declared))
+    await side.bring(written(tmp_path, "email,trait.plan\na@example.org,pro\n"))
+    async with side.hub.around.db.transaction() as tx:
+        assert len(await indexed_store.find(tx, side.workspace_id, "plan", "pro", None, 9)) == 1
+    await beside.close()

@@ -27,7 +27,7 @@ from tabellion.ledger import store as ledger
 from tabellion.ledger.types import LogId, Tile
 from tabellion.privacy import store as privacy
 from tabellion.privacy.types import Policy
-from tabellion.recipients import settings_store
+from tabellion.recipients import indexed_store, settings_store
 
 from .statements import COVERED, OTHERS, READS, STORES, WRITES, Asked, Statement
 from .test_isolation_twins import NOBODYS, ann, begins
@@ -90,6 +90,9 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
     await privacy.write(tx, side, Policy(callbacks=7))
     await privacy.set_mark(tx, side, ids.new())
     await settings_store.write(tx, side, {"default_region": "AT"})
+    await indexed_store.declare(tx, side, ["plan"])
+    people = await indexed_store.people(tx, side, None, 100)
+    await indexed_store.put(tx, side, [(one, "plan", "pro") for one in people])
     await tx.execute("update attempts set state = 'started', account_id = $2 where workspace_id = $1", side, ids.new())
 
 

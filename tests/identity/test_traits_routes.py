@@ -10,7 +10,9 @@ from tabellion.access.service import create_key, create_workspace
 from tabellion.access.types import Role
 from tabellion.app.routes import build
 from tabellion.app.wiring import Hub
+from tabellion.core.clock import FakeClock
 from tabellion.core.config import Settings
+from tabellion.recipients.indexing import SETTLES
 
 MAIL = {"kind": "email", "value": "ann@example.org"}
 FORM = {"basis": "consent", "method": "form", "source": "signup", "notice": {"id": "n", "version": "1"}}
@@ -98,6 +100,29 @@ async def test_a_trait_of_another_type_is_refused_at_its_place(client: httpx.Asy
     made = await ann(client, traits={"age": 42, "a/b": None, "free": "42"})
     patched = await client.patch(f"/v1/recipients/{made['id']}", json={"traits": {"age": 4.5}})
     assert patched.json()["code"] == "trait_type_wrong"
+
+
+async def test_recipients_are_found_by_a_trait_once_it_is_indexed(
+    client: httpx.AsyncClient, hub: Hub, clock: FakeClock
+) -> None:
+    made = [
+        (await ann(client, identifiers=[{"kind": "email", "value": f"p{n}@example.org"}], traits={"plan": "a:b"}))["id"]
+        for n in range(3)
+    ]
+    unknown = await client.get("/v1/recipients?trait=plan:a:b")
+    assert (unknown.status_code, unknown.json()["code"]) == (400, "trait_not_indexed")
+    assert (await declare(client, indexed_traits=["plan"]))["indexing"] == {"plan": "building"}
+    early = await client.get("/v1/recipients?trait=plan:a:b")
+    assert (early.status_code, early.json()["code"]) == (409, "index_building")
+    clock.advance(SETTLES)
+    await hub.indexes.advance(hub.around.db)
+    assert (await client.get("/v1/recipient-settings")).json()["indexing"] == {"plan": "ready"}
+    first = (await client.get("/v1/recipients?trait=plan:a:b&limit=2")).json()
+    second = (await client.get(f"/v1/recipients?trait=plan:a:b&limit=2&cursor={first['next_cursor']}")).json()
+    assert [one["id"] for one in (*first["data"], *second["data"])] == made[::-1]
+    assert second["next_cursor"] is None
+    for wrong in ("trait=plan", "trait=plan:x&email=ann@example.org"):
+        assert (await client.get(f"/v1/recipients?{wrong}")).status_code == 400, wrong
 
 
 async def test_what_follows_from_consent_is_shown_and_not_set(client: httpx.AsyncClient) -> None:

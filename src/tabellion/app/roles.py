@@ -40,6 +40,8 @@ FRESH = 0.9
 """Seconds between two looks for settings that another process changed."""
 TIDY = 60.0
 """Seconds between two rounds of housekeeping."""
+DECLARED = 2.0
+"""Seconds between two looks for traits to be indexed."""
 ROUND = 3600.0
 """Seconds between two rounds of retention."""
 WATCH = 5.0
@@ -200,6 +202,7 @@ def _follow(process: Process) -> None:
     process.followers = Followers(around.db, [counting()], around.log, bell=around.bell, metrics=around.metrics)
     _spawn(process, process.followers.run())
     _spawn(process, _tidy(process.hub))
+    _spawn(process, _every(DECLARED, around.log, lambda: process.hub.indexes.advance(around.db)))
     _spawn(process, _every(ROUND, around.log, lambda: process.hub.retention.apply(around.db)))
 
 

@@ -41,6 +41,7 @@ from tabellion.privacy.service import Retention
 from tabellion.providers import ALL
 from tabellion.providers.base import Outbound, Provider, Result
 from tabellion.providers.delivery import Carrier, deliver
+from tabellion.recipients.indexing import TraitIndexes
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.settings import SettingsBook
 from tabellion.webhooks.jobs import Normalise
@@ -88,6 +89,7 @@ class Hub:
     messages: Messages
     webhooks: Webhooks
     retention: Retention
+    indexes: TraitIndexes
     http: HttpPool
     smtp: SmtpPool
     kinds: tuple[Kind, ...]
@@ -175,6 +177,7 @@ def wire(around: Surroundings) -> Hub:
         messages=messages,
         webhooks=webhooks,
         retention=Retention(messages, webhooks, around.events),
+        indexes=TraitIndexes(around.vault),
         http=http,
         smtp=smtp,
         kinds=(delivering, StepTimeout(messages), normalising),

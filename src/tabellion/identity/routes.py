@@ -47,6 +47,13 @@ OfKind = Annotated[
     Parameter(pattern=KIND_FORM, description="The kind of `value`: any, such as `device` or `external:crm`."),
 ]
 OfAnyKind = Annotated[str | None, Parameter(max_length=4096, description="An identifier of `kind`.")]
+OfTrait = Annotated[
+    str | None,
+    Parameter(
+        max_length=512,
+        description="NAME:VALUE of a trait of `indexed_traits`, as `plan:pro`: the recipients that have it.",
+    ),
+]
 Provenance = Annotated[bool, Parameter(description="Say of each field where it comes from, and since when.")]
 IfMatch = Annotated[
     str | None,
@@ -153,14 +160,22 @@ def routes(
         phone: Wanted = None,
         kind: OfKind = None,
         value: OfAnyKind = None,
+        trait: OfTrait = None,
     ) -> RecipientPage:
-        """All recipients, newest first; or the one with an identifier, also where only its address is known."""
+        """All recipients or those with a trait, newest first; or the one with an identifier, be it all that is known.
+
+        A trait that is not in `indexed_traits` of the settings is 400 `trait_not_indexed`; one that is declared, and
+        whose index is being built, 409 `index_building`.
+        """
         given = {Kind.EXTERNAL_ID: external_id, Kind.EMAIL: email, Kind.PHONE: phone}
         ref = _wanted(recipients, caller.workspace_id, given, kind, value)
         before, side = read_cursor(cursor), caller.workspace_id
+        name, text = _having(trait, ref)
         async with edge.db.transaction() as tx:
             if ref is not None:
                 found = await _found(tx, recipients, side, ref)
+            elif name is not None:
+                found = await recipients.having(tx, side, name, text, before, limit)
             else:
                 found = await recipients.page(tx, side, before, limit)
             contacts = await contact_state(tx, side, found)
@@ -251,6 +266,16 @@ def _wanted(
         return None
     [(one, name, text)] = given
     return recipients.asked_identifier(workspace_id, one, text, name)
+
+
+def _having(trait: str | None, ref: Ref | None) -> tuple[str | None, str]:
+    """The trait and the value that a list is asked for. Raises 400 where an identifier is asked for as well."""
+    if trait is None:
+        return None, ""
+    name, colon, text = trait.partition(":")
+    if ref is not None or not colon:
+        raise HubError("invalid_parameter", "give trait as NAME:VALUE, and no identifier with it", 400)
+    return name, text
 
 
 async def _found(tx: Tx, recipients: Recipients, workspace_id: WorkspaceId, ref: Ref) -> list[Recipient]:

@@ -44,7 +44,7 @@ class Identity:
         self._recipients = recipients
         self._consent = consent
         self._events = events
-        self._moving = Moving(vault)
+        self._moving = Moving(vault, recipients.settings)
 
     async def merge(self, tx: Tx, workspace_id: WorkspaceId, named: tuple[Ref, Ref], reason: str, actor: str) -> Merge:
         """Make two recipients one. Who goes on is decided by `rules.winner`, not by the order they are named in.

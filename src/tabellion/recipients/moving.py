@@ -14,9 +14,10 @@ from tabellion.core.db import Tx
 from tabellion.core.errors import Conflict, Invalid
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
-from tabellion.recipients import history, rules, sealing, store
+from tabellion.recipients import history, indexing, rules, sealing, store
 from tabellion.recipients.changes import Change, traits_change
 from tabellion.recipients.history import Version
+from tabellion.recipients.settings import SettingsBook
 from tabellion.recipients.store import Record
 from tabellion.recipients.types import Identifier, Kind, Recipient
 
@@ -36,6 +37,7 @@ class Moved:
 @dataclass(frozen=True, slots=True)
 class Moving:
     vault: Vault
+    settings: SettingsBook
 
     async def read(self, tx: Tx, workspace_id: WorkspaceId, recipient_ids: Collection[UUID]) -> dict[UUID, Recipient]:
         """Each recipient's own record, whoever it is part of; erased ones are left out."""
@@ -144,6 +146,8 @@ class Moving:
         fields = [*change.fields, *(["merged_into"] if merged_into else [])]
         version = Version(before.id, row.version, fields, key, change, merged_into)
         await history.keep(tx, workspace_id, [version], source=source, actor=actor)
+        # Who is merged keeps what it is found by: a search leaves out who is part of another, a split finds it there.
+        await indexing.keep(tx, workspace_id, self.settings.of(workspace_id).indexed_traits, {before.id: change})
 
 
 def profile_of(recipient: Recipient) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tabellion.core.errors import Conflict, HubError, Invalid, NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
-from tabellion.recipients import forms, happened, history, rules, sealing, store, traits
+from tabellion.recipients import forms, happened, history, indexing, rules, sealing, store, traits
 from tabellion.recipients.authority import Writer
 from tabellion.recipients.history import Version
 from tabellion.recipients.settings import Nulls, SettingsBook
@@ -312,6 +312,18 @@ class Recipients:
         records = await self.read(tx, workspace_id, found)
         return [records[one] for one in found if one in records]
 
+    async def having(
+        self, tx: Tx, workspace_id: WorkspaceId, trait: str, text: str, before: UUID | None, limit: int
+    ) -> list[Recipient]:
+        """As `page`, of those whose trait has that value; text as a query has it.
+
+        Raises 400 where the trait is not one of `indexed_traits`, `Conflict` where its index is not complete yet.
+        """
+        value = traits.searched(text, self.settings.of(workspace_id).trait_types.get(trait))
+        found = await indexing.find(tx, workspace_id, trait, value, before, limit)
+        records = await self.read(tx, workspace_id, found)
+        return [records[one] for one in found if one in records]
+
     # Changing
 
     async def set_health(
@@ -359,6 +371,7 @@ class Recipients:
             after = replace(after, version=record.version + 1)
             made = Version(record.id, after.version, change.fields, keys[record.id], change)
             await history.keep(tx, workspace_id, [made], source=source, actor=actor)
+            await indexing.keep(tx, workspace_id, settings.indexed_traits, {record.id: change})
             events.append(happened.updated(workspace_id, record.id, change.fields))
         if after != record:
             await store.write(tx, workspace_id, [after])

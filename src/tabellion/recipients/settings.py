@@ -10,7 +10,9 @@ from msgspec import Meta
 
 from tabellion.core.db import Database, Tx
 from tabellion.core.ids import WorkspaceId
+from tabellion.recipients import indexed_store
 from tabellion.recipients import settings_store as store
+from tabellion.recipients.indexed_store import IndexState
 
 OVERLAP: Final = timedelta(minutes=1)
 """How far a look reaches back behind the last one: for what committed late, and for clocks that differ."""
@@ -109,9 +111,14 @@ class SettingsBook:
         settings, updated_at = await store.read(tx, workspace_id)
         return (msgspec.convert(settings, RecipientSettings) if settings else DEFAULT), updated_at
 
+    async def indexing(self, tx: Tx, workspace_id: WorkspaceId) -> dict[str, IndexState]:
+        """How far each trait is searchable that is, will be or was."""
+        return await indexed_store.states(tx, workspace_id)
+
     async def set(self, tx: Tx, workspace_id: WorkspaceId, settings: RecipientSettings) -> None:
-        """Set all of it. Other processes know a second after the commit."""
+        """Set all of it. Other processes know a second after the commit; indexes follow in the background."""
         await store.write(tx, workspace_id, msgspec.to_builtins(settings))
+        await indexed_store.declare(tx, workspace_id, settings.indexed_traits)
         tx.after_commit(lambda: self._take(workspace_id, settings))
 
     def _take(self, workspace_id: WorkspaceId, settings: RecipientSettings) -> None:

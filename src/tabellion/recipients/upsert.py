@@ -21,7 +21,7 @@ from tabellion.core.ids import RecipientId, WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
 from tabellion.events.types import Event
-from tabellion.recipients import devices, happened, history, rules, sealing, store
+from tabellion.recipients import devices, happened, history, indexing, rules, sealing, store
 from tabellion.recipients.authority import Owners, Standing, Writer
 from tabellion.recipients.changes import Change, alike, traits_change
 from tabellion.recipients.devices import Said
@@ -132,6 +132,7 @@ class Upsert:
         self._absorbed = absorbed
         self._source = source
         self._actor = actor
+        self._settings = settings
         self._writer = Writer(source, settings.authority)
         self._keys: dict[UUID, Key] = {}
 
@@ -285,6 +286,8 @@ class Upsert:
             await store.touch(self._tx, self._workspace_id, again)
         made = [one for step in steps for one in self._versions(step, seen, moved, parted)]
         await history.keep(self._tx, self._workspace_id, made, source=self._source, actor=self._actor)
+        changed = {step.person: step.change for step in steps}
+        await indexing.keep(self._tx, self._workspace_id, self._settings.indexed_traits, changed)
         events = [event for step in steps for event in self._happened(step)]
         events += await devices.describe(self._tx, self._workspace_id, self._lookup, list(self._said(steps)))
         if events:

@@ -69,6 +69,8 @@ def storing(hub: Hub, side: WorkspaceId, source: str) -> Store:
                 tx, side, units, absorbed=hub.identity.absorbed, source=source, actor=COMMAND_LINE
             )
 
+        # It may take hours, and a trait may be declared meanwhile: what is written from then on must keep its index.
+        await hub.recipients.settings.refresh(hub.around.db)
         answers = await hub.around.db.run(work)
         for one in answers:
             if isinstance(one, Upserted):
