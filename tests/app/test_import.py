@@ -402,7 +402,7 @@ def test_the_command_beside_a_running_hub(installation: Tabellion, tmp_path: Pat
     assert (done.returncode, json.loads(done.stdout)["created"]) == (0, 1)
     assert "plan → trait.plan" in done.stderr
     assert "\x1b" not in done.stderr
-    assert found["traits"]["plan"] == "pro"
+    assert found["traits"] == {"plan": "pro"}
 
 
 def test_the_operators_blocked_values_count_here_too(installation: Tabellion, tmp_path: Path) -> None:

@@ -135,8 +135,11 @@ async def test_what_follows_from_consent_is_shown_and_not_set(client: httpx.Asyn
         "decision": "granted",
     }
     assert (await client.post("/v1/consents", json=grant | FORM)).status_code == 201
-    listed = (await client.get("/v1/recipients")).json()["data"]
-    found = (await client.get("/v1/recipients?email=ann@example.org")).json()["data"]
+    listed = (await client.get("/v1/recipients?include=contact_state")).json()["data"]
+    found = (await client.get("/v1/recipients?email=ann@example.org&include=contact_state")).json()["data"]
+    for query in ("", "?email=ann@example.org"):
+        assert (await client.get(f"/v1/recipients{query}")).json()["data"][0]["traits"] == {"plan": "pro"}
+    assert (await client.get("/v1/recipients?include=everything")).status_code == 400
     patched = (await client.patch(path, json={})).json()
     for one in (*listed, *found, patched, (await client.get(path)).json()):
         assert one["traits"] == {"plan": "pro", "email_subscribed_status": "subscribed"}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import groupby
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from litestar import Request, Response, get, patch, post
@@ -53,6 +53,10 @@ OfTrait = Annotated[
         max_length=512,
         description="NAME:VALUE of a trait of `indexed_traits`, as `plan:pro`: the recipients that have it.",
     ),
+]
+Include = Annotated[
+    Literal["contact_state"] | None,
+    Parameter(description="Show also the traits that follow from consent, as reading one recipient does."),
 ]
 Provenance = Annotated[bool, Parameter(description="Say of each field where it comes from, and since when.")]
 IfMatch = Annotated[
@@ -161,6 +165,7 @@ def routes(
         kind: OfKind = None,
         value: OfAnyKind = None,
         trait: OfTrait = None,
+        include: Include = None,
     ) -> RecipientPage:
         """All recipients or those with a trait, newest first; or the one with an identifier, be it all that is known.
 
@@ -178,7 +183,7 @@ def routes(
                 found = await recipients.having(tx, side, name, text, before, limit)
             else:
                 found = await recipients.page(tx, side, before, limit)
-            contacts = await contact_state(tx, side, found)
+            contacts = await contact_state(tx, side, found) if include else {}
         return page(found, contacts, None if ref else next_cursor([one.id for one in found], limit))
 
     @get(

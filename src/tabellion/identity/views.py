@@ -182,9 +182,9 @@ class RecipientView(Struct, frozen=True):
     external_id: str | None
     identifiers: list[IdentifierView]
     traits: dict[str, Any]
-    """Among them, for the channels the person can be reached on, read-only and computed from consent to `marketing`:
+    """Of one recipient, or with `include=contact_state`, also what follows from consent to `marketing`, read-only:
     `email_subscribed_status` and `sms_subscribed_status` (`subscribed`, `unsubscribed`, `did-not-subscribe`),
-    `sms_opt_in_date`, `push_notification_enabled`."""
+    `sms_opt_in_date`, `push_notification_enabled`; each where the person can be reached on the channel."""
     locale: str | None
     time_zone: str | None
     address_only: bool
