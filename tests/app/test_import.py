@@ -394,7 +394,9 @@ def test_the_command_beside_a_running_hub(installation: Tabellion, tmp_path: Pat
     key = installation.key("acme")["key"]
     hub = installation.up()
     try:
-        done = installation.run(*words(file, "--json", "--map", "email=email", "--map", "plan=trait.plan"))
+        said = ("--json", "--map", "email=email", "--map", "plan=trait.plan", "--source", "crm")
+        done = installation.run(*words(file, *said))
+        wrong = installation.run(*words(file, "--source", "C R M"))
         with hub.client(key) as client:
             [found] = client.get("/v1/recipients", params={"email": "hub@example.org"}).json()["data"]
     finally:
@@ -403,6 +405,9 @@ def test_the_command_beside_a_running_hub(installation: Tabellion, tmp_path: Pat
     assert "plan → trait.plan" in done.stderr
     assert "\x1b" not in done.stderr
     assert found["traits"] == {"plan": "pro"}
+    assert [one["source"] for one in found["identifiers"]] == ["crm"]
+    assert wrong.returncode != 0
+    assert "source_wrong" in wrong.stderr
 
 
 def test_the_operators_blocked_values_count_here_too(installation: Tabellion, tmp_path: Path) -> None:
@@ -454,7 +459,8 @@ async def test_text_becomes_what_is_declared_and_what_cannot_is_refused_at_its_c
 async def test_a_file_sets_what_its_source_may(side: Side, tmp_path: Path) -> None:
     declared = RecipientSettings(authority={"name": ["crm", "import"], "plan": ["crm"]})
     await side.hub.around.db.run(lambda tx: side.hub.recipients.settings.set(tx, side.workspace_id, declared))
-    await side.bring(written(tmp_path, "email,trait.name,trait.plan\na@example.org,Ann,pro\n"))
+    count = await side.bring(written(tmp_path, "email,trait.name,trait.plan\na@example.org,Ann,pro\n"))
+    assert count == Count(rows=1, created=1, ignored=1)
     ann = await side.person(email="a@example.org")
     assert ann is not None
     assert (ann.traits, ann.owners) == ({"name": "Ann"}, {"name": "import:people.csv"})

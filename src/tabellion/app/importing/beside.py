@@ -27,6 +27,8 @@ class Count(msgspec.Struct, frozen=True):
     updated: int = 0
     """They were there: changed, or seen again as they are."""
     rejected: int = 0
+    ignored: int = 0
+    """Fields of rows that are in, left out because another source has the say of them."""
 
 
 class Same(msgspec.Struct, frozen=True):
@@ -35,6 +37,8 @@ class Same(msgspec.Struct, frozen=True):
     digest: str
     workspace_id: UUID
     fields: tuple[Field, ...]
+    source: str = ""
+    """Whom it speaks for, where that was said."""
 
 
 class Progress(msgspec.Struct, frozen=True):

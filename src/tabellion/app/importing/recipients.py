@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 
 from tabellion.access.service import COMMAND_LINE, find_workspace
@@ -17,13 +18,14 @@ from tabellion.app.importing.display import bar
 from tabellion.app.importing.mapping import Reader, choose, preview
 from tabellion.app.importing.run import AT_ONCE, Import, Store
 from tabellion.app.importing.sources import Csv, open_source
-from tabellion.app.importing.types import Source
+from tabellion.app.importing.types import Source as File
 from tabellion.app.opening import opened, say
 from tabellion.app.wiring import Hub
 from tabellion.core.config import Settings
 from tabellion.core.db import Tx
-from tabellion.core.errors import HubError
+from tabellion.core.errors import HubError, Invalid
 from tabellion.core.ids import WorkspaceId
+from tabellion.recipients.settings import Source
 from tabellion.recipients.types import NewRecipient, Upserted
 
 SOURCE_LENGTH = 64
@@ -39,12 +41,15 @@ class Wanted:
     told: Sequence[str] = ()
     dry_run: bool = False
     beside: Path | None = None
+    source: str | None = None
+    """Whom the file speaks for; None: itself."""
 
 
 async def import_recipients(settings: Settings, wanted: Wanted) -> dict[str, Any]:
     """The report of an import: what became of the rows, and where those are that were refused."""
     source = open_source(wanted.file)
     fields = choose(wanted.told, source)
+    speaks_for = _checked(wanted.source) if wanted.source is not None else source_name(wanted.file)
     async with opened(settings, connections=AT_ONCE + 1) as installation:
         workspace = await installation.db.run(lambda tx: find_workspace(tx, wanted.workspace))
         side = workspace.side(wanted.mode)
@@ -52,9 +57,9 @@ async def import_recipients(settings: Settings, wanted: Wanted) -> dict[str, Any
             work = Import(
                 source,
                 Reader(hub.recipients, side, fields),
-                None if wanted.dry_run else storing(hub, side, source_name(wanted.file)),
+                None if wanted.dry_run else storing(hub, side, speaks_for),
                 ProgressFile(_folder(wanted) / f"{wanted.file.name}.progress"),
-                Same(digest(wanted.file), side, fields),
+                Same(digest(wanted.file), side, fields, wanted.source or ""),
             )
             _announce(wanted, source, work)
             return await _run(wanted, source, work)
@@ -85,7 +90,14 @@ def source_name(file: Path) -> str:
     return f"import:{file.name}".encode(errors="replace").decode()[:SOURCE_LENGTH]
 
 
-async def _run(wanted: Wanted, source: Source, work: Import) -> dict[str, Any]:
+def _checked(source: str) -> str:
+    try:
+        return msgspec.convert(source, Source)
+    except msgspec.ValidationError:
+        raise Invalid("source_wrong", "write --source with 1 to 64 of a-z, 0-9 and _ . : -") from None
+
+
+async def _run(wanted: Wanted, source: File, work: Import) -> dict[str, Any]:
     begun = work.begun()
     rejects = _rejects(wanted, source, begun.rejects if begun else 0)
     since = time.monotonic()
@@ -113,11 +125,12 @@ def _report(wanted: Wanted, count: Count, rejects: Rejects) -> dict[str, Any]:
         "created": count.created,
         "updated": count.updated,
         "rejected": count.rejected,
+        "ignored": count.ignored,
         "rejects": str(rejects.path) if count.rejected else None,
     }
 
 
-def _rejects(wanted: Wanted, source: Source, length: int) -> Rejects:
+def _rejects(wanted: Wanted, source: File, length: int) -> Rejects:
     delimiter = source.delimiter if isinstance(source, Csv) else None
     # A dry run must not write over the rejects of an import that is under way.
     stem = f"{wanted.file.stem}.dry-run" if wanted.dry_run else wanted.file.stem
@@ -129,11 +142,11 @@ def _folder(wanted: Wanted) -> Path:
     return wanted.beside or wanted.file.parent
 
 
-def _announce(wanted: Wanted, source: Source, work: Import) -> None:
+def _announce(wanted: Wanted, source: File, work: Import) -> None:
     """Say, before it begins, what will be done with each column, and where it begins."""
     for column, arrow, field in preview(work.same.fields, source.columns):
         say(f"  {column} {arrow} {field}")
     if begun := work.begun():
         say(f"going on at line {begun.place.line} of {wanted.file.name}: {begun.count.rows} rows are in")
     elif work.progress.path.exists() and not wanted.dry_run:
-        say(f"{work.progress.path.name} is about another file, side or mapping; beginning at the first row")
+        say(f"{work.progress.path.name} is about another file, side, mapping or source; beginning at the first row")
