@@ -1,7 +1,7 @@
 """What a side declares of traits, as pure rules: of what type they are, what null does, what is searched by."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -70,7 +70,7 @@ def is_of(value: Any, kind: TraitType) -> bool:
             return plain and _is_there(datetime.fromisoformat, value.upper())
 
 
-def _is_there(read: Any, text: str) -> bool:
+def _is_there(read: Callable[[str], object], text: str) -> bool:
     try:
         read(text)
     except ValueError:
@@ -135,18 +135,16 @@ def searched(text: str, kind: TraitType | None) -> str:
 
 def require_declarable(settings: RecipientSettings) -> None:
     """Return if settings speak of traits that anybody may set. Raises `Invalid`."""
-    named = {
-        "authority": {name: f"/authority/{name}" for name in settings.authority},
-        "trait_types": {name: f"/trait_types/{name}" for name in settings.trait_types},
-        "indexed_traits": {name: f"/indexed_traits/{place}" for place, name in enumerate(settings.indexed_traits)},
-    }
-    for name, at in (one for places in named.values() for one in places.items()):
+    named = [(name, f"/authority/{name}") for name in settings.authority]
+    named += [(name, f"/trait_types/{name}") for name in settings.trait_types]
+    named += [(name, f"/indexed_traits/{place}") for place, name in enumerate(settings.indexed_traits)]
+    for name, at in named:
         if name in CONTACT_STATE:
             detail = f"{name} follows from consent: nobody sets it, and it is not searched by"
             raise Invalid("trait_read_only", detail, FieldError(at, detail))
 
 
-def profile_without(given: Profile, names: frozenset[str] | set[str]) -> Profile:
+def profile_without(given: Profile, names: Set[str]) -> Profile:
     """The profile without some traits."""
     if not isinstance(given.traits, Mapping):
         return given
