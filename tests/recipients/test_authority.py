@@ -158,6 +158,9 @@ async def test_the_rest_of_a_write_is_applied_and_the_log_says_what_was_not(side
         {"field": field, "reason": "authority", "source": "web", "owner": "crm"}
         for field in ("/locale", "/traits/name", "/traits/name")
     ]
+    told = "select type from events where workspace_id = $1 order by position limit 2"
+    kinds = await side.hub.db.run(lambda tx: tx.rows(told, side.id))
+    assert [row["type"] for row in kinds] == ["recipient.created", "recipient.field_refused"]
     [*_, first] = await side.hub.db.run(lambda tx: History(vault).page(tx, side.id, made.recipient_id))
     assert {one.field for one in first.changes} == {"/traits/plan", "/identifiers"}
 

@@ -23,6 +23,7 @@ from tabellion.core.vault import Vault
 from tabellion.recipients import rules
 from tabellion.recipients.changes import alike, traits_change
 from tabellion.recipients.history import Entry, History
+from tabellion.recipients.settings import RecipientSettings
 from tabellion.recipients.types import Kind, Named, NewRecipient, Profile, Recipient, RefObject, Resolved, Upserted
 
 from .conftest import Absorptions, Counting, Hub
@@ -200,11 +201,16 @@ mails = st.dictionaries(st.integers(0, 3), st.booleans(), max_size=2)
 steps = st.tuples(st.sampled_from(["patch", "upsert", "upsert", "attach"]), mails, profiles, st.integers(0, 2))
 
 
+RULES = {"a": ["upsert", "api"], "locale": ["api"], "b": ["import"]}
+
+
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
-@given(hidden=st.booleans(), doing=st.lists(steps, max_size=8), limit=st.integers(1, 4))
+@given(hidden=st.booleans(), doing=st.lists(steps, max_size=8), limit=st.integers(1, 4), governed=st.booleans())
 async def test_as_of_is_what_was_and_what_history_replays(
-    life: Life, hidden: bool, doing: list[tuple[str, Any, dict[str, Any], int]], limit: int
+    life: Life, hidden: bool, doing: list[tuple[str, Any, dict[str, Any], int]], limit: int, governed: bool
 ) -> None:
+    rules_ = RecipientSettings(authority=RULES if governed else {})
+    await life.hub.db.run(lambda tx: life.hub.recipients.settings.set(tx, life.workspace_id, rules_))
     mine = Life(life.hub, life.history, life.workspace_id, life.clock, life.absorbed)
     await mine.begin(hidden)
     for step in doing:

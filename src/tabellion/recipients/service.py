@@ -366,7 +366,7 @@ class Recipients:
         settings = self.settings.of(workspace_id)
         writer = Writer(source, settings.authority)
         after, change, ignored = profiled(workspace_id, record, profile, keys[record.id], writer)
-        events = [happened.field_refused(workspace_id, record.id, one, source) for one in ignored]
+        events = []
         if change.fields:
             after = replace(after, version=record.version + 1)
             made = Version(record.id, after.version, change.fields, keys[record.id], change)
@@ -375,6 +375,7 @@ class Recipients:
             events.append(happened.updated(workspace_id, record.id, change.fields))
         if after != record:
             await store.write(tx, workspace_id, [after])
+        events += [happened.field_refused(workspace_id, record.id, one, source) for one in ignored]
         if events:
             await self._events.append(tx, events)
         return Patched((await self.read(tx, workspace_id, [record.id]))[record.id], ignored)

@@ -288,7 +288,7 @@ class Upsert:
         await history.keep(self._tx, self._workspace_id, made, source=self._source, actor=self._actor)
         changed = {step.person: step.change for step in steps}
         await indexing.keep(self._tx, self._workspace_id, self._settings.indexed_traits, changed)
-        events = [event for step in steps for event in self._happened(step)]
+        events = [event for step in steps for event in (*self._happened(step), *self._refused(step))]
         events += await devices.describe(self._tx, self._workspace_id, self._lookup, list(self._said(steps)))
         if events:
             await self._events.append(self._tx, events)
@@ -351,8 +351,6 @@ class Upsert:
 
     def _happened(self, step: _Step) -> Iterator[Event]:
         plan, person = step.plan, step.person
-        for refused in step.ignored:
-            yield happened.field_refused(self._workspace_id, person, refused, self._source)
         if plan.makes:
             kinds = [named.kind for named in plan.unit.named.values()]
             yield happened.created(self._workspace_id, person, kinds, self._source)
@@ -363,6 +361,10 @@ class Upsert:
             yield happened.identifier_verified(self._workspace_id, person, plan.unit.named[one], self._source)
         if step.change.profile:
             yield happened.updated(self._workspace_id, person, step.change.profile)
+
+    def _refused(self, step: _Step) -> Iterator[Event]:
+        for one in step.ignored:
+            yield happened.field_refused(self._workspace_id, step.person, one, self._source)
 
 
 def profiled(
