@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
@@ -44,13 +44,13 @@ AT = datetime(2026, 11, 21, tzinfo=UTC)
 SIDE = UUID(int=1)
 
 
-def after(writes: Sequence[tuple[str, Any, Any]]) -> tuple[Record, dict[str, Any], Any]:
-    """The record, its traits and locale after writes."""
+def after(writes: Sequence[tuple[str, Any, Any]]) -> tuple[Record, dict[str, Any], Any, Key]:
+    """The record, its traits and locale after writes, and its key."""
     key, record = Key.new(), Record(ids.new(), 1, False, None, None, None, AT, AT, None, False)
     for source, said, locale in writes:
         profile = Profile(locale, UNSET, said)
         record, _, _ = profiled(SIDE, record, profile, key, Writer(source, RULES))
-    return record, sealing.open_traits(SIDE, record, key)[0], record.locale
+    return record, sealing.open_traits(SIDE, record, key)[0], record.locale, key
 
 
 def heard(name: str, writes: Sequence[tuple[str, Any, Any]]) -> list[tuple[str, Any, Any]]:
@@ -65,12 +65,13 @@ def speaks(name: str, write: tuple[str, Any, Any]) -> bool:
     return write[2] is not UNSET if name == "locale" else write[1] is None or name in write[1]
 
 
+@settings(max_examples=400)
 @given(st.lists(WRITE, max_size=8))
 def test_a_governed_field_is_what_the_highest_source_came_to_as_if_there_were_no_other(writes: Any) -> None:
     """So it does not matter what lower sources said, nor when."""
-    _, traits, locale = after(writes)
+    _, traits, locale, _ = after(writes)
     for name in ("name", "plan"):
-        _, alone, _ = after(heard(name, writes))
+        _, alone, *_ = after(heard(name, writes))
         assert traits.get(name) == alone.get(name), name
     said = [one[2] for one in heard("locale", writes)]
     assert locale == (said[-1] if said else None)
@@ -78,25 +79,35 @@ def test_a_governed_field_is_what_the_highest_source_came_to_as_if_there_were_no
 
 @given(st.lists(WRITE, max_size=8))
 def test_of_any_other_field_the_last_writer_counts(writes: Any) -> None:
-    _, traits, _ = after(writes)
+    _, traits, *_ = after(writes)
     said = [one[1]["free"] if one[1] is not None else None for one in writes if one[1] is None or "free" in one[1]]
     assert traits.get("free") == (said[-1] if said else None)
 
 
 @given(st.lists(WRITE, max_size=5), WRITE)
 def test_what_is_ignored_is_what_would_have_changed(writes: Any, last: Any) -> None:
-    key, record = Key.new(), Record(ids.new(), 1, False, None, None, None, AT, AT, None, False)
-    for source, said, locale in writes:
-        record, _, _ = profiled(SIDE, record, Profile(locale, UNSET, said), key, Writer(source, RULES))
+    record, before, locale, key = after(writes)
     profile = Profile(last[2], UNSET, last[1])
     kept, _, ignored = profiled(SIDE, record, profile, key, Writer(last[0], RULES))
     free, _, none = profiled(SIDE, record, profile, key, Writer(last[0]))
     assert none == ()
-    same = (kept.locale, sealing.open_traits(SIDE, kept, key)[0]) == (
-        free.locale,
-        sealing.open_traits(SIDE, free, key)[0],
-    )
-    assert same == (not ignored)
+    was = before | {"locale": locale}
+    now, would = (sealing.open_traits(SIDE, one, key)[0] | {"locale": one.locale} for one in (kept, free))
+    refused = {one.pointer.rpartition("/")[2] for one in ignored}
+    assert {name for name in RULES if now.get(name) == was.get(name) != would.get(name)} >= refused
+    owners = sealing.open_traits(SIDE, kept, key)[1]
+    for name in RULES:
+        if speaks(name, last) and owners.get(name) != last[0]:
+            assert (name in refused) == (was.get(name) != would.get(name)), name
+
+
+def test_an_object_of_a_lower_source_is_replaced_and_ones_own_is_merged_into() -> None:
+    billing, crm = ("billing", {"name": {"first": "A.", "more": {"x": 1}}}), ("crm", {"name": {"more": {"y": 2}}})
+    for writes, name in (
+        ([billing, crm], {"more": {"y": 2}}),
+        ([billing, crm, ("crm", {"name": {"last": "B."}})], {"more": {"y": 2}, "last": "B."}),
+    ):
+        assert after([(*one, UNSET) for one in writes])[1] == {"name": name}
 
 
 def test_nobody_governs_where_nothing_is_set() -> None:

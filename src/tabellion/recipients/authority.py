@@ -1,7 +1,7 @@
 """Authority: which source may set which field of a person. Pure.
 
 Of a governed field the highest source that ever wrote it has the say, be it to say that there is nothing; among equals
-the last. Of any other field the last writer has it.
+the last. Of any other field the last writer has it. An object of a lower source is replaced, not merged into.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from tabellion.recipients import traits
-from tabellion.recipients.changes import alike
+from tabellion.recipients.changes import alike, traits_change
 from tabellion.recipients.rules import merge_patch
 from tabellion.recipients.types import Ignored, Profile
 
@@ -54,15 +54,17 @@ class Writer(msgspec.Struct, frozen=True):
 
     def ruled(self, profile: Profile, standing: Standing) -> Ruled:
         """The profile without what this source may not say, and who has the say afterwards."""
-        owners, refused = dict(standing.owners), list[str]()
+        owners, refused, outranked = dict(standing.owners), list[str](), list[str]()
         for name in self.governed(profile):
             mine, theirs = self._rank(name, self.source), self._rank(name, standing.owners.get(name))
             if mine is None or (theirs is not None and theirs < mine):
                 refused.append(name)
             else:
                 owners[name] = self.source
+                outranked += [name] if theirs is not None and mine < theirs else []
         ignored = [self._ignored(name, standing) for name in refused if _would_change(name, profile, standing)]
-        return Ruled(_without(profile, refused, standing) if refused else profile, owners, ignored)
+        kept = _without(profile, refused, standing) if refused else profile
+        return Ruled(_replacing(kept, outranked, standing) if outranked else kept, owners, ignored)
 
     def _rank(self, name: str, source: str | None) -> int | None:
         """The place of a source among those of a field, 0 the highest; None: it has none."""
@@ -97,3 +99,16 @@ def _without(profile: Profile, refused: Sequence[str], standing: Standing) -> Pr
     if gone and kept.traits is None:
         kept = replace(kept, traits=dict.fromkeys(standing.traits))
     return traits.profile_without(kept, gone) if gone else kept
+
+
+def _replacing(profile: Profile, outranked: Sequence[str], standing: Standing) -> Profile:
+    """The profile with objects that take the place of those of lower sources, as patches that lead there."""
+    if not isinstance(profile.traits, Mapping):
+        return profile
+    said = dict(profile.traits)
+    for name in set(outranked).intersection(said):
+        was, new = standing.traits.get(name), merge_patch(None, said[name])
+        if isinstance(was, Mapping) and isinstance(new, Mapping):
+            change = traits_change(was, new)
+            said[name] = change[1] if change else {}
+    return replace(profile, traits=said)
