@@ -29,7 +29,7 @@ from tabellion.messages import store as messages
 from tabellion.messages.store import Filter
 from tabellion.privacy import store as privacy
 from tabellion.providers.base import Channel
-from tabellion.recipients import settings_store, versions
+from tabellion.recipients import indexed_store, settings_store, versions
 from tabellion.recipients import store as recipients
 from tabellion.recipients.types import Health, Kind
 from tabellion.webhooks import store as webhooks
@@ -41,6 +41,7 @@ STORES = (
     events,
     identity,
     items,
+    indexed_store,
     jobs,
     ledger,
     messages,
@@ -528,3 +529,37 @@ async def _(tx: Tx, of: Asked) -> Any:
     firsts = [first for one in people if (first := await versions.first_after(tx, of.name, one, long_ago))]
     roots = [root for one in people if (root := await versions.root_before(tx, of.name, one, None))]
     return (firsts, roots) if firsts or roots else None
+
+
+reads(indexed_store, "states")(lambda tx, of: indexed_store.states(tx, of.name))
+reads(indexed_store, "people")(lambda tx, of: indexed_store.people(tx, of.name, None, 100))
+
+
+@reads(indexed_store, "find")
+async def _(tx: Tx, of: Asked) -> Any:
+    return await indexed_store.find(tx, of.name, "plan", "pro", None, 100)
+
+
+@writes(indexed_store, "declare")
+async def _(tx: Tx, of: Asked) -> None:
+    await indexed_store.declare(tx, of.name, [])
+
+
+@writes(indexed_store, "done")
+async def _(tx: Tx, of: Asked) -> None:
+    await indexed_store.done(tx, of.name, "plan", LAST, ready=True)
+
+
+@writes(indexed_store, "drop")
+async def _(tx: Tx, of: Asked) -> None:
+    await indexed_store.drop(tx, of.name, "plan", 100)
+
+
+@writes(indexed_store, "take")
+async def _(tx: Tx, of: Asked) -> None:
+    await indexed_store.take(tx, of.name, [(one, "plan") for one in of.all("recipients", "id")])
+
+
+@writes(indexed_store, "forget_indexed")
+async def _(tx: Tx, of: Asked) -> None:
+    await indexed_store.forget_indexed(tx, of.name, of.all("recipients", "id"))

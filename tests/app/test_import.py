@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from tabellion.app.wiring import Hub, Surroundings, wire
 from tabellion.core import ids
 from tabellion.core.errors import HubError, Invalid, Misconfigured, Overloaded
 from tabellion.core.ids import WorkspaceId
+from tabellion.recipients import indexed_store
+from tabellion.recipients.settings import RecipientSettings, TraitType
 from tabellion.recipients.types import Kind, NewRecipient, Recipient, RefObject, Resolved, Upserted
 
 from .processes import Tabellion
@@ -404,7 +407,9 @@ def test_the_command_beside_a_running_hub(installation: Tabellion, tmp_path: Pat
     key = installation.key("acme")["key"]
     hub = installation.up()
     try:
-        done = installation.run(*words(file, "--json", "--map", "email=email", "--map", "plan=trait.plan"))
+        said = ("--json", "--map", "email=email", "--map", "plan=trait.plan", "--source", "crm")
+        done = installation.run(*words(file, *said))
+        wrong = installation.run(*words(file, "--source", "C R M"))
         with hub.client(key) as client:
             [found] = client.get("/v1/recipients", params={"email": "hub@example.org"}).json()["data"]
     finally:
@@ -413,6 +418,9 @@ def test_the_command_beside_a_running_hub(installation: Tabellion, tmp_path: Pat
     assert "plan → trait.plan" in done.stderr
     assert "\x1b" not in done.stderr
     assert found["traits"] == {"plan": "pro"}
+    assert [one["source"] for one in found["identifiers"]] == ["crm"]
+    assert wrong.returncode != 0
+    assert "source_wrong" in wrong.stderr
 
 
 def test_the_operators_blocked_values_count_here_too(installation: Tabellion, tmp_path: Path) -> None:
@@ -444,3 +452,41 @@ def test_wrong_usage_is_2(installation: Tabellion, tmp_path: Path) -> None:
 
 def test_source_name_fits_its_column() -> None:
     assert source_name(Path("x/" + "a" * 99 + ".csv")) == "import:" + "a" * 57
+
+
+async def test_text_becomes_what_is_declared_and_what_cannot_is_refused_at_its_column(
+    side: Side, tmp_path: Path
+) -> None:
+    declared = RecipientSettings(trait_types={"age": TraitType.INTEGER, "vip": TraitType.BOOLEAN})
+    await side.hub.around.db.run(lambda tx: side.hub.recipients.settings.set(tx, side.workspace_id, declared))
+    file = written(tmp_path, "email,Alter,vip,zip\na@example.org,42,yes,010\nb@example.org,4x,,\nc@example.org,,,\n")
+    count = await side.bring(file, "email=email", "Alter=trait.age", "vip=trait.vip", "zip=trait.zip")
+    ann = await side.person(email="a@example.org")
+    assert (count.created, count.rejected) == (2, 1)
+    assert ann is not None
+    assert ann.traits == {"age": 42, "vip": True, "zip": "010"}
+    [row] = refused(file)
+    assert (row["reject_code"], row["reject_pointer"], row["reject_line"]) == ("trait_type_wrong", "/Alter", "3")
+
+
+async def test_a_file_sets_what_its_source_may(side: Side, tmp_path: Path) -> None:
+    declared = RecipientSettings(authority={"name": ["crm", "import"], "plan": ["crm"]})
+    await side.hub.around.db.run(lambda tx: side.hub.recipients.settings.set(tx, side.workspace_id, declared))
+    count = await side.bring(written(tmp_path, "email,trait.name,trait.plan\na@example.org,Ann,pro\n"))
+    assert count == Count(rows=1, created=1, ignored=1)
+    ann = await side.person(email="a@example.org")
+    assert ann is not None
+    assert (ann.traits, ann.owners) == ({"name": "Ann"}, {"name": "import:people.csv"})
+
+
+async def test_a_trait_declared_during_an_import_is_kept_from_the_next_batch_on(side: Side, tmp_path: Path) -> None:
+    """The settings were read once, when it began: whom it brought later was never found."""
+    side.hub.around.clock.advance(timedelta(seconds=1))  # type: ignore[attr-defined]
+    await side.hub.recipients.settings.refresh(side.hub.around.db)
+    beside = wire(side.hub.around)
+    declared = RecipientSettings(indexed_traits=["plan"])
+    await beside.around.db.run(lambda tx: beside.recipients.settings.set(tx, side.workspace_id, declared))
+    await side.bring(written(tmp_path, "email,trait.plan\na@example.org,pro\n"))
+    async with side.hub.around.db.transaction() as tx:
+        assert len(await indexed_store.find(tx, side.workspace_id, "plan", "pro", None, 9)) == 1
+    await beside.close()

@@ -348,6 +348,7 @@ async def recipients(attack: Attack) -> None:
     for query in ("limit=500", "email=ann@example.org", "phone=%2B12025550111", "external_id=ann"):
         [found] = await attack.listed(f"/v1/recipients?{query}")
         assert found["id"] == attack.mine.ids["recipient"]
+    await attack.ask("GET", "/v1/recipients?trait=plan:pro", status=400)
 
 
 @case("POST", "/v1/consents")
@@ -391,9 +392,9 @@ async def recipient_settings(attack: Attack) -> None:
 
 @case("PUT", "/v1/recipient-settings")
 async def set_recipient_settings(attack: Attack) -> None:
-    await attack.ask("PUT", "/v1/recipient-settings", {"default_region": "DE"})
+    await attack.ask("PUT", "/v1/recipient-settings", {"default_region": "DE", "indexed_traits": ["plan"]})
     theirs = (await attack.theirs.call("GET", "/v1/recipient-settings")).json()
-    assert theirs["settings"]["default_region"] is None
+    assert (theirs["settings"]["default_region"], theirs["indexing"]) == (None, {})
 
 
 @case("GET", "/v1/reviews")

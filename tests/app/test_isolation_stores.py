@@ -31,7 +31,7 @@ from tabellion.ledger import store as ledger
 from tabellion.ledger.types import LogId, Tile
 from tabellion.privacy import store as privacy
 from tabellion.privacy.types import Policy
-from tabellion.recipients import settings_store
+from tabellion.recipients import indexed_store, settings_store
 
 from . import statements_privacy
 from .statements import COVERED, OTHERS, READS, STORES, WRITES, Asked, Statement
@@ -114,6 +114,9 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
     await privacy.set_mark(tx, side, ids.new())
     await settings_store.write(tx, side, {"default_region": "AT"})
     await statements_privacy.make(tx, side)
+    await indexed_store.declare(tx, side, ["plan"])
+    people = await indexed_store.people(tx, side, None, 100)
+    await indexed_store.put(tx, side, [(one, "plan", "pro") for one in people])
     await tx.execute("update attempts set state = 'started', account_id = $2 where workspace_id = $1", side, ids.new())
 
 

@@ -1,8 +1,9 @@
 """The routes of recipients and accounts over bare ASGI, with keys of two workspaces."""
 
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -24,6 +25,7 @@ from tabellion.events.service import open_log
 from tabellion.identity import history_routes
 from tabellion.identity.routes import Upsertion, routes, upserting
 from tabellion.recipients.service import Recipients
+from tabellion.recipients.types import Recipient
 
 Client = Callable[..., Awaitable[httpx.AsyncClient]]
 
@@ -34,6 +36,11 @@ class Absorptions:
 
     async def __call__(self, tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id: RecipientId) -> None:
         self.seen.append((from_id, to_id))
+
+
+async def no_contact_state(tx: Tx, workspace_id: WorkspaceId, people: Sequence[Recipient]) -> dict[UUID, Any]:
+    """Nobody decided anything: consent is not among these domains."""
+    return {}
 
 
 @pytest.fixture
@@ -55,7 +62,10 @@ async def client(
     lines = io.StringIO()
     edge = Edge(db, keys, vault, open_lines(lines, clock, pretty=False), Metrics(process=False))
     upsert: Grouped[Upsertion] = Grouped(db, vault, upserting(recipients, absorbed))
-    app = create_app(edge, [*routes(edge, vault, recipients, absorbed, upsert), *history_routes.routes(edge, vault)])
+    app = create_app(
+        edge,
+        [*routes(edge, vault, recipients, absorbed, upsert, no_contact_state), *history_routes.routes(edge, vault)],
+    )
     workspaces: dict[str, Workspace] = {}
 
     async def make(role: Role = Role.OWNER, mode: Mode = "live", workspace: str = "acme") -> httpx.AsyncClient:

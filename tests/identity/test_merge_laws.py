@@ -1,5 +1,6 @@
 """Merge then split is identity, for whatever was said before; and what was said in between follows the stated rule."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -11,9 +12,15 @@ from hypothesis import strategies as st
 from tabellion.app.wiring import Hub
 from tabellion.consent.types import Method, Rank
 from tabellion.core.ids import WorkspaceId
+from tabellion.recipients import indexed_store
+from tabellion.recipients.settings import RecipientSettings
+from tabellion.recipients.traits import indexed
+from tabellion.recipients.types import Profile
 
 from .people import People, email, fresh
 
+NUMBERS = itertools.count()
+"""Drawn at random, two people of one side had the same number now and then."""
 SAID = st.tuples(
     st.integers(0, 2),
     st.sampled_from(["granted", "granted", "withdrawn", "denied", "objected"]),
@@ -42,7 +49,8 @@ def people(hub: Hub, workspace_id: WorkspaceId) -> People:
 async def make(people: People, has: Sequence[Any]) -> UUID:
     kinds, locale, traits = has
     mark = fresh()
-    values = {"mail": f"{mark}@x.org", "more": f"m{mark}@x.org", "phone": f"+1202555{int(mark[-6:], 16) % 9000 + 1000}"}
+    phone = f"+1202555{1000 + next(NUMBERS) % 9000}"
+    values = {"mail": f"{mark}@x.org", "more": f"m{mark}@x.org", "phone": phone}
     return await people.person(
         *(values.get(kind, f"crm-{mark}") for kind in sorted(kinds)), locale=locale, traits=traits
     )
@@ -177,3 +185,61 @@ async def test_a_brother_takes_his_restriction_with_him(people: People) -> None:
     assert await people.verdict(other, "c@x.org", purpose="transactional") == "denied"
     await people.split(one, second.id)
     assert await people.verdict(third, "d@x.org", purpose="transactional") == "unknown"
+
+
+SAYS = st.tuples(st.sampled_from(["crm", "billing"]), st.sampled_from(["name", "plan", "free"]), st.integers(0, 2))
+DECLARED = RecipientSettings(authority={"name": ["crm", "billing"]}, indexed_traits=["name", "plan"])
+
+
+async def say(people: People, person: UUID, source: str, **traits: Any) -> None:
+    patch, change = people.hub.recipients.patch, Profile(traits=traits)
+    await people.run(lambda tx: patch(tx, people.side, person, change, source=source))
+
+
+async def found(people: People, person: UUID) -> Any:
+    """What is plain of a person, which is what stands, and who has the say."""
+    rows = await people.rows(
+        "select name, value from recipient_traits where workspace_id = $1 and recipient_id = $2 order by name",
+        people.side, person,
+    )  # fmt: skip
+    one = await people.read(person)
+    plain = {name: text for name in ("name", "plan") if (text := indexed(one.traits.get(name))) is not None}
+    assert {row["name"]: row["value"] for row in rows} == plain
+    return plain, dict(one.owners)
+
+
+@POSTGRES
+@given(HAS, HAS, st.lists(SAYS, max_size=3), st.lists(SAYS, max_size=3))
+async def test_what_one_is_found_by_and_who_has_the_say_part_again(
+    people: People, one: Any, other: Any, mine: Any, theirs: Any
+) -> None:
+    """Both move with a merge as traits do, and a search finds no one who is part of another."""
+    await people.run(lambda tx: people.hub.recipients.settings.set(tx, people.side, DECLARED))
+    persons = [await make(people, each) for each in (one, other)]
+    for person, said in zip(persons, (mine, theirs), strict=True):
+        for source, name, value in said:
+            await say(people, person, source, **{name: value})
+    before = [await found(people, each) for each in persons]
+    merge = await people.merge(*persons)
+    into = await people.read(persons[0])
+    for name, value in ((name, value) for name in ("name", "plan") for value in ("0", "1", "2")):
+        async with people.hub.around.db.transaction() as tx:
+            held = await indexed_store.find(tx, people.side, name, value, None, 500)
+        assert (into.id in held) == (indexed(into.traits.get(name)) == value)
+        assert merge.from_id not in held
+    assert all(name in into.traits for name in into.owners), "no owner without what it owns"
+    await people.split(persons[0], merge.id)
+    assert [await found(people, each) for each in persons] == before
+
+
+async def test_a_value_that_was_changed_since_keeps_its_owner(people: People) -> None:
+    await people.run(lambda tx: people.hub.recipients.settings.set(tx, people.side, DECLARED))
+    ann, anna = await people.person("ann@x.org", "+12025550111"), await people.person("anna@x.org")
+    await say(people, anna, "billing", name="A.")
+    merge = await people.merge(ann, anna)
+    await say(people, ann, "billing", name="Ann")
+    await people.split(ann, merge.id)
+    assert [(one.traits, one.owners) for one in (await people.read(ann), await people.read(anna))] == [
+        ({"name": "Ann"}, {"name": "billing"}),
+        ({"name": "A."}, {"name": "billing"}),
+    ]

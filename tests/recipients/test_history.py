@@ -23,6 +23,7 @@ from tabellion.core.vault import Vault
 from tabellion.recipients import rules
 from tabellion.recipients.changes import alike, traits_change
 from tabellion.recipients.history import Entry, History
+from tabellion.recipients.settings import RecipientSettings
 from tabellion.recipients.types import Kind, Named, NewRecipient, Profile, Recipient, RefObject, Resolved, Upserted
 
 from .conftest import Absorptions, Counting, Hub
@@ -200,11 +201,16 @@ mails = st.dictionaries(st.integers(0, 3), st.booleans(), max_size=2)
 steps = st.tuples(st.sampled_from(["patch", "upsert", "upsert", "attach"]), mails, profiles, st.integers(0, 2))
 
 
+RULES = {"a": ["upsert", "api"], "locale": ["api"], "b": ["import"]}
+
+
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
-@given(hidden=st.booleans(), doing=st.lists(steps, max_size=8), limit=st.integers(1, 4))
+@given(hidden=st.booleans(), doing=st.lists(steps, max_size=8), limit=st.integers(1, 4), governed=st.booleans())
 async def test_as_of_is_what_was_and_what_history_replays(
-    life: Life, hidden: bool, doing: list[tuple[str, Any, dict[str, Any], int]], limit: int
+    life: Life, hidden: bool, doing: list[tuple[str, Any, dict[str, Any], int]], limit: int, governed: bool
 ) -> None:
+    rules_ = RecipientSettings(authority=RULES if governed else {})
+    await life.hub.db.run(lambda tx: life.hub.recipients.settings.set(tx, life.workspace_id, rules_))
     mine = Life(life.hub, life.history, life.workspace_id, life.clock, life.absorbed)
     await mine.begin(hidden)
     for step in doing:
@@ -323,3 +329,42 @@ async def test_a_batch_keeps_its_versions_in_one_statement(
         return counting.statements
 
     assert sum("into recipient_versions" in sql for sql in await hub.db.run(work)) == 1
+
+
+async def test_of_each_field_it_is_known_who_set_it_and_since_when(life: Life) -> None:
+    await life.upsert({0: False}, {"traits": {"plan": "pro", "home": {"city": "Graz"}, "a/b": 1}}, source="crm")
+    first = life.clock.now()
+    life.clock.advance(SECOND)
+    await life.upsert({0: False}, {"traits": {"home": {"zip": "8010"}}, "locale": "de"}, source="import:x.csv")
+    second = life.clock.now()
+    life.clock.advance(SECOND)
+    await life.patch({"traits": {"a/b": None}, "time_zone": "Europe/Vienna"})
+    read = life.history.origins
+    origins = await life.hub.db.run(lambda tx: read(tx, life.workspace_id, life.person))
+    assert {at: (one.name, one.source, one.actor, one.since) for at, one in origins.items()} == {
+        "/traits/plan": ("plan", "crm", "key_1", first),
+        "/traits/home": ("home", "import:x.csv", "key_1", second),
+        "/locale": ("locale", "import:x.csv", "key_1", second),
+        "/time_zone": ("time_zone", "api", "api", life.clock.now()),
+    }
+
+
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
+@given(doing=st.lists(steps, max_size=6), chunk=st.integers(1, 3))
+async def test_an_origin_is_the_newest_version_that_changed_the_field(
+    life: Life, monkeypatch: pytest.MonkeyPatch, doing: list[Any], chunk: int
+) -> None:
+    monkeypatch.setattr("tabellion.recipients.history.CHUNK", chunk)
+    mine = Life(life.hub, life.history, life.workspace_id, life.clock, life.absorbed)
+    await mine.begin(hidden=False)
+    for step in doing:
+        await mine.act(step)
+    origins = await mine.hub.db.run(lambda tx: mine.history.origins(tx, mine.workspace_id, mine.person))
+    present = await mine.now()
+    assert {one.name for one in origins.values()} == {*present.traits} | {
+        name for name in ("locale", "time_zone") if getattr(present, name) is not None
+    }
+    for at, origin in origins.items():
+        async with mine.hub.db.transaction() as tx:
+            [last, *_] = await mine.history.of_field(tx, mine.workspace_id, mine.person, at)
+        assert (origin.source, origin.actor, origin.since) == (last.source, last.actor, last.changed_at)

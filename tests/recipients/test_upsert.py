@@ -382,7 +382,8 @@ async def test_an_upsert_that_waited_for_a_merge_goes_on_with_the_root(people: P
 
 async def patch(people: People, recipient_id: UUID, profile: Profile, expected: set[int] | None = None) -> Recipient:
     service, workspace_id = people.hub.recipients, people.workspace_id
-    return await people.hub.db.run(lambda tx: service.patch(tx, workspace_id, recipient_id, profile, expected))
+    done = await people.hub.db.run(lambda tx: service.patch(tx, workspace_id, recipient_id, profile, expected))
+    return done.recipient
 
 
 async def test_a_patch_changes_what_it_names_and_raises_the_version(people: People) -> None:

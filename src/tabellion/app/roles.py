@@ -40,6 +40,8 @@ FRESH = 0.9
 """Seconds between two looks for settings that another process changed."""
 TIDY = 60.0
 """Seconds between two rounds of housekeeping."""
+DECLARED = 2.0
+"""Seconds between two looks for traits to be indexed."""
 ROUND = 3600.0
 """Seconds between two rounds of retention, and of the rotation of keys."""
 WATCH = 5.0
@@ -203,6 +205,7 @@ def _follow(process: Process) -> None:
     _spawn(process, _every(ROUND, around.log, lambda: hub.proofs.expire(around.db)))
     _spawn(process, _every(ROUND, around.log, lambda: hub.rotation.apply(around.db)))
     _spawn(process, _every(TIDY, around.log, lambda: hub.regulations.watch(around.db)))
+    _spawn(process, _every(DECLARED, around.log, lambda: hub.indexes.advance(around.db)))
 
 
 async def _serve(process: Process, listener: socket.socket) -> None:

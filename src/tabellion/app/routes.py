@@ -69,7 +69,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *admin_ledger.routes(edge, hub.ledger),
         *admin_timeline.routes(edge, hub.recipients),
         *admin_search.routes(edge, admin_search.Search(hub.recipients, hub.messages)),
-        *identity.routes(edge, around.vault, hub.recipients, hub.identity.absorbed, upsert),
+        *identity.routes(edge, around.vault, hub.recipients, hub.identity.absorbed, upsert, hub.consent.contact_state),
         *merge_routes.routes(edge, hub.recipients, hub.identity),
         *history_routes.routes(edge, around.vault),
         *settings_routes.routes(edge, hub.recipients.settings),

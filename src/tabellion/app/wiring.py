@@ -56,6 +56,7 @@ from tabellion.providers import ALL
 from tabellion.providers.base import Outbound, Provider, Result
 from tabellion.providers.delivery import Carrier, deliver
 from tabellion.recipients.erasing import Erasing as RecipientsErasing
+from tabellion.recipients.indexing import TraitIndexes
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.settings import SettingsBook
 from tabellion.webhooks.erasing import Erasing as WebhooksErasing
@@ -114,6 +115,7 @@ class Hub:
     replay: Replay
     export: Export
     rotation: Rotation
+    indexes: TraitIndexes
     http: HttpPool
     smtp: SmtpPool
     kinds: tuple[Kind, ...]
@@ -232,6 +234,7 @@ def wire(around: Surroundings) -> Hub:
         replay=Replay(erasure),
         export=Export(around.vault, recipients, identity, consent, messages, webhooks),
         rotation=Rotation(around.vault, around.log, around.metrics),
+        indexes=TraitIndexes(around.vault),
         http=http,
         smtp=smtp,
         kinds=(delivering, StepTimeout(messages), normalising, Execute(erasure, recipients)),

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from tabellion.consent import asking, record, recording, rules, store
+from tabellion.consent import asking, contact, record, recording, rules, store
 from tabellion.consent.erasing import Erasing
 from tabellion.consent.merging import Merging
 from tabellion.consent.placing import wrong_kind
@@ -39,7 +39,7 @@ from tabellion.events.types import Event
 from tabellion.ledger.service import Ledger
 from tabellion.recipients.erasing import Person
 from tabellion.recipients.service import Recipients
-from tabellion.recipients.types import Ref, RefObject
+from tabellion.recipients.types import Recipient, Ref, RefObject
 
 MOST: Final = 256
 """Decisions that `record` takes at once: one append to the ledger."""
@@ -91,6 +91,15 @@ class Consent:
     async def refusal(self, tx: Tx, workspace_id: WorkspaceId, new: NewDecision) -> HubError | None:
         """Why this decision cannot be recorded, whoever it is about; None where it can."""
         return refusal(new, await self.purposes(tx, workspace_id), tx.now) or wrong_kind(new)
+
+    async def contact_state(
+        self, tx: Tx, workspace_id: WorkspaceId, people: Sequence[Recipient]
+    ) -> dict[UUID, dict[str, Any]]:
+        """The traits of each person that follow from consent to marketing, by the words of customer-data platforms.
+
+        One statement for all, and of the channels that a person has an address of.
+        """
+        return await contact.states(tx, workspace_id, people, await self.purposes(tx, workspace_id))
 
     async def record(
         self, tx: Tx, workspace_id: WorkspaceId, decisions: Sequence[NewDecision], *, news_only: bool = False

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import msgspec
 
@@ -13,7 +14,7 @@ from tabellion.core.db import Tx
 from tabellion.core.errors import HubError
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
-from tabellion.identity.views import BatchEntry, BatchItem
+from tabellion.identity.views import BatchEntry, BatchItem, IgnoredView, not_applied
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Absorbed, NewRecipient, Upserted
 
@@ -26,6 +27,7 @@ class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int
     id: str | None = None
     error: Problem | None = None
+    ignored: list[IgnoredView] = []
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,12 @@ class Batch:
                 units[index] = self._unit(workspace_id, index, items[index])
             except HubError as refusal:
                 kept[index] = _refused(refusal)
-        upserted = await self.recipients.upsert(
-            tx, workspace_id, list(units.values()), absorbed=self.absorbed, actor=actor
-        )
-        kept |= {index: _kept(one) for index, one in zip(units, upserted, strict=True)}
+        for source, some in groupby(units, key=lambda index: items[index].source):
+            places = list(some)
+            upserted = await self.recipients.upsert(
+                tx, workspace_id, [units[one] for one in places], absorbed=self.absorbed, source=source, actor=actor
+            )
+            kept |= {index: _kept(one) for index, one in zip(places, upserted, strict=True)}
         return [kept[index] for index in todo]
 
     def _unit(self, workspace_id: WorkspaceId, index: int, item: BatchItem) -> NewRecipient:
@@ -125,7 +129,7 @@ def _earlier(
 def _kept(one: Upserted | HubError) -> Kept:
     if isinstance(one, HubError):
         return _refused(one)
-    return Kept(201 if one.created else 200, ids.show("rcp", one.recipient_id))
+    return Kept(201 if one.created else 200, ids.show("rcp", one.recipient_id), ignored=not_applied(one.ignored))
 
 
 def _refused(refusal: HubError) -> Kept:
@@ -133,4 +137,4 @@ def _refused(refusal: HubError) -> Kept:
 
 
 def _entry(index: int, kept: Kept) -> BatchEntry:
-    return BatchEntry(index, kept.status, kept.id, kept.error)
+    return BatchEntry(index, kept.status, kept.id, kept.error, kept.ignored)

@@ -77,7 +77,10 @@ class MergedView(Struct, frozen=True):
     merged_at: datetime
     reason: str | None
     evidence: dict[str, Any] | None
-    """`winner`: why `into` goes on; `identifiers`: kinds each had; `taken`: fields `into` had not. Null once erased."""
+    """`winner`: why `into` goes on; `identifiers`: kinds each had; `taken`: fields `into` had not, and their `owners`.
+
+    Null once erased.
+    """
     undone: bool
     undone_at: datetime | None
     undone_by: str | None

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import groupby
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
+from uuid import UUID
 
 from litestar import Request, Response, get, patch, post
 from litestar.handlers import HTTPRouteHandler
@@ -25,6 +26,7 @@ from tabellion.identity import public
 from tabellion.identity.batch import Batch
 from tabellion.identity.history_routes import AsOf, moment
 from tabellion.identity.views import (
+    NOTHING,
     BatchAnswer,
     BatchBody,
     ProfileBody,
@@ -32,6 +34,7 @@ from tabellion.identity.views import (
     RecipientPage,
     RecipientView,
     UpsertedView,
+    not_applied,
     page,
     shown,
 )
@@ -46,6 +49,18 @@ OfKind = Annotated[
     Parameter(pattern=KIND_FORM, description="The kind of `value`: any, such as `device` or `external:crm`."),
 ]
 OfAnyKind = Annotated[str | None, Parameter(max_length=4096, description="An identifier of `kind`.")]
+OfTrait = Annotated[
+    str | None,
+    Parameter(
+        max_length=512,
+        description="NAME:VALUE of a trait of `indexed_traits`, as `plan:pro`: the recipients that have it.",
+    ),
+]
+Include = Annotated[
+    Literal["contact_state"] | None,
+    Parameter(description="Show also the traits that follow from consent, as reading one recipient does."),
+]
+Provenance = Annotated[bool, Parameter(description="Say of each field where it comes from, and since when.")]
 IfMatch = Annotated[
     str | None,
     HeaderParameter(name="If-Match", max_length=512, description='The `ETag` of the version to change, as `"3"`.'),
@@ -63,17 +78,25 @@ CHANGED = ResponseSpec(None, description="Precondition Failed: changed meanwhile
 
 
 class Upsertion(NamedTuple):
-    """What one request asks for, and which key asked."""
+    """What one request asks for, which key asked, and on whose behalf."""
 
     unit: NewRecipient
     actor: str
     source: str = "api"
 
 
+class ContactState(Protocol):
+    """The traits of recipients that follow from consent."""
+
+    async def __call__(
+        self, tx: Tx, workspace_id: WorkspaceId, people: Sequence[Recipient], /
+    ) -> Mapping[UUID, Mapping[str, Any]]: ...
+
+
 def upserting(
     recipients: Recipients, absorbed: Absorbed
 ) -> Callable[[Tx, WorkspaceId, list[Upsertion]], Awaitable[Sequence[Answer | HubError]]]:
-    """The work of one batch of `POST /v1/recipients`, for `Grouped`: in order, neighbours of one key at once."""
+    """The work of one batch of `POST /v1/recipients`, for `Grouped`: in order, neighbours of one source at once."""
 
     async def upsert(tx: Tx, workspace_id: WorkspaceId, asked: list[Upsertion]) -> Sequence[Answer | HubError]:
         answers: list[Upserted | HubError] = []
@@ -98,12 +121,17 @@ def attaching(
 
 
 def _upserted(one: Upserted) -> Answer:
-    view = UpsertedView(ids.show("rcp", one.recipient_id), one.created, one.version)
+    view = UpsertedView(ids.show("rcp", one.recipient_id), one.created, one.version, not_applied(one.ignored))
     return Answer.json(201 if one.created else 200, view)
 
 
 def routes(
-    edge: Edge, vault: Vault, recipients: Recipients, absorbed: Absorbed, upsert: Grouped[Upsertion]
+    edge: Edge,
+    vault: Vault,
+    recipients: Recipients,
+    absorbed: Absorbed,
+    upsert: Grouped[Upsertion],
+    contact_state: ContactState,
 ) -> list[HTTPRouteHandler]:
     """The routes of recipients. `absorbed` hears of each address-only recipient that becomes part of another."""
     batch, history = Batch(vault, recipients, absorbed), History(vault)
@@ -113,7 +141,7 @@ def routes(
             asked = Upsertion(public.unit(recipients, call), call.caller.actor, call.caller.public.source)
             return await accepted(call, upsert.answer(call, asked))
         unit = recipients.unit(call.caller.workspace_id, list(call.body.named()), call.body.profile())
-        return await upsert.answer(call, Upsertion(unit, call.caller.actor))
+        return await upsert.answer(call, Upsertion(unit, call.caller.actor, call.body.source))
 
     post_recipient = hot(
         edge, "POST", "/v1/recipients", "recipients:write", RecipientBody, upsert_recipient, status=201,
@@ -124,7 +152,10 @@ def routes(
         " nobody (`null`, `-1`, `test@test.com`, zeros, …) is refused: 422 `identifier_blocked`. So is more of a kind"
         " than a recipient may have, 422 `too_many_identifiers`: 10 each of `email`, `phone` and `whatsapp`, 50 each of"
         " `device` and `webpush`, 20 of `wallet`, 100 of `anonymous`, one of each `external:<system>`; those that are"
-        " `invalid` do not count.\n\nA public key names `anonymous`, `device` and `webpush` alone (403"
+        " `invalid` do not count.\n\nA trait of another type than `trait_types` of the settings declare is refused, 422"
+        " `trait_type_wrong`, and so is one that follows from consent, 422 `trait_read_only`. A field that `source` may"
+        " not set by their `authority` is left out, and the answer lists it in `ignored`.\n\nA public key names"
+        " `anonymous`, `device` and `webpush` alone (403"
         " `user_token_required`), and changes nothing of a recipient who has an identifier of any other kind, but for a"
         " device's `permission` that is now `denied`. With a user token it is about that user, and may name what the"
         " token vouches for (otherwise 403 `user_token_mismatch`). It hears 202 in any case, also of a conflict.",
@@ -154,31 +185,54 @@ def routes(
         phone: Wanted = None,
         kind: OfKind = None,
         value: OfAnyKind = None,
+        trait: OfTrait = None,
+        include: Include = None,
     ) -> RecipientPage:
-        """All recipients, newest first; or the one with an identifier, also where only its address is known."""
+        """All recipients or those with a trait, newest first; or the one with an identifier, be it all that is known.
+
+        A trait that is not in `indexed_traits` of the settings is 400 `trait_not_indexed`; one that is declared, and
+        whose index is being built, 409 `index_building`.
+        """
         given = {Kind.EXTERNAL_ID: external_id, Kind.EMAIL: email, Kind.PHONE: phone}
         ref = _wanted(recipients, caller.workspace_id, given, kind, value)
-        before = read_cursor(cursor)
+        before, side = read_cursor(cursor), caller.workspace_id
+        name, text = _having(trait, ref)
         async with edge.db.transaction() as tx:
             if ref is not None:
-                return page(await _found(tx, recipients, caller.workspace_id, ref), None)
-            found = await recipients.page(tx, caller.workspace_id, before, limit)
-        return page(found, next_cursor([one.id for one in found], limit))
+                found = await _found(tx, recipients, side, ref)
+            elif name is not None:
+                found = await recipients.having(tx, side, name, text, before, limit)
+            else:
+                found = await recipients.page(tx, side, before, limit)
+            contacts = await contact_state(tx, side, found) if include else {}
+        return page(found, contacts, None if ref else next_cursor([one.id for one in found], limit))
 
     @get(
         "/v1/recipients/{recipient_id:str}", opt={"scope": "recipients:read"}, tags=["Recipients"],
         summary="Read a recipient",
     )  # fmt: skip
-    async def read_recipient(caller: Caller, recipient_id: Name, as_of: AsOf = None) -> Response[RecipientView]:
-        """The recipient; of one that was merged, the recipient it became part of. `ETag` is of the present alone."""
-        wanted, at = ids.parse("rcp", recipient_id), moment(as_of)
+    async def read_recipient(
+        caller: Caller, recipient_id: Name, as_of: AsOf = None, provenance: Provenance = False
+    ) -> Response[RecipientView]:
+        """The recipient; of one that was merged, the recipient it became part of. `ETag` is of the present alone.
+
+        The traits that follow from consent are those of now: `as_of` leaves them out.
+        """
+        wanted, at, side = ids.parse("rcp", recipient_id), moment(as_of), caller.workspace_id
+        if at is not None and provenance:
+            raise HubError("invalid_parameter", "provenance is of the present: leave out as_of, or ask history", 400)
         async with edge.db.transaction() as tx:
             if at is not None:
-                return Answer.json(200, shown(await history.as_of(tx, caller.workspace_id, wanted, at))).response()
-            found = (await recipients.read(tx, caller.workspace_id, [wanted])).get(wanted)
-        if found is None:
-            raise NotFound("recipient_not_found", f"there is no recipient {recipient_id} here; check id and key mode")
-        return Answer.json(200, shown(found), _etag(found.version)).response()
+                return Answer.json(200, shown(await history.as_of(tx, side, wanted, at))).response()
+            found = (await recipients.read(tx, side, [wanted])).get(wanted)
+            if found is None:
+                raise NotFound(
+                    "recipient_not_found", f"there is no recipient {recipient_id} here; check id and key mode"
+                )
+            contacts = await contact_state(tx, side, [found])
+            origins = await history.origins(tx, side, found.id) if provenance else None
+        view = shown(found, contacts.get(found.id, NOTHING), origins=origins)
+        return Answer.json(200, view, _etag(found.version)).response()
 
     @patch(
         "/v1/recipients/{recipient_id:str}", tags=["Recipients"], summary="Change a recipient",
@@ -191,13 +245,15 @@ def routes(
         """The recipient after the merge patch (RFC 7396). It is shown, so the key must be allowed to read it too."""
         caller.require("recipients:read")
         wanted, expected = ids.parse("rcp", recipient_id), versions(if_match)
-        profile = recipients.profile(data.profile())
+        profile = recipients.profile(caller.workspace_id, data.profile())
         answered: list[int] = []
 
         async def work(tx: Tx) -> tuple[int, RecipientView]:
-            after = await recipients.patch(tx, caller.workspace_id, wanted, profile, expected, actor=caller.actor)
-            answered.append(after.version)
-            return 200, shown(after)
+            side = caller.workspace_id
+            done = await recipients.patch(tx, side, wanted, profile, expected, source=data.source, actor=caller.actor)
+            answered.append(done.recipient.version)
+            contacts = await contact_state(tx, side, [done.recipient])
+            return 200, shown(done.recipient, contacts.get(done.recipient.id, NOTHING), ignored=done.ignored)
 
         response = await edge.mutate(request, caller, "recipients:write", work)
         response.headers.update(_etag(answered[-1]))
@@ -236,6 +292,16 @@ def _wanted(
         return None
     [(one, name, text)] = given
     return recipients.asked_identifier(workspace_id, one, text, name)
+
+
+def _having(trait: str | None, ref: Ref | None) -> tuple[str | None, str]:
+    """The trait and the value that a list is asked for. Raises 400 where an identifier is asked for as well."""
+    if trait is None:
+        return None, ""
+    name, colon, text = trait.partition(":")
+    if ref is not None or not colon:
+        raise HubError("invalid_parameter", "give trait as NAME:VALUE, and no identifier with it", 400)
+    return name, text
 
 
 async def _found(tx: Tx, recipients: Recipients, workspace_id: WorkspaceId, ref: Ref) -> list[Recipient]:

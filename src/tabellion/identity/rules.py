@@ -8,6 +8,8 @@ from tabellion.recipients.types import Recipient
 
 Path = tuple[str, ...]
 TRAITS = "traits"
+OWNERS = "owners"
+"""Who has the say of a governed field: it goes with the field's value."""
 _UNSET = object()
 
 
@@ -36,6 +38,8 @@ def filled(into: Document, from_: Document) -> tuple[dict[str, Any], list[Path]]
     """
     merged, taken = dict(into), list[Path]()
     for name, value in from_.items():
+        if name == OWNERS:
+            continue
         if name == TRAITS:
             mine = into.get(name, {})
             merged[name] = {**value, **mine}
@@ -43,7 +47,11 @@ def filled(into: Document, from_: Document) -> tuple[dict[str, Any], list[Path]]
         elif name not in into:
             merged[name] = value
             taken.append((name,))
-    return merged, taken
+    mine, came = into.get(OWNERS, {}), {path[-1] for path in taken}
+    owners = {name: owner for name, owner in from_.get(OWNERS, {}).items() if name in came and name not in mine}
+    if owners:
+        merged[OWNERS] = {**mine, **owners}
+    return merged, taken + [(OWNERS, name) for name in owners]
 
 
 def given_back(document: Document, lender: Document, taken: Sequence[Path]) -> dict[str, Any]:
@@ -51,10 +59,17 @@ def given_back(document: Document, lender: Document, taken: Sequence[Path]) -> d
     left: Any = dict(document)
     for path in taken:
         value = _at(left, path)
+        if path[0] == OWNERS and _UNSET is not _at(left, _owned(path)):
+            continue
         if value is not _UNSET and _same(value, _at(lender, path)):
             left = _without(left, path)
     found: dict[str, Any] = left
     return found
+
+
+def _owned(path: Path) -> Path:
+    """The path of the field that an owner is of."""
+    return path[1:] if path[1] in ("locale", "time_zone") else (TRAITS, path[1])
 
 
 def _at(document: Any, path: Path) -> Any:

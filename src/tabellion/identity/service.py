@@ -44,7 +44,7 @@ class Identity:
         self._recipients = recipients
         self._consent = consent
         self._events = events
-        self._moving = Moving(vault)
+        self._moving = Moving(vault, recipients.settings)
 
     async def merge(
         self,

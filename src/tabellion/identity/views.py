@@ -1,18 +1,22 @@
 """What the routes of recipients take and give."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
+from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tabellion.access.problems import Problem
 from tabellion.core import ids
 from tabellion.recipients import forms
+from tabellion.recipients.history import FieldOrigin
+from tabellion.recipients.settings import Source
 from tabellion.recipients.types import (
     Device,
     Health,
     Identifier,
+    Ignored,
     Kind,
     KindName,
     Line,
@@ -25,6 +29,7 @@ from tabellion.recipients.types import (
     Recipient,
 )
 
+NOTHING: Final[Mapping[str, Any]] = {}
 Value = Annotated[str, Meta(min_length=1, max_length=512)]
 Long = Annotated[str, Meta(min_length=1, max_length=4096)]
 Short = Annotated[str, Meta(max_length=64)]
@@ -82,6 +87,8 @@ class ProfileBody(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True,
     traits: dict[str, Any] | UnsetType | None = UNSET
     locale: Short | UnsetType | None = UNSET
     time_zone: Short | UnsetType | None = UNSET
+    source: Source = "api"
+    """Which system says so: the history keeps it, and the settings may give it more or less authority."""
 
     def profile(self) -> Profile:
         return Profile(self.locale, self.time_zone, self.traits)
@@ -109,10 +116,22 @@ class BatchBody(Struct, frozen=True, forbid_unknown_fields=True):
     items: Annotated[list[BatchItem], Meta(min_length=1, max_length=1000)]
 
 
-class UpsertedView(Struct, frozen=True):
+class IgnoredView(Struct, frozen=True):
+    """A field of the request that was not applied; the rest of it was."""
+
+    pointer: str
+    reason: str
+    """`authority`: by the settings, another source has the say of it."""
+    owner: str
+    """That source."""
+
+
+class UpsertedView(Struct, frozen=True, omit_defaults=True):
     id: str
     created: bool
     version: int
+    ignored: list[IgnoredView] = []
+    """Only where there are any."""
 
 
 class BatchEntry(Struct, frozen=True, omit_defaults=True):
@@ -122,6 +141,8 @@ class BatchEntry(Struct, frozen=True, omit_defaults=True):
     status: int
     id: str | None = None
     error: Problem | None = None
+    ignored: list[IgnoredView] = []
+    """Fields that were not applied, where there are any."""
 
 
 class BatchAnswer(Struct, frozen=True):
@@ -145,11 +166,25 @@ class IdentifierView(Struct, frozen=True, omit_defaults=True):
     """Of a push token."""
 
 
+class OriginView(Struct, frozen=True):
+    """Where the value of a field comes from."""
+
+    source: str
+    actor: str
+    """The key that asked for it; where nobody did, the source."""
+    since: datetime
+    owner: str | None
+    """The source that has the say of a field with authority; null where none has yet."""
+
+
 class RecipientView(Struct, frozen=True):
     id: str
     external_id: str | None
     identifiers: list[IdentifierView]
     traits: dict[str, Any]
+    """Of one recipient, or with `include=contact_state`, also what follows from consent to `marketing`, read-only:
+    `email_subscribed_status` and `sms_subscribed_status` (`subscribed`, `unsubscribed`, `did-not-subscribe`),
+    `sms_opt_in_date`, `push_notification_enabled`; each where the person can be reached on the channel."""
     locale: str | None
     time_zone: str | None
     address_only: bool
@@ -157,6 +192,10 @@ class RecipientView(Struct, frozen=True):
     version: int
     created_at: datetime
     updated_at: datetime
+    provenance: dict[str, OriginView] | UnsetType = UNSET
+    """With `?provenance=1`: JSON pointer of each field that has a value → where that comes from."""
+    ignored: list[IgnoredView] | UnsetType = UNSET
+    """Of a patch, fields that were not applied, where there are any."""
 
 
 class RecipientPage(Struct, frozen=True):
@@ -164,20 +203,37 @@ class RecipientPage(Struct, frozen=True):
     next_cursor: str | None
 
 
-def shown(recipient: Recipient) -> RecipientView:
+def shown(
+    recipient: Recipient,
+    contact: Mapping[str, Any] = NOTHING,
+    *,
+    origins: Mapping[str, FieldOrigin] | None = None,
+    ignored: Sequence[Ignored] = (),
+) -> RecipientView:
+    """The recipient, with the traits that follow from consent in `contact`."""
     known = recipient.identifiers
     return RecipientView(
         id=ids.show("rcp", recipient.id),
         external_id=next((one.value for one in known if one.kind is Kind.EXTERNAL_ID), None),
         identifiers=[_identifier(one) for one in known if one.kind is not Kind.EXTERNAL_ID],
-        traits=dict(recipient.traits),
+        traits={**recipient.traits, **contact},
         locale=recipient.locale,
         time_zone=recipient.time_zone,
         address_only=recipient.address_only,
         version=recipient.version,
         created_at=recipient.created_at,
         updated_at=recipient.updated_at,
+        provenance=UNSET if origins is None else {at: _origin(one, recipient.owners) for at, one in origins.items()},
+        ignored=not_applied(ignored) or UNSET,
     )
+
+
+def not_applied(ignored: Sequence[Ignored]) -> list[IgnoredView]:
+    return [IgnoredView(one.pointer, one.reason, one.owner) for one in ignored]
+
+
+def _origin(one: FieldOrigin, owners: Mapping[str, str]) -> OriginView:
+    return OriginView(one.source, one.actor, one.since, owners.get(one.name))
 
 
 def _identifier(one: Identifier) -> IdentifierView:
@@ -196,5 +252,7 @@ def _identifier(one: Identifier) -> IdentifierView:
     )
 
 
-def page(recipients: Sequence[Recipient], next_cursor: str | None) -> RecipientPage:
-    return RecipientPage([shown(one) for one in recipients], next_cursor)
+def page(
+    recipients: Sequence[Recipient], contacts: Mapping[UUID, Mapping[str, Any]], next_cursor: str | None
+) -> RecipientPage:
+    return RecipientPage([shown(one, contacts.get(one.id, NOTHING)) for one in recipients], next_cursor)

@@ -609,6 +609,17 @@ CREATE TABLE public.recipient_settings (
 
 COMMENT ON TABLE public.recipient_settings IS 'a side without a row has the default';
 
+CREATE TABLE public.recipient_traits (
+    workspace_id uuid NOT NULL,
+    recipient_id uuid NOT NULL,
+    name text NOT NULL,
+    value text NOT NULL,
+    CONSTRAINT recipient_traits_name_check CHECK ((length(name) <= 64)),
+    CONSTRAINT recipient_traits_value_check CHECK ((length(value) <= 256))
+);
+
+COMMENT ON TABLE public.recipient_traits IS 'of declared traits alone; deleted when a trait is declared no longer, and with the person';
+
 CREATE TABLE public.recipient_versions (
     workspace_id uuid NOT NULL,
     recipient_id uuid NOT NULL,
@@ -777,6 +788,20 @@ CREATE TABLE public.subject_keys (
     destroyed_at timestamp with time zone,
     CONSTRAINT subject_keys_check CHECK (((wrapped IS NULL) = (destroyed_at IS NOT NULL)))
 );
+
+CREATE TABLE public.trait_indexes (
+    workspace_id uuid NOT NULL,
+    name text NOT NULL,
+    state text NOT NULL,
+    declared_at timestamp with time zone NOT NULL,
+    done_to uuid,
+    CONSTRAINT trait_indexes_name_check CHECK ((length(name) <= 64)),
+    CONSTRAINT trait_indexes_state_check CHECK ((state = ANY (ARRAY['building'::text, 'ready'::text, 'removing'::text])))
+);
+
+COMMENT ON COLUMN public.trait_indexes.declared_at IS 'when it was declared, or no longer';
+
+COMMENT ON COLUMN public.trait_indexes.done_to IS 'the last recipient that building has looked at';
 
 CREATE TABLE public.user_token_keys (
     workspace_id uuid NOT NULL,
@@ -954,6 +979,9 @@ ALTER TABLE ONLY public.proof_openings
 ALTER TABLE ONLY public.recipient_settings
     ADD CONSTRAINT recipient_settings_pkey PRIMARY KEY (workspace_id);
 
+ALTER TABLE ONLY public.recipient_traits
+    ADD CONSTRAINT recipient_traits_pkey PRIMARY KEY (workspace_id, recipient_id, name);
+
 ALTER TABLE ONLY public.recipient_versions
     ADD CONSTRAINT recipient_versions_pkey PRIMARY KEY (workspace_id, recipient_id, version);
 
@@ -980,6 +1008,9 @@ ALTER TABLE ONLY public.signing_keys
 
 ALTER TABLE ONLY public.subject_keys
     ADD CONSTRAINT subject_keys_pkey PRIMARY KEY (workspace_id, subject_id);
+
+ALTER TABLE ONLY public.trait_indexes
+    ADD CONSTRAINT trait_indexes_pkey PRIMARY KEY (workspace_id, name);
 
 ALTER TABLE ONLY public.user_token_keys
     ADD CONSTRAINT user_token_keys_pkey PRIMARY KEY (workspace_id, id);
@@ -1058,6 +1089,8 @@ CREATE INDEX messages_by_recipient ON public.messages USING btree (workspace_id,
 
 CREATE INDEX recipient_settings_by_time ON public.recipient_settings USING btree (updated_at);
 
+CREATE INDEX recipient_traits_value ON public.recipient_traits USING btree (workspace_id, name, value, recipient_id);
+
 CREATE INDEX recipients_merged ON public.recipients USING btree (workspace_id, merged_into) WHERE (merged_into <> id);
 
 CREATE INDEX recipients_restricted ON public.recipients USING btree (workspace_id, id) WHERE (restricted_at IS NOT NULL);
@@ -1071,6 +1104,8 @@ CREATE INDEX reviews_recipients ON public.reviews USING gin (recipients);
 CREATE UNIQUE INDEX reviews_standing ON public.reviews USING btree (workspace_id, dedupe) WHERE (state = ANY (ARRAY['open'::text, 'rejected'::text]));
 
 CREATE UNIQUE INDEX signing_keys_current ON public.signing_keys USING btree (((retired_at IS NULL))) WHERE (retired_at IS NULL);
+
+CREATE INDEX trait_indexes_waiting ON public.trait_indexes USING btree (declared_at) WHERE (state <> 'ready'::text);
 
 ALTER INDEX public.events_in_order ATTACH PARTITION public.events_default_era_txid_position_idx;
 

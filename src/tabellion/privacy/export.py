@@ -65,7 +65,7 @@ class Export:
         Raises `NotFound` where there is nobody, or nobody any more; `Conflict` where what is left does not open.
         """
         explained = await self.identity.explain(tx, workspace_id, recipient_id)
-        own = await Moving(self.vault).read(tx, workspace_id, explained.ids)
+        own = await Moving(self.vault, self.recipients.settings).read(tx, workspace_id, explained.ids)
         if explained.root not in own:
             raise Conflict("recipient_erased", "the recipient was erased; nothing that is left can be read")
         return Person(
@@ -149,7 +149,7 @@ class Export:
     # What each domain holds
 
     async def _recipient(self, tx: Tx, person: Person) -> object:
-        own = await Moving(self.vault).read(tx, person.workspace_id, person.ids)
+        own = await Moving(self.vault, self.recipients.settings).read(tx, person.workspace_id, person.ids)
         known = [identifier for one in person.ids if one in own for identifier in own[one].identifiers]
         blocks = await self.consent.blocks(tx, person.workspace_id, [one.hash for one in known])
         return exported.recipient([own[one] for one in person.ids if one in own], blocks)

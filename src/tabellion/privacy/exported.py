@@ -107,7 +107,8 @@ def recipient(own: Sequence[Recipient], blocks: Mapping[bytes, frozenset[str]]) 
         for one in person.identifiers
         if one.hash in blocks
     ]
-    return asdict(views.shown(own[0])) | {"merged": [views.shown(one) for one in own[1:]], "vendor_blocks": blocked}
+    record = {name: value for name, value in asdict(views.shown(own[0])).items() if value is not msgspec.UNSET}
+    return record | {"merged": [views.shown(one) for one in own[1:]], "vendor_blocks": blocked}
 
 
 def identity(explained: Explained) -> object:

@@ -8,6 +8,7 @@ from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.recipients import erasure_store as store
+from tabellion.recipients.indexed_store import forget_indexed
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Identifier
 
@@ -53,6 +54,7 @@ class Erasing:
         """
         await store.delete_identifiers(tx, workspace_id, people)
         await store.delete_versions(tx, workspace_id, people)
+        await forget_indexed(tx, workspace_id, people)
         await store.empty(tx, workspace_id, people)
         if hashes:
             await store.remember(tx, workspace_id, hashes, regulation_id)

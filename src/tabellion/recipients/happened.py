@@ -1,4 +1,7 @@
-"""The events of recipients: ids, kinds and names of fields, never an address or a value."""
+"""The events of recipients: ids, kinds and names of fields, never an address or a value.
+
+Of traits only those are named that the settings of the side name too.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -7,7 +10,7 @@ from uuid import UUID
 from tabellion.core import ids
 from tabellion.core.ids import RecipientId, WorkspaceId
 from tabellion.events.types import Event
-from tabellion.recipients.types import Health, HealthChange, Kind, Named, Permission
+from tabellion.recipients.types import Health, HealthChange, Ignored, Kind, Named, Permission
 
 
 def created(workspace_id: WorkspaceId, recipient_id: UUID, kinds: Iterable[Kind], source: str) -> Event:
@@ -17,6 +20,11 @@ def created(workspace_id: WorkspaceId, recipient_id: UUID, kinds: Iterable[Kind]
 
 def updated(workspace_id: WorkspaceId, recipient_id: UUID, changed: Sequence[str]) -> Event:
     return _event(workspace_id, "recipient.updated", recipient_id, {"changed": list(changed)})
+
+
+def field_refused(workspace_id: WorkspaceId, recipient_id: UUID, refused: Ignored, source: str) -> Event:
+    data = {"field": refused.pointer, "reason": refused.reason, "source": source, "owner": refused.owner}
+    return _event(workspace_id, "recipient.field_refused", recipient_id, data)
 
 
 def merged(workspace_id: WorkspaceId, from_id: UUID, into_id: UUID) -> Event:

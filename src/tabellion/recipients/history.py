@@ -17,7 +17,7 @@ from tabellion.core.db import Tx
 from tabellion.core.errors import NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
-from tabellion.recipients import sealing, store, versions
+from tabellion.recipients import sealing, store, traits, versions
 from tabellion.recipients.changes import Change, FieldChange, making, of_field, told, undone
 from tabellion.recipients.store import Record
 from tabellion.recipients.types import Recipient
@@ -50,6 +50,16 @@ class Entry(msgspec.Struct, frozen=True):
     """The key that asked for it; where nobody did, the source."""
     changes: Sequence[FieldChange]
     merged_into: UUID | None = None
+
+
+class FieldOrigin(msgspec.Struct, frozen=True):
+    """Where a field has its value from."""
+
+    name: str
+    """`locale`, `time_zone`, or the trait."""
+    source: str
+    actor: str
+    since: datetime
 
 
 async def keep(tx: Tx, workspace_id: UUID, made: Sequence[Version], *, source: str, actor: str | None = None) -> None:
@@ -130,6 +140,26 @@ class History:
             before = page[-1].version
         return found[:limit]
 
+    async def origins(self, tx: Tx, workspace_id: WorkspaceId, recipient_id: UUID) -> dict[str, FieldOrigin]:
+        """Who set each field as it is: locale, time zone and traits that have a value, by JSON pointer.
+
+        Of a trait that is an object, who last changed anything in it. What a merge or a split brought has that source.
+        """
+        present, *_ = await self._present(tx, workspace_id, recipient_id)
+        named = {f"/{name}": name for name in ("locale", "time_zone") if getattr(present, name) is not None}
+        named |= {traits.pointer(name): name for name in present.traits}
+        found: dict[str, FieldOrigin] = {}
+        before: int | None = None
+        while len(found) < len(named):
+            page = await self.page(tx, workspace_id, recipient_id, before=before, limit=CHUNK)
+            for entry in page:
+                new = {_top(one.field) for one in entry.changes} & named.keys() - found.keys()
+                found |= {one: FieldOrigin(named[one], entry.source, entry.actor, entry.changed_at) for one in new}
+            if len(page) < CHUNK:
+                break
+            before = page[-1].version
+        return found
+
     async def _first(self, tx: Tx, workspace_id: UUID, present: Recipient, key: Key, last: Kept | None) -> Entry:
         """How it began. Nobody kept who made it where it was made by a message or a decision to its address."""
         first = await self._before(tx, workspace_id, present, key, 2)
@@ -200,17 +230,24 @@ def _entry(workspace_id: UUID, recipient_id: UUID, row: Kept, key: Key) -> Entry
     return Entry(row.version, row.changed_at, row.source, row.actor, told(change), row.merged_into)
 
 
+def _top(field: str) -> str:
+    """The pointer to the trait that a field lies in; of another field, to that."""
+    return "/".join(field.split("/")[: 3 if field.startswith("/traits/") else 2])
+
+
 def _opened(workspace_id: UUID, record: Record, rows: Sequence[store.Sealed], key: Key) -> Recipient:
+    said, owners = sealing.open_traits(workspace_id, record, key)
     return Recipient(
         id=record.id,
         version=record.version,
         address_only=record.address_only,
         locale=record.locale,
         time_zone=record.time_zone,
-        traits=sealing.open_traits(workspace_id, record, key),
+        traits=said,
         identifiers=[sealing.open_identifier(row, key) for row in rows],
         created_at=record.created_at,
         updated_at=record.updated_at,
+        owners=owners,
     )
 
 

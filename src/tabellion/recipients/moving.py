@@ -9,18 +9,20 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from tabellion.core.crypto import Key
 from tabellion.core.db import Tx
 from tabellion.core.errors import Conflict, Invalid
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
-from tabellion.recipients import history, rules, sealing, store
+from tabellion.recipients import history, indexing, rules, sealing, store
 from tabellion.recipients.changes import Change, traits_change
 from tabellion.recipients.history import Version
+from tabellion.recipients.settings import SettingsBook
 from tabellion.recipients.store import Record
 from tabellion.recipients.types import Identifier, Kind, Recipient
 
 Profile = Mapping[str, Any]
-"""`locale`, `time_zone` and `traits`; what is not set is left out."""
+"""`locale`, `time_zone`, `traits` and `owners`; what is not set is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Moved:
 @dataclass(frozen=True, slots=True)
 class Moving:
     vault: Vault
+    settings: SettingsBook
 
     async def read(self, tx: Tx, workspace_id: WorkspaceId, recipient_ids: Collection[UUID]) -> dict[UUID, Recipient]:
         """Each recipient's own record, whoever it is part of; erased ones are left out."""
@@ -46,17 +49,7 @@ class Moving:
             if row.recipient_id in keys:
                 owned[row.recipient_id].append(sealing.open_identifier(row, keys[row.recipient_id]))
         return {
-            one: Recipient(
-                id=one,
-                version=record.version,
-                address_only=record.address_only,
-                locale=record.locale,
-                time_zone=record.time_zone,
-                traits=sealing.open_traits(workspace_id, record, keys[one]),
-                identifiers=owned[one],
-                created_at=record.created_at,
-                updated_at=record.updated_at,
-            )
+            one: _opened(workspace_id, record, owned[one], keys[one])
             for one, record in records.items()
             if one in keys and not record.erased
         }
@@ -138,7 +131,7 @@ class Moving:
             address_only=before.address_only,
             locale=wanted.get("locale"),
             time_zone=wanted.get("time_zone"),
-            traits=sealing.seal_traits(workspace_id, before.id, traits, key),
+            traits=sealing.seal_traits(workspace_id, before.id, traits, key, wanted.get("owners", {})),
             created_at=before.created_at,
             updated_at=tx.now,
             external_id=None,
@@ -154,12 +147,31 @@ class Moving:
         fields = [*change.fields, *(["merged_into"] if merged_into else [])]
         version = Version(before.id, row.version, fields, key, change, merged_into)
         await history.keep(tx, workspace_id, [version], source=source, actor=actor)
+        # Who is merged keeps what it is found by: a search leaves out who is part of another, a split finds it there.
+        await indexing.keep(tx, workspace_id, self.settings.of(workspace_id).indexed_traits, {before.id: change})
 
 
 def profile_of(recipient: Recipient) -> dict[str, Any]:
     """What can be taken from a recipient, and given back."""
     named = {"locale": recipient.locale, "time_zone": recipient.time_zone}
-    return {name: value for name, value in named.items() if value is not None} | {"traits": dict(recipient.traits)}
+    said = {name: value for name, value in named.items() if value is not None}
+    return said | {"traits": dict(recipient.traits), "owners": dict(recipient.owners)}
+
+
+def _opened(workspace_id: UUID, record: Record, identifiers: Sequence[Identifier], key: Key) -> Recipient:
+    traits, owners = sealing.open_traits(workspace_id, record, key)
+    return Recipient(
+        id=record.id,
+        version=record.version,
+        address_only=record.address_only,
+        locale=record.locale,
+        time_zone=record.time_zone,
+        traits=traits,
+        identifiers=identifiers,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+        owners=owners,
+    )
 
 
 def _counted(identifiers: Sequence[Identifier]) -> dict[Kind, int]:

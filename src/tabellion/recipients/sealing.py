@@ -65,12 +65,20 @@ def open_identifier(row: Sealed, key: Key) -> Identifier:
     )
 
 
-def seal_traits(workspace_id: UUID, recipient_id: UUID, traits: Mapping[str, Any], key: Key) -> bytes | None:
-    return key.seal(msgspec.json.encode(traits), f"traits:{workspace_id}:{recipient_id}") if traits else None
+def seal_traits(
+    workspace_id: UUID, recipient_id: UUID, traits: Mapping[str, Any], key: Key, owners: Mapping[str, str]
+) -> bytes | None:
+    """The traits, and who has the say of governed fields where anybody has: their names are as telling as traits'."""
+    if not traits and not owners:
+        return None
+    return key.seal(
+        msgspec.json.encode([traits, owners] if owners else traits), f"traits:{workspace_id}:{recipient_id}"
+    )
 
 
-def open_traits(workspace_id: UUID, record: Record, key: Key) -> dict[str, Any]:
+def open_traits(workspace_id: UUID, record: Record, key: Key) -> tuple[dict[str, Any], dict[str, str]]:
+    """The traits, and who has the say of which field."""
     if record.traits is None:
-        return {}
-    opened: dict[str, Any] = msgspec.json.decode(key.open(record.traits, f"traits:{workspace_id}:{record.id}"))
-    return opened
+        return {}, {}
+    opened = msgspec.json.decode(key.open(record.traits, f"traits:{workspace_id}:{record.id}"))
+    return (opened[0], opened[1]) if isinstance(opened, list) else (opened, {})

@@ -1,6 +1,7 @@
 """Use cases of recipients: resolve, lock, read, upsert, patch. All take batches; none commits."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from typing import Any
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -12,9 +13,10 @@ from tabellion.core.errors import Conflict, HubError, Invalid, NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
-from tabellion.recipients import erasure_store, forms, happened, history, rules, sealing, store
+from tabellion.recipients import erasure_store, forms, happened, history, indexing, rules, sealing, store, traits
+from tabellion.recipients.authority import Writer
 from tabellion.recipients.history import Version
-from tabellion.recipients.settings import SettingsBook
+from tabellion.recipients.settings import Nulls, SettingsBook
 from tabellion.recipients.store import Found, NewIdentifier, Record, Root
 from tabellion.recipients.types import (
     ADDRESSES,
@@ -25,6 +27,7 @@ from tabellion.recipients.types import (
     Kind,
     Named,
     NewRecipient,
+    Patched,
     Profile,
     Recipient,
     RecipientRef,
@@ -98,11 +101,16 @@ class Recipients:
             for one, pointer in identifiers
         )
         rules.require_identifiers(named, at)
-        return NewRecipient(named, rules.profile(profile, at))
+        return NewRecipient(named, self.profile(workspace_id, profile, at))
 
-    def profile(self, profile: Profile, at: str = "") -> Profile:
+    def profile(self, workspace_id: WorkspaceId, profile: Profile, at: str = "") -> Profile:
         """The profile in normal form. Raises `Invalid` where a field is wrong; `at` points at its object."""
-        return rules.profile(profile, at)
+        return traits.require_sound(rules.profile(profile, at), self.settings.of(workspace_id).trait_types, at)
+
+    def coerced(self, workspace_id: WorkspaceId, said: Mapping[str, Any]) -> dict[str, Any]:
+        """Traits as a file has them, with text read as what the side declares them to be, where it can be."""
+        types = self.settings.of(workspace_id).trait_types
+        return {name: traits.coerced(value, types[name]) if name in types else value for name, value in said.items()}
 
     # Resolving
 
@@ -311,6 +319,18 @@ class Recipients:
         records = await self.read(tx, workspace_id, found)
         return [records[one] for one in found if one in records]
 
+    async def having(
+        self, tx: Tx, workspace_id: WorkspaceId, trait: str, text: str, before: UUID | None, limit: int
+    ) -> list[Recipient]:
+        """As `page`, of those whose trait has that value; text as a query has it.
+
+        Raises 400 where the trait is not one of `indexed_traits`, `Conflict` where its index is not complete yet.
+        """
+        value = traits.searched(text, self.settings.of(workspace_id).trait_types.get(trait))
+        found = await indexing.find(tx, workspace_id, trait, value, before, limit)
+        records = await self.read(tx, workspace_id, found)
+        return [records[one] for one in found if one in records]
+
     # Changing
 
     async def set_health(
@@ -331,9 +351,10 @@ class Recipients:
         profile: Profile,
         expected: Collection[int] | None = None,
         *,
+        source: str = "api",
         actor: str | None = None,
-    ) -> Recipient:
-        """The record after the change, asked for by `actor`.
+    ) -> Patched:
+        """The record after the change, asked for by `actor`, and what the source may not change.
 
         Raises `VersionConflict` when it is at none of the `expected` versions.
         """
@@ -349,14 +370,22 @@ class Recipients:
         if expected is not None and record.version not in expected:
             raise VersionConflict(record.version)
         keys = await self._vault.subjects(tx, workspace_id, [record.id])
-        after, change = profiled(workspace_id, record, profile, keys[record.id])
+        settings = self.settings.of(workspace_id)
+        writer = Writer(source, settings.authority)
+        after, change, ignored = profiled(workspace_id, record, profile, keys[record.id], writer)
+        events = []
         if change.fields:
             after = replace(after, version=record.version + 1)
-            await store.write(tx, workspace_id, [after])
             made = Version(record.id, after.version, change.fields, keys[record.id], change)
-            await history.keep(tx, workspace_id, [made], source="api", actor=actor)
-            await self._events.append(tx, [happened.updated(workspace_id, record.id, change.fields)])
-        return (await self.read(tx, workspace_id, [record.id]))[record.id]
+            await history.keep(tx, workspace_id, [made], source=source, actor=actor)
+            await indexing.keep(tx, workspace_id, settings.indexed_traits, {record.id: change})
+            events.append(happened.updated(workspace_id, record.id, change.fields))
+        if after != record:
+            await store.write(tx, workspace_id, [after])
+        events += [happened.field_refused(workspace_id, record.id, one, source) for one in ignored]
+        if events:
+            await self._events.append(tx, events)
+        return Patched((await self.read(tx, workspace_id, [record.id]))[record.id], ignored)
 
     async def upsert(
         self,
@@ -372,8 +401,12 @@ class Recipients:
 
         Units that name a common identifier apply one after the other. `absorbed` is called, with both rows locked,
         for each address-only recipient that becomes part of another. History names `actor`, the key that asked.
+        What `source` may set, and what a null of it does, is as the settings have it.
         """
-        work = Upsert(self._vault, self._events, tx, workspace_id, absorbed, source, actor)
+        settings = self.settings.of(workspace_id)
+        if settings.null_of(source) is Nulls.IGNORE:
+            units = [replace(one, profile=traits.without_nulls(one.profile)) for one in units]
+        work = Upsert(self._vault, self._events, tx, workspace_id, absorbed, source, actor, settings)
         return await work.run(units)
 
 
@@ -416,14 +449,16 @@ def _unknown(recipient_id: UUID) -> NotFound:
 
 
 def _recipient(workspace_id: UUID, record: Record, key: Key, addresses: Sequence[Identifier]) -> Recipient:
+    said, owners = sealing.open_traits(workspace_id, record, key)
     return Recipient(
         id=record.id,
         version=record.version,
         address_only=record.address_only,
         locale=record.locale,
         time_zone=record.time_zone,
-        traits=sealing.open_traits(workspace_id, record, key),
+        traits=said,
         identifiers=addresses,
         created_at=record.created_at,
         updated_at=record.updated_at,
+        owners=owners,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Set
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Annotated, Final
 
 import msgspec
@@ -9,13 +10,37 @@ from msgspec import Meta
 
 from tabellion.core.db import Database, Tx
 from tabellion.core.ids import WorkspaceId
+from tabellion.recipients import indexed_store
 from tabellion.recipients import settings_store as store
+from tabellion.recipients.indexed_store import IndexState
 
 OVERLAP: Final = timedelta(minutes=1)
 """How far a look reaches back behind the last one: for what committed late, and for clocks that differ."""
 
 Region = Annotated[str, Meta(pattern="^[A-Z]{2}$", examples=["AT"])]
 Value = Annotated[str, Meta(min_length=1, max_length=512)]
+Source = Annotated[str, Meta(pattern="^[a-z0-9_.:-]{1,64}$", examples=["crm", "import:people.csv"])]
+"""Where a value comes from, as requests name it."""
+TraitName = Annotated[str, Meta(pattern=r"^[^:\u0000-\u001f\u007f]{1,64}$", examples=["plan"])]
+"""A trait that settings speak of: one at the top, without a colon in its name."""
+
+
+class Nulls(StrEnum):
+    """What null does where somebody is upserted: it clears the field, or leaves it as it is."""
+
+    CLEAR = "clear"
+    IGNORE = "ignore"
+
+
+class TraitType(StrEnum):
+    STRING = "string"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    """`2026-11-21`."""
+    DATETIME = "datetime"
+    """RFC 3339, with a zone."""
 
 
 class RecipientSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -25,6 +50,26 @@ class RecipientSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """The country in which phone numbers without `+` are read; null: they need the `+`."""
     blocked_values: Annotated[list[Value], Meta(max_length=1000)] = []
     """What no identifier may be, beside what programs commonly write where they have none. In any case."""
+    authority: Annotated[
+        dict[TraitName, Annotated[list[Source], Meta(min_length=1, max_length=20)]], Meta(max_length=100)
+    ] = {}
+    """Trait, `locale` or `time_zone` → the sources that may set it, the highest first. Of others the last one counts.
+
+    A name before a colon stands for all behind it: `import` for `import:people.csv`.
+    """
+    nulls: Annotated[dict[Source, Nulls], Meta(max_length=100)] = {}
+    """Source → what a null in an upsert or an import does; `default` is for those not named. A patch always clears."""
+    trait_types: Annotated[dict[TraitName, TraitType], Meta(max_length=200)] = {}
+    """What a trait must be, besides null. Values that stand are not looked at again."""
+    indexed_traits: Annotated[list[TraitName], Meta(max_length=20)] = []
+    """Traits that recipients can be found by: their values are stored as plain text, all others are sealed."""
+
+    def null_of(self, source: str) -> Nulls:
+        """What a null of a source does in an upsert."""
+        if not self.nulls:
+            return Nulls.CLEAR
+        named = (self.nulls.get(one) for one in (source, source.partition(":")[0], "default"))
+        return next((one for one in named if one is not None), Nulls.CLEAR)
 
 
 DEFAULT: Final = RecipientSettings()
@@ -66,9 +111,14 @@ class SettingsBook:
         settings, updated_at = await store.read(tx, workspace_id)
         return (msgspec.convert(settings, RecipientSettings) if settings else DEFAULT), updated_at
 
+    async def indexing(self, tx: Tx, workspace_id: WorkspaceId) -> dict[str, IndexState]:
+        """How far each trait is searchable that is, will be or was."""
+        return await indexed_store.states(tx, workspace_id)
+
     async def set(self, tx: Tx, workspace_id: WorkspaceId, settings: RecipientSettings) -> None:
-        """Set all of it. Other processes know a second after the commit."""
+        """Set all of it. Other processes know a second after the commit; indexes follow in the background."""
         await store.write(tx, workspace_id, msgspec.to_builtins(settings))
+        await indexed_store.declare(tx, workspace_id, settings.indexed_traits)
         tx.after_commit(lambda: self._take(workspace_id, settings))
 
     def _take(self, workspace_id: WorkspaceId, settings: RecipientSettings) -> None:

@@ -228,6 +228,18 @@ class Recipient(msgspec.Struct, frozen=True):
     identifiers: Sequence[Identifier]
     created_at: datetime
     updated_at: datetime
+    owners: Mapping[str, str] = {}
+    """Governed field → the source that has the say of it."""
+
+
+class Ignored(msgspec.Struct, frozen=True):
+    """A field of a write that was not applied."""
+
+    pointer: str
+    reason: str
+    """`authority`: the source may not set it, or not while a higher one has."""
+    owner: str
+    """The source that has the say, or would have before all others."""
 
 
 class Upserted(msgspec.Struct, frozen=True):
@@ -235,6 +247,14 @@ class Upserted(msgspec.Struct, frozen=True):
     created: bool
     """It did not exist before, or only as an address we must not write to."""
     version: int
+    ignored: Sequence[Ignored] = ()
+
+
+class Patched(msgspec.Struct, frozen=True):
+    """A recipient after a patch."""
+
+    recipient: Recipient
+    ignored: Sequence[Ignored] = ()
 
 
 class Absorbed(Protocol):

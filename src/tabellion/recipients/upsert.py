@@ -21,17 +21,20 @@ from tabellion.core.ids import RecipientId, WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
 from tabellion.events.types import Event
-from tabellion.recipients import devices, erasure_store, happened, history, rules, sealing, store
+from tabellion.recipients import devices, erasure_store, happened, history, indexing, rules, sealing, store
+from tabellion.recipients.authority import Owners, Standing, Writer
 from tabellion.recipients.changes import Change, traits_change
 from tabellion.recipients.devices import Said
 from tabellion.recipients.history import Version
 from tabellion.recipients.rules import Match, Owner
+from tabellion.recipients.settings import DEFAULT, RecipientSettings
 from tabellion.recipients.store import Found, Record
 from tabellion.recipients.types import (
     NAMELESS,
     Absorbed,
     Health,
     Identifier,
+    Ignored,
     Kind,
     Named,
     NewRecipient,
@@ -103,6 +106,7 @@ class _Step(msgspec.Struct, frozen=True, gc=False):
     before: Record
     after: Record
     change: Change
+    ignored: Sequence[Ignored]
     verified: Sequence[bytes]
     """Identifiers it had, now known to be theirs."""
 
@@ -127,6 +131,7 @@ class Upsert:
         absorbed: Absorbed,
         source: str,
         actor: str | None = None,
+        settings: RecipientSettings = DEFAULT,
     ) -> None:
         self._vault = vault
         self._events = events
@@ -135,15 +140,17 @@ class Upsert:
         self._absorbed = absorbed
         self._source = source
         self._actor = actor
+        self._settings = settings
+        self._writer = Writer(source, settings.authority)
         self._keys: dict[UUID, Key] = {}
-        self._born: dict[UUID, tuple[Record, Change]] = {}
+        self._born: dict[UUID, tuple[Record, Change, Sequence[Ignored]]] = {}
         """Whom a plan makes, as they are made."""
 
     async def run(self, units: Sequence[NewRecipient]) -> list[Upserted | HubError]:
         """The answer to each unit, in order."""
         lookup = self._lookup = await self._vault.workspace(self._tx, self._workspace_id, "lookup")
         waiting = [_unit(lookup, index, unit) for index, unit in enumerate(units)]
-        answers = await self._refused(waiting)
+        answers = await self._kept_away(waiting)
         waiting = [unit for unit in waiting if unit.index not in answers]
         while waiting:
             turn, later = _apart(waiting)
@@ -151,7 +158,7 @@ class Upsert:
             waiting = [unit for unit in turn if unit.index not in answers] + later
         return [answers[index] for index in range(len(units))]
 
-    async def _refused(self, units: Sequence[_Unit]) -> dict[int, Upserted | HubError]:
+    async def _kept_away(self, units: Sequence[_Unit]) -> dict[int, Upserted | HubError]:
         """The units that would bring an erased person back; somebody who came back by themselves is not imported."""
         if not self._source.startswith(IMPORT):
             return {}
@@ -174,7 +181,9 @@ class Upsert:
         steps = await self._steps(plans, seen, answers)
         moved = await self._absorb(steps)
         await self._write(steps, seen, moved)
-        return answers | {one.plan.unit.index: Upserted(one.person, one.plan.makes, one.after.version) for one in steps}
+        return answers | {
+            one.plan.unit.index: Upserted(one.person, one.plan.makes, one.after.version, one.ignored) for one in steps
+        }
 
     async def _see(self, units: Sequence[_Unit]) -> _Seen:
         hashes = [one for unit in units for one in unit.named]
@@ -203,10 +212,10 @@ class Upsert:
                 answers[plan.unit.index] = refusal
         return kept
 
-    def _newborn(self, plan: _Plan) -> tuple[Record, Change]:
+    def _newborn(self, plan: _Plan) -> tuple[Record, Change, Sequence[Ignored]]:
         now = self._tx.now
         blank = Record(plan.target, 1, False, None, None, None, now, now, plan.unit.external_id, False)
-        return profiled(self._workspace_id, blank, plan.unit.new.profile, self._keys[plan.target])
+        return profiled(self._workspace_id, blank, plan.unit.new.profile, self._keys[plan.target], self._writer)
 
     async def _claim(self, plans: Sequence[_Plan]) -> list[_Plan]:
         """Make the new recipients and add the identifiers nobody owns; the plans that got all of theirs."""
@@ -270,10 +279,11 @@ class Upsert:
 
     def _step(self, plan: _Plan, seen: _Seen) -> _Step:
         if plan.match.into is None:
-            after, change = self._born[plan.target]
-            return _Step(plan, after, after, change, ())
+            after, change, ignored = self._born[plan.target]
+            return _Step(plan, after, after, change, ignored, ())
         before = seen.records[plan.match.into]
-        after, change = profiled(self._workspace_id, before, plan.unit.new.profile, self._keys[plan.target])
+        profile, key = plan.unit.new.profile, self._keys[plan.target]
+        after, change, ignored = profiled(self._workspace_id, before, profile, key, self._writer)
         verified = [
             one
             for one, named in plan.unit.named.items()
@@ -281,7 +291,7 @@ class Upsert:
         ]
         if change.profile or plan.adds or verified or plan.match.promote or plan.match.absorb:
             after = replace(after, version=before.version + 1, address_only=False)
-        return _Step(plan, before, after, change, verified)
+        return _Step(plan, before, after, change, ignored, verified)
 
     async def _withdraw(self, plans: Sequence[_Plan], got: set[bytes] | None = None) -> None:
         """Take back what plans claimed: all they add, or what they got of it."""
@@ -329,7 +339,9 @@ class Upsert:
             await store.touch(self._tx, self._workspace_id, again)
         made = [one for step in steps for one in self._versions(step, seen, moved, parted)]
         await history.keep(self._tx, self._workspace_id, made, source=self._source, actor=self._actor)
-        events = [event for step in steps for event in self._happened(step)]
+        changed = {step.person: step.change for step in steps}
+        await indexing.keep(self._tx, self._workspace_id, self._settings.indexed_traits, changed)
+        events = [event for step in steps for event in (*self._happened(step), *self._refused(step))]
         events += await devices.describe(self._tx, self._workspace_id, self._lookup, list(self._said(steps)))
         if events:
             await self._events.append(self._tx, events)
@@ -405,6 +417,10 @@ class Upsert:
         if step.change.profile:
             yield happened.updated(self._workspace_id, person, step.change.profile)
 
+    def _refused(self, step: _Step) -> Iterator[Event]:
+        for one in step.ignored:
+            yield happened.field_refused(self._workspace_id, step.person, one, self._source)
+
 
 def was_erased() -> Conflict:
     return Conflict(
@@ -413,21 +429,39 @@ def was_erased() -> Conflict:
     )
 
 
-def profiled(workspace_id: UUID, record: Record, profile: Profile, key: Key) -> tuple[Record, Change]:
-    """The record with the profile laid over it, and what changed. Raises `Invalid`: traits too large."""
+def profiled(
+    workspace_id: UUID, record: Record, profile: Profile, key: Key, writer: Writer
+) -> tuple[Record, Change, Sequence[Ignored]]:
+    """The record with the profile laid over it, what changed, and what the writer may not set.
+
+    Raises `Invalid`: traits too large.
+    """
     wanted: dict[str, Any] = {}
     changed: dict[str, Any] = {}
+    ignored: Sequence[Ignored] = ()
+    governed = writer.governed(profile)
+    if governed or profile.traits is not UNSET:
+        traits, had = sealing.open_traits(workspace_id, record, key)
+        owners: Owners = had
+        if governed:
+            profile, owners, ignored = writer.ruled(profile, Standing(record.locale, record.time_zone, traits, had))
+        merged = _laid_over(traits, profile)
+        if patches := traits_change(traits, merged):
+            rules.traits(merged, "/traits")
+            changed["traits"] = patches
+        if changed or owners != had:
+            wanted["traits"] = sealing.seal_traits(workspace_id, record.id, merged, key, owners)
     for name, new in (("locale", profile.locale), ("time_zone", profile.time_zone)):
         old = getattr(record, name)
         if new is not UNSET and new != old:
             wanted[name], changed[name] = new, (old, new)
-    if profile.traits is not UNSET:
-        traits = sealing.open_traits(workspace_id, record, key)
-        merged = {} if profile.traits is None else rules.merge_patch(traits, profile.traits)
-        if patches := traits_change(traits, merged):
-            wanted["traits"] = sealing.seal_traits(workspace_id, record.id, rules.traits(merged, "/traits"), key)
-            changed["traits"] = patches
-    return replace(record, **wanted), Change(**changed)
+    return replace(record, **wanted), Change(**changed), ignored
+
+
+def _laid_over(traits: dict[str, Any], profile: Profile) -> Any:
+    if profile.traits is UNSET:
+        return traits
+    return {} if profile.traits is None else rules.merge_patch(traits, profile.traits)
 
 
 def _unit(lookup: Key, index: int, new: NewRecipient) -> _Unit:

@@ -11,6 +11,7 @@ from tabellion.app.importing.recipients import import_recipients as bring_in
 from tabellion.app.importing.suppressions import Meant
 from tabellion.app.importing.suppressions import import_suppressions as suppress
 from tabellion.app.memory import settle_memory
+from tabellion.app.opening import say
 from tabellion.app.options import HERE, Json, Side, Where, Workspace, show, wait
 from tabellion.core.errors import HubError
 
@@ -31,6 +32,9 @@ def import_recipients(
     mode: Side,
     map_: Map = (),
     dry_run: DryRun = False,
+    source: Annotated[
+        str | None, Parameter(help="Whom the file speaks for, as crm; else it is import:FILE. What it may set depends.")
+    ] = None,
     beside: Beside = None,
     where: Where = HERE,
     json: Json = False,
@@ -41,10 +45,12 @@ def import_recipients(
     in; 1: some were refused, and are in FILE.rejects.csv or .jsonl with the reason; 2: wrong usage.
     """
     settle_memory()
-    report = wait(bring_in(where.settings, Wanted(file, workspace, mode, map_, dry_run, beside)))
+    report = wait(bring_in(where.settings, Wanted(file, workspace, mode, map_, dry_run, beside, source)))
     would = "would be in" if dry_run else f"are in ({report['created']} new)"
     accepted = report["created"] + report["updated"]
     show(report, json, f"{accepted} of {report['rows']} rows {would}, {report['per_second']} a second")
+    if report["ignored"] and not json:
+        say(f"{report['ignored']} fields were left out: by the settings, another source has the say of them")
     _require_all(report)
 
 

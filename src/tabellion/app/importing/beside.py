@@ -38,6 +38,8 @@ class Count(msgspec.Struct, frozen=True):
     """Of suppressions: the ledger had it."""
     kept: int = 0
     """Of suppressions: not in force, because of a newer consent."""
+    ignored: int = 0
+    """Fields of rows that are in, left out because another source has the say of them."""
 
 
 class Same(msgspec.Struct, frozen=True):
@@ -48,6 +50,8 @@ class Same(msgspec.Struct, frozen=True):
     fields: tuple[Field, ...]
     options: tuple[str, ...] = ()
     """What else decides what a row means."""
+    source: str = ""
+    """Whom it speaks for, where that was said."""
 
 
 class Progress(msgspec.Struct, frozen=True):

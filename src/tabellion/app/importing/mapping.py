@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from tabellion.app.importing.types import Source
 from tabellion.core.errors import FieldError, Invalid
 from tabellion.core.ids import WorkspaceId
+from tabellion.recipients import traits
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Kind, Named, NewRecipient, Profile
 
@@ -89,6 +90,8 @@ class Reader:
         self._identifiers = [(field.kind, field.column, field.pointer) for field in fields if field.kind]
         self._traits = [(field.trait, field.column) for field in fields if field.trait]
         self._plain = {field.name: field for field in fields if field.name in ("locale", "time_zone")}
+        self._places = {f"/{name}": field.pointer for name, field in self._plain.items()}
+        self._places |= {traits.pointer(field.trait): field.pointer for field in fields if field.trait}
 
     def unit(self, values: Mapping[str, Any]) -> NewRecipient:
         """The unit a row states. Raises `Invalid` with a pointer into the row."""
@@ -104,8 +107,9 @@ class Reader:
                 yield Named(kind, text), pointer
 
     def _profile(self, values: Mapping[str, Any]) -> Profile:
-        traits = {name: values[column] for name, column in self._traits if values.get(column, "") != ""}
-        return Profile(self._one("locale", values), self._one("time_zone", values), traits or UNSET)
+        said = {name: values[column] for name, column in self._traits if values.get(column, "") != ""}
+        known = self._recipients.coerced(self._workspace_id, said)
+        return Profile(self._one("locale", values), self._one("time_zone", values), known or UNSET)
 
     def _one(self, name: str, values: Mapping[str, Any]) -> str | UnsetType | None:
         field = self._plain.get(name)
@@ -117,12 +121,8 @@ class Reader:
         """The refusal with the pointer of a field turned into its column's."""
         return Invalid(
             refusal.code, refusal.detail,
-            *(FieldError(self._column(one.pointer), one.detail) for one in refusal.errors),
+            *(FieldError(self._places.get(one.pointer, one.pointer), one.detail) for one in refusal.errors),
         )  # fmt: skip
-
-    def _column(self, pointer: str) -> str:
-        field = self._plain.get(pointer.removeprefix("/"))
-        return field.pointer if field else pointer
 
 
 def _text(value: Any, pointer: str) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 from rich.console import Console
 
 from tabellion.access.service import COMMAND_LINE, find_workspace
@@ -17,13 +18,14 @@ from tabellion.app.importing.display import bar
 from tabellion.app.importing.mapping import Reader, choose, preview
 from tabellion.app.importing.run import AT_ONCE, Import, Store
 from tabellion.app.importing.sources import Csv, open_source
-from tabellion.app.importing.types import Source
+from tabellion.app.importing.types import Source as File
 from tabellion.app.opening import opened, say
 from tabellion.app.wiring import Hub
 from tabellion.core.config import Settings
 from tabellion.core.db import Tx
-from tabellion.core.errors import HubError
+from tabellion.core.errors import HubError, Invalid
 from tabellion.core.ids import WorkspaceId
+from tabellion.recipients.settings import Source
 from tabellion.recipients.types import NewRecipient, Upserted
 
 SOURCE_LENGTH = 64
@@ -39,6 +41,8 @@ class Wanted:
     told: Sequence[str] = ()
     dry_run: bool = False
     beside: Path | None = None
+    source: str | None = None
+    """Whom the file speaks for; None: itself."""
 
 
 class Work(Protocol):
@@ -61,6 +65,7 @@ async def import_recipients(settings: Settings, wanted: Wanted) -> dict[str, Any
     """The report of an import: what became of the rows, and where those are that were refused."""
     source = open_source(wanted.file)
     fields = choose(wanted.told, source)
+    speaks_for = _checked(wanted.source) if wanted.source is not None else source_name(wanted.file)
     async with opened(settings, connections=AT_ONCE + 1) as installation:
         workspace = await installation.db.run(lambda tx: find_workspace(tx, wanted.workspace))
         side = workspace.side(wanted.mode)
@@ -68,11 +73,11 @@ async def import_recipients(settings: Settings, wanted: Wanted) -> dict[str, Any
             work = Import(
                 source,
                 Reader(hub.recipients, side, fields),
-                None if wanted.dry_run else storing(hub, side, source_name(wanted.file)),
+                None if wanted.dry_run else storing(hub, side, speaks_for),
                 progress_of(wanted),
-                Same(digest(wanted.file), side, fields),
+                Same(digest(wanted.file), side, fields, source=wanted.source or ""),
             )
-            return await bring(wanted, source, work, ("created", "updated"))
+            return await bring(wanted, source, work, ("created", "updated", "ignored"))
 
 
 def storing(hub: Hub, side: WorkspaceId, source: str) -> Store:
@@ -82,6 +87,8 @@ def storing(hub: Hub, side: WorkspaceId, source: str) -> Store:
         async def work(tx: Tx) -> Sequence[Upserted | HubError]:
             return await hub.intake.upsert(tx, side, units, source=source, actor=COMMAND_LINE)
 
+        # It may take hours, and a trait may be declared meanwhile: what is written from then on must keep its index.
+        await hub.recipients.settings.refresh(hub.around.db)
         answers = await hub.around.db.run(work)
         for one in answers:
             if isinstance(one, Upserted):
@@ -96,7 +103,14 @@ def source_name(file: Path) -> str:
     return f"import:{file.name}".encode(errors="replace").decode()[:SOURCE_LENGTH]
 
 
-async def bring(wanted: Wanted, source: Source, work: Work, counted: Sequence[str]) -> dict[str, Any]:
+def _checked(source: str) -> str:
+    try:
+        return msgspec.convert(source, Source)
+    except msgspec.ValidationError:
+        raise Invalid("source_wrong", "write --source with 1 to 64 of a-z, 0-9 and _ . : -") from None
+
+
+async def bring(wanted: Wanted, source: File, work: Work, counted: Sequence[str]) -> dict[str, Any]:
     """The report of an import that has its file to itself: a second one at the same time is refused."""
     name = f"{wanted.file.name}.dry-run" if wanted.dry_run else wanted.file.name
     with alone(_folder(wanted) / f"{name}{LOCK}"):
@@ -104,7 +118,7 @@ async def bring(wanted: Wanted, source: Source, work: Work, counted: Sequence[st
         return await _run(wanted, source, work, counted)
 
 
-async def _run(wanted: Wanted, source: Source, work: Work, counted: Sequence[str]) -> dict[str, Any]:
+async def _run(wanted: Wanted, source: File, work: Work, counted: Sequence[str]) -> dict[str, Any]:
     begun = work.begun()
     rejects = _rejects(wanted, source, begun.rejects if begun else 0)
     since = time.monotonic()
@@ -135,7 +149,7 @@ def _report(wanted: Wanted, count: Count, rejects: Rejects, counted: Sequence[st
     }
 
 
-def _rejects(wanted: Wanted, source: Source, length: int) -> Rejects:
+def _rejects(wanted: Wanted, source: File, length: int) -> Rejects:
     delimiter = source.delimiter if isinstance(source, Csv) else None
     # A dry run must not write over the rejects of an import that is under way.
     stem = f"{wanted.file.stem}.dry-run" if wanted.dry_run else wanted.file.stem
@@ -151,11 +165,11 @@ def _folder(wanted: Wanted) -> Path:
     return wanted.beside or wanted.file.parent
 
 
-def _announce(wanted: Wanted, source: Source, work: Work) -> None:
+def _announce(wanted: Wanted, source: File, work: Work) -> None:
     """Say, before it begins, what will be done with each column, and where it begins."""
     for column, arrow, field in preview(work.same.fields, source.columns):
         say(f"  {column} {arrow} {field}")
     if begun := work.begun():
         say(f"going on at line {begun.place.line} of {wanted.file.name}: {begun.count.rows} rows are in")
     elif work.progress.path.exists() and not wanted.dry_run:
-        say(f"{work.progress.path.name} is about another file, side or mapping; beginning at the first row")
+        say(f"{work.progress.path.name} is about another file, side, mapping or source; beginning at the first row")

@@ -148,6 +148,7 @@ class Import:
             at.count.created + created,
             at.count.updated + len(batch) - created - len(refused),
             at.count.rejected + len(refused),
+            ignored=at.count.ignored + sum(len(one.ignored) for one in answers if isinstance(one, Upserted)),
         )
         return Progress(self.same, batch.after, count, rejects.add(refused))
 
