@@ -1,4 +1,4 @@
-"""Pure rules of recipients: normal forms, references, whom an upsert means, merge patches."""
+"""Pure rules of recipients: normal forms, references, what an upsert may name, merge patches."""
 
 import re
 from collections import Counter
@@ -230,23 +230,23 @@ def _require(needed: bool, given: bool, pointer: str, field: str, what: str) -> 
         raise Invalid("invalid_identifier", detail, FieldError(pointer, detail))
 
 
-def limit(kind: Kind) -> int:
+def limit(kind: Kind, limits: Mapping[Kind, int] = LIMITS) -> int:
     """How many identifiers of the kind a recipient may be given."""
-    return LIMITS.get(kind, 1)
+    return limits.get(kind, 1)
 
 
-def require_room(counts: Mapping[Kind, int], pointer: str) -> None:
+def require_room(counts: Mapping[Kind, int], pointer: str, limits: Mapping[Kind, int] = LIMITS) -> None:
     """Return if a recipient may have so many of each kind. Raises `Invalid` otherwise."""
     for kind, count in counts.items():
-        if count > limit(kind):
-            detail = f"a recipient has at most {limit(kind)} of kind {kind}, and this would make it {count}"
+        if count > (most := limit(kind, limits)):
+            detail = f"a recipient has at most {most} of kind {kind}, and this would make it {count}"
             raise Invalid("too_many_identifiers", detail, FieldError(pointer, detail))
 
 
-# whom an upsert means
+# whom an upsert names
 
 
-def require_identifiers(named: Sequence[Named], at: str) -> None:
+def require_identifiers(named: Sequence[Named], at: str, limits: Mapping[Kind, int] = LIMITS) -> None:
     """Return if a unit names somebody, and not by too much of a kind. Raises `Invalid` at the unit otherwise."""
     if not named:
         detail = "name the recipient by an external_id or at least one identifier"
@@ -255,7 +255,7 @@ def require_identifiers(named: Sequence[Named], at: str) -> None:
         detail = "a recipient has one external_id"
         raise Invalid("invalid_recipient", detail, FieldError(at, detail))
     distinct = {(one.kind, match_form(one.kind, one.value)) for one in named}
-    require_room(Counter(kind for kind, _ in distinct), f"{at}/identifiers")
+    require_room(Counter(kind for kind, _ in distinct), f"{at}/identifiers", limits)
 
 
 @dataclass(frozen=True, slots=True)
