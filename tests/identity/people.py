@@ -1,8 +1,9 @@
 """People of a wired hub, and short ways to merge, split and ask about them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,21 @@ from tabellion.core.errors import HubError
 from tabellion.core.ids import WorkspaceId
 from tabellion.identity.types import Explained, Merge
 from tabellion.providers.base import Channel
-from tabellion.recipients.types import Kind, Named, NewRecipient, Profile, Recipient, Ref
+from tabellion.recipients.history import History
+from tabellion.recipients.types import (
+    Device,
+    Identifier,
+    Kind,
+    Named,
+    NewRecipient,
+    Permission,
+    Platform,
+    Profile,
+    PushProvider,
+    Recipient,
+    Ref,
+    Upserted,
+)
 
 ACTOR = "key_1"
 PURPOSES = ("marketing", "transactional", "security")
@@ -41,6 +56,45 @@ class People:
         [one] = await self.run(lambda tx: self.hub.recipients.upsert(tx, self.side, [unit], absorbed=absorbed))
         assert not isinstance(one, HubError), one
         return one.recipient_id  # type: ignore[no-any-return]
+
+    async def upsert(self, *units: Sequence[Named]) -> list[Upserted | HubError]:
+        """What each unit of one batch comes to."""
+        made = [NewRecipient(tuple(unit)) for unit in units]
+        absorbed, upsert = self.hub.identity.absorbed, self.hub.recipients.upsert
+        answers: list[Upserted | HubError] = await self.run(
+            lambda tx: upsert(tx, self.side, made, absorbed=absorbed, actor=ACTOR)
+        )
+        return answers
+
+    async def one(self, *unit: Named) -> UUID:
+        [made] = await self.upsert(unit)
+        assert isinstance(made, Upserted), made
+        return made.recipient_id
+
+    async def person_of(self, *unit: Named, **profile: Any) -> UUID:
+        """The one recipient of a unit with a profile."""
+        new = NewRecipient(unit, Profile(**profile))
+        absorbed, upsert = self.hub.identity.absorbed, self.hub.recipients.upsert
+        [made] = await self.run(lambda tx: upsert(tx, self.side, [new], absorbed=absorbed))
+        assert isinstance(made, Upserted), made
+        return made.recipient_id
+
+    async def patch(self, person: UUID, **profile: Any) -> None:
+        await self.run(lambda tx: self.hub.recipients.patch(tx, self.side, person, Profile(**profile)))
+
+    async def as_of(self, person: UUID, at: datetime) -> Recipient:
+        """The person as it was at a moment."""
+        found: Recipient = await self.run(lambda tx: History(self.hub.around.vault).as_of(tx, self.side, person, at))
+        return found
+
+    async def owns(self, person: UUID) -> dict[str, Identifier]:
+        """The identifiers of a person, by value."""
+        return {one.value: one for one in (await self.read(person)).identifiers}
+
+    async def events(self, *types: str) -> list[Any]:
+        """What happened of some types, in order: type, whom it is about, and what it says."""
+        rows = await self.rows("select type, recipient_id, data from events order by position")
+        return [(row["type"], row["recipient_id"], row["data"]) for row in rows if not types or row["type"] in types]
 
     async def merge(self, into: UUID | Ref, from_: UUID | Ref, reason: str = "same person") -> Merge:
         pair = ref(into), ref(from_)
@@ -138,3 +192,27 @@ def named(value: str) -> Named:
 
 def fresh() -> str:
     return ids.new().hex
+
+
+APP = Device(Platform.ANDROID, PushProvider.FCM, "com.example.shop")
+
+
+def crm(value: str) -> Named:
+    return Named(Kind.EXTERNAL_ID, value)
+
+
+def mail(value: str) -> Named:
+    return Named(Kind.EMAIL, value)
+
+
+def browser(value: str) -> Named:
+    return Named(Kind.ANONYMOUS, value)
+
+
+def token(value: str, *, replaces: str | None = None, app: Device = APP, permission: Permission | None = None) -> Named:
+    device = Device(app.platform, app.provider, app.app, permission)
+    return Named(Kind.DEVICE, value, device=device, replaces=replaces)
+
+
+def push(value: str) -> Ref:
+    return Ref(kind=Kind.DEVICE, value=value)

@@ -137,7 +137,7 @@ def wire(around: Surroundings) -> Hub:
     hosts = CustomHosts(AddressPolicy.of(around.private_networks))
     accounts = Accounts(around.vault, ALL, around.simulator, around.clock, sides.mode_of, hosts)
     consent = Consent(around.vault, recipients, ledger, around.events, in_flight)
-    identity = Identity(around.vault, recipients, consent, around.events)
+    identity = recipients.above = Identity(around.vault, recipients, consent, around.events)
     messages = Messages(around.vault, recipients, consent, accounts, around.events, around.bell)
     webhooks = Webhooks(around.vault, consent, providers, around.bell)
     carrier = Carrier(http, smtp)

@@ -7,6 +7,7 @@ from uuid import UUID
 from tabellion.consent import asking, recording, rules
 from tabellion.consent.merging import Merging
 from tabellion.consent.recording import Recorder
+from tabellion.consent.releasing import Releasing
 from tabellion.consent.types import (
     BUILT_IN,
     Ask,
@@ -44,6 +45,7 @@ class Consent:
         self._events = events
         self._recorder = Recorder(vault, recipients, ledger, events, in_flight)
         self._merging = Merging(self._recorder)
+        self._releasing = Releasing(self._recorder)
 
     async def purposes(self, tx: Tx, workspace_id: UUID) -> Purposes:
         """The purposes of a workspace, by key."""
@@ -119,6 +121,34 @@ class Consent:
         """
         purposes = await self.purposes(tx, workspace_id)
         await self._merging.part(tx, workspace_id, purposes, why, joined, others, hashes)
+
+    async def released(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        recipient_id: RecipientId,
+        hashes: Collection[bytes],
+        why: str,
+        actor: str | None = None,
+    ) -> None:
+        """End what a person granted for identifiers (hash) that are about to be no longer theirs, or of no use.
+
+        The rows of the person and of whoever gets them are locked. Restrictions stay: they follow the identifier.
+        """
+        purposes = await self.purposes(tx, workspace_id)
+        await self._releasing.release(tx, workspace_id, purposes, recipient_id, hashes, why, actor)
+
+    async def refreshed(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        recipient_id: RecipientId,
+        tokens: Sequence[tuple[bytes, bytes]],
+        actor: str | None = None,
+    ) -> None:
+        """Let what was said about push tokens count for those of the person that took their places (old, new)."""
+        purposes = await self.purposes(tx, workspace_id)
+        await self._releasing.refresh(tx, workspace_id, purposes, recipient_id, tokens, actor)
 
     async def absorbed(self, tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id: RecipientId) -> None:
         """Let what was recorded about an address-only recipient count for the one it became part of."""

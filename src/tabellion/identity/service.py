@@ -1,6 +1,6 @@
 """Use cases of identity: find that two recipients are one person, take that back, and explain who a person is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 import msgspec
@@ -44,7 +44,7 @@ class Identity:
         self._recipients = recipients
         self._consent = consent
         self._events = events
-        self._moving = Moving(vault)
+        self._moving = Moving(vault, recipients.settings)
 
     async def merge(self, tx: Tx, workspace_id: WorkspaceId, named: tuple[Ref, Ref], reason: str, actor: str) -> Merge:
         """Make two recipients one. Who goes on is decided by `rules.winner`, not by the order they are named in.
@@ -60,16 +60,31 @@ class Identity:
         if all(person.address_only for person in people.values()):
             raise AddressOnly()
         into, from_, why = rules.winner(people[one], people[other])
+        merge = await self._unite(tx, workspace_id, (from_, into), Rule.REQUESTED, why, actor, reason)
+        await audit(tx, workspace_id, actor, "recipient.merged", ids.show("rcp", into.id), _detail(merge))
+        return merge
+
+    async def _unite(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        people: tuple[Recipient, Recipient],
+        rule: Rule,
+        why: Winner,
+        actor: str,
+        reason: str | None = None,
+    ) -> Merge:
+        """Make the first of two, both locked, part of the second, and store what that takes to be taken back."""
+        from_, into = people
         merge_id = ids.new()
         profile, taken = rules.filled(profile_of(into), profile_of(from_))
         moved = await self._moving.join(tx, workspace_id, from_, into, profile, actor)
         consent = await self._consent.join(tx, workspace_id, Because(merge_id, from_.id, into.id, actor))
         evidence = Evidence(reason, why, _kinds(into, from_), taken)
         sealed = await self._sealed(tx, workspace_id, merge_id, into.id, evidence)
-        merge = Merge(merge_id, from_.id, into.id, Rule.REQUESTED, actor, tx.now, None, None, sealed, moved, consent)
+        merge = Merge(merge_id, from_.id, into.id, rule, actor, tx.now, None, None, sealed, moved, consent)
         await store.insert(tx, workspace_id, merge)
         await self._events.append(tx, [_event(workspace_id, "recipient.merged", merge)])
-        await audit(tx, workspace_id, actor, "recipient.merged", ids.show("rcp", into.id), _detail(merge))
         return merge
 
     async def split(self, tx: Tx, workspace_id: WorkspaceId, recipient_id: UUID, merge_id: UUID, actor: str) -> Merge:
@@ -121,6 +136,39 @@ class Identity:
         rule = Rule.ADDRESS_ATTACHED
         merge = Merge(merge_id, from_id, to_id, rule, HUB, tx.now, None, None, sealed, moved, consent)
         await store.insert(tx, workspace_id, merge)
+
+    # what recipients ask of those above (`recipients.types.Above`)
+
+    async def joined(
+        self, tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id: RecipientId, actor: str | None
+    ) -> None:
+        """Make somebody who was anonymous part of a known person; both are locked. Split takes it back."""
+        people = await self._moving.read(tx, workspace_id, [from_id, to_id])
+        pair = people[from_id], people[to_id]
+        await self._unite(tx, workspace_id, pair, Rule.ANONYMOUS_TO_KNOWN, Winner.KNOWN, actor or HUB)
+
+    async def released(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        recipient_id: RecipientId,
+        hashes: Collection[bytes],
+        why: str,
+        actor: str | None,
+    ) -> None:
+        """End what was allowed for identifiers that are about to be another's."""
+        await self._consent.released(tx, workspace_id, recipient_id, hashes, why, actor)
+
+    async def refreshed(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        recipient_id: RecipientId,
+        tokens: Sequence[tuple[bytes, bytes]],
+        actor: str | None,
+    ) -> None:
+        """Let what was said about a push token count for the one that took its place."""
+        await self._consent.refreshed(tx, workspace_id, recipient_id, tokens, actor)
 
     async def _held(self, tx: Tx, workspace_id: WorkspaceId, named: Sequence[Ref]) -> list[UUID]:
         """The roots of whom refs mean, locked. An address may find another owner while the lock is waited for."""

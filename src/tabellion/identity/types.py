@@ -24,11 +24,16 @@ class Rule(StrEnum):
     REQUESTED = "requested"
     ADDRESS_ATTACHED = "address_attached"
     """Somebody known only by an address turned out to be this person."""
+    ANONYMOUS_TO_KNOWN = "anonymous_to_known"
+    """A device or a browser that nobody was known by turned out to be this person's."""
+    ALIASED = "aliased"
+    """Another system says that one id took the place of another."""
 
 
 class Winner(StrEnum):
     """Why this one of the two goes on as the person."""
 
+    KNOWN = "known"
     FULL_RECIPIENT = "full_recipient"
     MOST_IDENTIFIERS = "most_identifiers"
     OLDEST = "oldest"

@@ -16,6 +16,7 @@ from tabellion.core.vault import Vault
 from tabellion.recipients import history, rules, sealing, store
 from tabellion.recipients.changes import Change, traits_change
 from tabellion.recipients.history import Version
+from tabellion.recipients.settings import SettingsBook
 from tabellion.recipients.store import Record
 from tabellion.recipients.types import Identifier, Kind, Recipient
 
@@ -35,6 +36,7 @@ class Moved:
 @dataclass(frozen=True, slots=True)
 class Moving:
     vault: Vault
+    settings: SettingsBook
 
     async def read(self, tx: Tx, workspace_id: WorkspaceId, recipient_ids: Collection[UUID]) -> dict[UUID, Recipient]:
         """Each recipient's own record, whoever it is part of; erased ones are left out."""
@@ -72,11 +74,15 @@ class Moving:
 
         Of a kind that a person has one of, as external_id, who is merged keeps theirs where the other has one too: it
         still finds the person, as the id does. Raises `Invalid` where they have too many identifiers together,
-        `Conflict` where the traits are too large.
+        `Conflict` where the traits are too large, before anything is changed.
         """
-        full = {one.kind for one in into.identifiers if rules.limit(one.kind) == 1}
+        limits = self.settings.policy(workspace_id).limits
+        full = {one.kind for one in into.identifiers if rules.limit(one.kind, limits) == 1}
         going = [one for one in from_.identifiers if one.kind not in full]
-        rules.require_room(_counted([*into.identifiers, *going]), "/from")
+        growing = {one.kind for one in going}
+        whole = _counted([*into.identifiers, *going])
+        rules.require_room({kind: count for kind, count in whole.items() if kind in growing}, "/from", limits)
+        _bounded(profile.get("traits", {}))
         parts = await self.parts(tx, workspace_id, from_.id)
         await self._move(tx, workspace_id, going, from_.id, into.id)
         await store.merge(tx, workspace_id, [(from_.id, into.id)])

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -15,7 +14,7 @@ from tabellion.core import ids
 from tabellion.core.crypto import Key
 from tabellion.core.errors import FieldError, HubError, Invalid
 from tabellion.recipients import forms
-from tabellion.recipients.types import IdentityConflict, Kind, Named, Profile, RecipientRef, Ref, RefObject
+from tabellion.recipients.types import Kind, Named, Profile, RecipientRef, Ref, RefObject
 
 TRAITS_SIZE = 32_768
 TRAITS_DEPTH = 8
@@ -256,42 +255,3 @@ def require_identifiers(named: Sequence[Named], at: str, limits: Mapping[Kind, i
         raise Invalid("invalid_recipient", detail, FieldError(at, detail))
     distinct = {(one.kind, match_form(one.kind, one.value)) for one in named}
     require_room(Counter(kind for kind, _ in distinct), f"{at}/identifiers", limits)
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """A recipient that owns an identifier an upsert names."""
-
-    id: UUID
-    address_only: bool
-    external_id: bytes | None
-    """The hash of its own external_id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """What an upsert does: make a recipient (`into` is None), or change one."""
-
-    into: UUID | None
-    promote: bool = False
-    """It was address-only and becomes a full recipient, in place, so that its restrictions stay."""
-    absorb: tuple[UUID, ...] = ()
-    """Address-only recipients that become part of it."""
-
-
-def match(owners: Sequence[Owner], external_id: bytes | None) -> Match | IdentityConflict:
-    """Whom a unit means that names the identifiers of owners and an external_id (its hash).
-
-    Two full recipients, or one that already has another external_id, are never merged silently.
-    """
-    full = [owner for owner in owners if not owner.address_only]
-    hidden = tuple(sorted(owner.id for owner in owners if owner.address_only))
-    if len(full) > 1:
-        both = " and ".join(ids.show("rcp", owner.id) for owner in sorted(full, key=lambda owner: owner.id)[:2])
-        return IdentityConflict(f"the identifiers belong to {both}; name only those of one")
-    if not full:
-        return Match(hidden[0], True, hidden[1:]) if hidden else Match(None)
-    owner = full[0]
-    if external_id is not None and owner.external_id not in (None, external_id):
-        return IdentityConflict(f"an identifier belongs to {ids.show('rcp', owner.id)}, which has another external_id")
-    return Match(owner.id, absorb=hidden)

@@ -18,6 +18,7 @@ from tabellion.recipients.settings import SettingsBook
 from tabellion.recipients.store import Found, NewIdentifier, Record, Root
 from tabellion.recipients.types import (
     ADDRESSES,
+    Above,
     Absorbed,
     Health,
     HealthChange,
@@ -46,6 +47,8 @@ class Recipients:
         self._vault = vault
         self._events = events
         self.settings = settings or SettingsBook()
+        self.above: Above | None = None
+        """Who has to act when identifiers change hands. Without them none does: two persons are a conflict."""
 
     def ref(self, workspace_id: WorkspaceId, value: RecipientRef, pointer: str) -> Ref:
         """Whom a request of this workspace names. Raises `Invalid` at pointer."""
@@ -97,7 +100,7 @@ class Recipients:
             )
             for one, pointer in identifiers
         )
-        rules.require_identifiers(named, at)
+        rules.require_identifiers(named, at, self.settings.policy(workspace_id).limits)
         return NewRecipient(named, rules.profile(profile, at))
 
     def profile(self, profile: Profile, at: str = "") -> Profile:
@@ -366,7 +369,17 @@ class Recipients:
         Units that name a common identifier apply one after the other. `absorbed` is called, with both rows locked,
         for each address-only recipient that becomes part of another. History names `actor`, the key that asked.
         """
-        work = Upsert(self._vault, self._events, tx, workspace_id, absorbed, source, actor)
+        work = Upsert(
+            self._vault,
+            self._events,
+            tx,
+            workspace_id,
+            absorbed,
+            source,
+            actor,
+            policy=self.settings.policy(workspace_id),
+            above=self.above,
+        )
         return await work.run(units)
 
 
@@ -385,7 +398,7 @@ def _resolved(
         root = by_id.get(ref.id)
         return Resolved(root.recipient_id, False, None, root.address_only) if root else _unknown(ref.id)
     row = found.get(one) if one else None
-    if row is None or ref.kind is None:
+    if row is None or row.shared or ref.kind is None:
         return NotFound("recipient_not_found", f"no recipient has this {ref.kind}; check it, or create the recipient")
     created = row.hash in fresh
     fresh.discard(row.hash)
