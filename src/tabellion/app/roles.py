@@ -41,7 +41,7 @@ FRESH = 0.9
 TIDY = 60.0
 """Seconds between two rounds of housekeeping."""
 ROUND = 3600.0
-"""Seconds between two rounds of retention."""
+"""Seconds between two rounds of retention, and of looking for tokens that fell silent."""
 WATCH = 5.0
 """Seconds between two looks at the ledger, and two counts of the lanes."""
 LONG = 600.0
@@ -200,7 +200,7 @@ def _follow(process: Process) -> None:
     process.followers = Followers(around.db, [counting()], around.log, bell=around.bell, metrics=around.metrics)
     _spawn(process, process.followers.run())
     _spawn(process, _tidy(process.hub))
-    _spawn(process, _every(ROUND, around.log, lambda: process.hub.retention.apply(around.db)))
+    _spawn(process, _age(process.hub))
 
 
 async def _serve(process: Process, listener: socket.socket) -> None:
@@ -297,6 +297,12 @@ def _tidy(hub: Hub) -> Coroutine[Any, Any, None]:
     """Housekeeping: days ahead in the log, old idempotency answers away."""
     db = hub.around.db
     return _every(TIDY, hub.around.log, lambda: db.run(ensure_partitions), lambda: _purge(hub))
+
+
+def _age(hub: Hub) -> Coroutine[Any, Any, None]:
+    """What time does: retention, and tokens that fell silent."""
+    db = hub.around.db
+    return _every(ROUND, hub.around.log, lambda: hub.retention.apply(db), lambda: hub.staleness.apply(db))
 
 
 async def watch_ledger(hub: Hub) -> None:

@@ -43,6 +43,7 @@ from tabellion.providers.base import Outbound, Provider, Result
 from tabellion.providers.delivery import Carrier, deliver
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.settings import SettingsBook
+from tabellion.recipients.staleness import Staleness
 from tabellion.webhooks.jobs import Normalise
 from tabellion.webhooks.service import Webhooks
 
@@ -88,6 +89,7 @@ class Hub:
     messages: Messages
     webhooks: Webhooks
     retention: Retention
+    staleness: Staleness
     http: HttpPool
     smtp: SmtpPool
     kinds: tuple[Kind, ...]
@@ -175,6 +177,7 @@ def wire(around: Surroundings) -> Hub:
         messages=messages,
         webhooks=webhooks,
         retention=Retention(messages, webhooks, around.events),
+        staleness=Staleness(recipients),
         http=http,
         smtp=smtp,
         kinds=(delivering, StepTimeout(messages), normalising),

@@ -1,6 +1,7 @@
 """Use cases of recipients: resolve, lock, read, upsert, patch. All take batches; none commits."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from datetime import timedelta
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -13,9 +14,11 @@ from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
 from tabellion.recipients import forms, happened, history, rules, sealing, store
+from tabellion.recipients import tokens_store as tokens
 from tabellion.recipients.history import Version
 from tabellion.recipients.settings import SettingsBook
 from tabellion.recipients.store import Found, NewIdentifier, Record, Root
+from tabellion.recipients.tokens_store import Looked
 from tabellion.recipients.types import (
     ADDRESSES,
     Above,
@@ -318,6 +321,19 @@ class Recipients:
         if changed:
             await self._events.append(tx, [happened.health_changed(workspace_id, one) for one in changed])
         return changed
+
+    async def look(self, tx: Tx, workspace_id: WorkspaceId, most: int) -> Looked:
+        """Let push tokens and web push subscriptions not named for as long as the side says be stale.
+
+        Looks at those that could be, at most so many; called again until fewer are left.
+        """
+        days = self.settings.of(workspace_id).stale_after_days
+        if days is None:
+            return Looked(0, [])
+        looked = await tokens.look(tx, workspace_id, tx.now - timedelta(days=days), most)
+        if looked.stale:
+            await self._events.append(tx, [happened.health_changed(workspace_id, one) for one in looked.stale])
+        return looked
 
     async def patch(
         self,

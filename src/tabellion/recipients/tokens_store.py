@@ -116,6 +116,31 @@ async def hand(tx: Tx, workspace_id: UUID, handed: Sequence[Handed], source: str
     )  # fmt: skip
 
 
+async def sides(tx: Tx) -> list[UUID]:
+    """The workspace sides that have push tokens or subscriptions: a probe of the index for each."""
+    rows = await tx.rows(
+        """
+        with recursive sides as (
+            (select workspace_id
+               from identifiers
+              where kind in ('device', 'webpush')
+              order by workspace_id, coalesce(watched_at, first_seen_at)
+              limit 1)
+            union all
+            select (select workspace_id
+                      from identifiers
+                     where kind in ('device', 'webpush') and identifiers.workspace_id > sides.workspace_id
+                     order by workspace_id, coalesce(watched_at, first_seen_at)
+                     limit 1)
+              from sides
+             where sides.workspace_id is not null
+        )
+        select workspace_id from sides where workspace_id is not null
+        """
+    )
+    return [row["workspace_id"] for row in rows]
+
+
 async def look(tx: Tx, workspace_id: UUID, before: datetime, most: int) -> Looked:
     """Look at tokens and subscriptions not looked at since `before`; those not named since then are stale.
 
