@@ -27,9 +27,9 @@ from tabellion.messages import store as messages
 from tabellion.messages.store import Filter
 from tabellion.privacy import store as privacy
 from tabellion.providers.base import Channel
-from tabellion.recipients import settings_store, versions
+from tabellion.recipients import settings_store, tokens_store, versions
 from tabellion.recipients import store as recipients
-from tabellion.recipients.types import Health
+from tabellion.recipients.types import Health, Kind
 from tabellion.webhooks import store as webhooks
 
 STORES = (
@@ -44,6 +44,7 @@ STORES = (
     privacy,
     recipients,
     settings_store,
+    tokens_store,
     versions,
     webhooks,
     vault,
@@ -441,6 +442,53 @@ async def _(tx: Tx, of: Asked) -> Any:
 async def _(tx: Tx, of: Asked) -> Any:
     settings, _ = await settings_store.read(tx, of.name)
     return settings
+
+
+reads(tokens_store, "kinds")(lambda tx, of: tokens_store.kinds(tx, of.name, of.all("recipients", "id")))
+reads(tokens_store, "systems")(lambda tx, of: tokens_store.systems(tx, of.name, 500))
+
+
+@reads(tokens_store, "size", "overdue", "crowded", "crowds")
+async def _(tx: Tx, of: Asked) -> Any:
+    """What is counted of a side; nothing, of one that has nothing."""
+    later, limits = tx.now + timedelta(days=999), [(Kind.EMAIL, 0), (Kind.PHONE, 0)]
+    counts = (
+        await tokens_store.size(tx, of.name, 500),
+        await tokens_store.overdue(tx, of.name, later, 500),
+        await tokens_store.crowded(tx, of.name, limits, 500),
+        await tokens_store.crowds(tx, of.name, tx.now - timedelta(days=99), 0, 500),
+    )
+    return counts if any(counts) else None
+
+
+@reads(tokens_store, "claimants")
+async def _(tx: Tx, of: Asked) -> Any:
+    since = tx.now - timedelta(days=99)
+    return await tokens_store.claimants(tx, of.name, of.all("identifier_claims", "hash"), since)
+
+
+@writes(tokens_store, "claim")
+async def _(tx: Tx, of: Asked) -> None:
+    """What is old goes; of the side named alone."""
+    claims = [(row["hash"], row["recipient_id"], tx.now) for row in of.rows["identifier_claims"]]
+    await tokens_store.claim(tx, of.name, claims, tx.now)
+
+
+@writes(tokens_store, "share")
+async def _(tx: Tx, of: Asked) -> None:
+    await tokens_store.share(tx, of.name, of.all("identifiers", "hash"))
+
+
+@writes(tokens_store, "hand")
+async def _(tx: Tx, of: Asked) -> None:
+    rows = of.rows["identifiers"]
+    handed = [tokens_store.Handed(row["hash"], row["recipient_id"], b"x") for row in rows]
+    await tokens_store.hand(tx, of.name, handed, "other")
+
+
+@writes(tokens_store, "look")
+async def _(tx: Tx, of: Asked) -> None:
+    await tokens_store.look(tx, of.name, tx.now + timedelta(days=999), 500)
 
 
 @writes(settings_store, "write")

@@ -28,6 +28,7 @@ MUST: Final = {
     "PATCH /v1/accounts/{account_id}": set(),
     "PUT /v1/retention": set(),
     "PUT /v1/recipient-settings": set(),
+    "POST /v1/recipient-settings/preview": set(),
     "POST /v1/keys": {"role"},
     "POST /v1/keys/{key_id}/rotate": set(),
 }

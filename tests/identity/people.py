@@ -33,6 +33,11 @@ from tabellion.recipients.types import (
 )
 
 ACTOR = "key_1"
+CHANNELS = {
+    Kind.EMAIL: (Channel.EMAIL,),
+    Kind.PHONE: (Channel.SMS, Channel.VOICE),
+    Kind.DEVICE: (Channel.PUSH,),
+}
 PURPOSES = ("marketing", "transactional", "security")
 
 
@@ -101,6 +106,11 @@ class People:
         made: Merge = await self.run(lambda tx: self.hub.identity.merge(tx, self.side, pair, reason, ACTOR))
         return made
 
+    async def alias(self, previous: Named, now: Named) -> UUID:
+        pair = (Ref(kind=one.kind, value=one.value) for one in (previous, now))
+        made: UUID = await self.run(lambda tx: self.hub.identity.alias(tx, self.side, *pair, ACTOR))
+        return made
+
     async def split(self, person: UUID, merge_id: UUID) -> Merge:
         made: Merge = await self.run(lambda tx: self.hub.identity.split(tx, self.side, person, merge_id, ACTOR))
         return made
@@ -137,14 +147,14 @@ class People:
         assert isinstance(one, Recorded), one
         return one
 
-    async def verdicts(self, person: UUID) -> dict[tuple[str, str, str], tuple[str, bool]]:
+    async def verdicts(self, person: UUID, *kinds: Kind) -> dict[tuple[str, str, str], tuple[str, bool]]:
         """What a gate would say of each address of a person, on each channel, for each purpose."""
-        root = (await self.read(person)).id
-        addresses = [one for one in (await self.read(person)).identifiers if one.kind in (Kind.EMAIL, Kind.PHONE)]
+        root, wanted = (await self.read(person)).id, kinds or (Kind.EMAIL, Kind.PHONE)
+        addresses = [one for one in (await self.read(person)).identifiers if one.kind in wanted]
         asked = [
             (one.value, channel, purpose, Question(self.side, root, one.hash, one.kind, channel, purpose))
             for one in addresses
-            for channel in ((Channel.EMAIL,) if one.kind is Kind.EMAIL else (Channel.SMS, Channel.VOICE))
+            for channel in CHANNELS[one.kind]
             for purpose in PURPOSES
         ]
         found: list[Verdict] = await self.run(lambda tx: self.hub.consent.verdicts(tx, [one[3] for one in asked]))

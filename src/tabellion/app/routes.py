@@ -66,7 +66,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *identity.routes(edge, around.vault, hub.recipients, hub.identity.absorbed, upsert),
         *merge_routes.routes(edge, hub.recipients, hub.identity),
         *history_routes.routes(edge, around.vault),
-        *settings_routes.routes(edge, hub.recipients.settings),
+        *settings_routes.routes(edge, around.vault, hub.recipients.settings),
         *consent.routes(edge, hub.recipients, decide, check),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
         *privacy.routes(edge, hub.retention),

@@ -4,13 +4,16 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, get, put
+from litestar import Request, Response, get, post, put
 from litestar.handlers import HTTPRouteHandler
 
 from tabellion.access.edge import Edge
 from tabellion.access.service import audit
 from tabellion.access.types import Caller
+from tabellion.core import ids
 from tabellion.core.db import Tx
+from tabellion.core.vault import Vault
+from tabellion.recipients.preview import SHOWN, Preview, Previewing
 from tabellion.recipients.settings import RecipientSettings, SettingsBook
 
 
@@ -20,7 +23,38 @@ class SettingsView(msgspec.Struct, frozen=True):
     """When they were set; null for the default."""
 
 
-def routes(edge: Edge, book: SettingsBook) -> list[HTTPRouteHandler]:
+class BlockedView(msgspec.Struct, frozen=True):
+    value: str
+    kinds: list[str]
+    """Of the identifiers that it is now."""
+    recipients: int
+    ids: list[str]
+    """Up to 10 of them."""
+
+
+class LimitView(msgspec.Struct, frozen=True):
+    kind: str
+    before: int
+    after: int
+    recipients: int
+    """Who have more of the kind already, and keep them."""
+
+
+class PreviewView(msgspec.Struct, frozen=True):
+    blocked: list[BlockedView]
+    """Of the values that would be blocked from then on, those that are identifiers now."""
+    lowered: list[LimitView]
+    shared: int
+    """Devices and browsers that would be shared ones as soon as they are named with another person."""
+    stale: int
+    """Push tokens and web push subscriptions that would be stale within the hour."""
+    complete: bool
+    """False: the side has more identifiers than the counts of `lowered` look at, so there may be more."""
+
+
+def routes(edge: Edge, vault: Vault, book: SettingsBook) -> list[HTTPRouteHandler]:
+    previewing = Previewing(vault, book)
+
     @get(
         "/v1/recipient-settings", opt={"scope": "settings:read"}, tags=["Recipients"],
         summary="Read how recipients are resolved and kept",
@@ -37,7 +71,11 @@ def routes(edge: Edge, book: SettingsBook) -> list[HTTPRouteHandler]:
     async def set_settings(
         request: Request[Any, Any, Any], caller: Caller, data: RecipientSettings
     ) -> Response[SettingsView]:
-        """All of them: what is left out takes its default. Every process knows a second later. Audited."""
+        """All of them: what is left out takes its default. Every process knows a second later. Audited.
+
+        They count for what is named from then on: identifiers that are there stay. See what a change would come to
+        with `POST /v1/recipient-settings/preview`.
+        """
 
         async def work(tx: Tx) -> tuple[int, SettingsView]:
             await book.set(tx, caller.workspace_id, data)
@@ -47,4 +85,37 @@ def routes(edge: Edge, book: SettingsBook) -> list[HTTPRouteHandler]:
 
         return await edge.mutate(request, caller, "settings:write", work)
 
-    return [read_settings, set_settings]
+    @post(
+        "/v1/recipient-settings/preview", status_code=200, tags=["Recipients"],
+        summary="See what other settings would come to",
+        opt={"scope": "settings:read", "example": {"blocked_values": ["n/a"], "stale_after_days": 90}},
+    )  # fmt: skip
+    async def preview_settings(caller: Caller, data: RecipientSettings) -> PreviewView:
+        """Takes what `PUT` takes, all of it, and changes nothing. The key must be allowed to read recipients too.
+
+        A value is looked for as the identifier it would be in each kind; where case is told apart, as it is written,
+        in lower and upper case, and with capitals.
+        """
+        caller.require("recipients:read")
+        async with edge.db.transaction() as tx:
+            return _shown(await previewing.preview(tx, caller.workspace_id, data))
+
+    return [read_settings, set_settings, preview_settings]
+
+
+def _shown(preview: Preview) -> PreviewView:
+    return PreviewView(
+        blocked=[
+            BlockedView(
+                one.value,
+                [kind.value for kind in one.kinds],
+                len(one.recipients),
+                [ids.show("rcp", each) for each in one.recipients[:SHOWN]],
+            )
+            for one in preview.blocked
+        ],
+        lowered=[LimitView(one.kind.value, one.before, one.after, one.recipients) for one in preview.lowered],
+        shared=preview.shared,
+        stale=preview.stale,
+        complete=preview.complete,
+    )

@@ -34,6 +34,7 @@ class Winner(StrEnum):
     """Why this one of the two goes on as the person."""
 
     KNOWN = "known"
+    """The other was anonymous, or an id that an alias brought."""
     FULL_RECIPIENT = "full_recipient"
     MOST_IDENTIFIERS = "most_identifiers"
     OLDEST = "oldest"

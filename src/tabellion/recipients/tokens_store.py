@@ -232,3 +232,25 @@ async def crowds(tx: Tx, workspace_id: UUID, since: datetime, people: int, most:
         workspace_id, since, people, most,
     )  # fmt: skip
     return found
+
+
+async def systems(tx: Tx, workspace_id: UUID, most: int) -> list[Kind]:
+    """The kinds `external:<system>` that there are."""
+    rows = await tx.rows(
+        """
+        select distinct kind
+          from (select kind from identifiers where workspace_id = $1 limit $2) looked
+         where kind like 'external:%'
+         order by kind
+        """,
+        workspace_id, most,
+    )  # fmt: skip
+    return [Kind(row["kind"]) for row in rows]
+
+
+async def size(tx: Tx, workspace_id: UUID, most: int) -> int:
+    """How many identifiers there are, up to so many."""
+    found: int = await tx.value(
+        "select count(*) from (select from identifiers where workspace_id = $1 limit $2) looked", workspace_id, most
+    )
+    return found
