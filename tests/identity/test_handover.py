@@ -267,6 +267,14 @@ async def test_a_token_that_replaces_another_person_s_ends_that_one(people: Peop
     assert await says(people, ann, NEWER, "transactional") == ("denied", False)
 
 
+async def test_a_refreshed_token_named_alone_is_whose_the_old_one_was(people: People) -> None:
+    bob = await people.one(crm("bob"), token(PHONE))
+    assert await people.one(token(NEWER, replaces=PHONE)) == bob
+    ann = await people.one(crm("ann"), token(TABLET))
+    assert await people.one(token(TABLET, replaces=NEWER)) == ann, "no conflict, and nothing changes hands"
+    assert (await people.owns(bob))[NEWER].health is Health.OK
+
+
 async def test_a_token_that_replaces_a_visitor_s_makes_the_visitor_known(people: People) -> None:
     ann, visitor = await people.one(crm("ann")), await people.one(token(PHONE))
     assert await people.one(crm("ann"), token(NEWER, replaces=PHONE)) == ann

@@ -89,6 +89,13 @@ def test_weak_identifiers_alone_mean_whom_the_one_that_says_most_names() -> None
     assert isinstance(match(even, set()), IdentityConflict)
 
 
+def test_a_token_that_was_replaced_says_less_than_any_that_is_there() -> None:
+    """It was a tie, and a conflict: of weak kinds there is none for what is gone."""
+    gone = Owner(ONE, False, frozenset({DEVICE}), frozenset({DEVICE, EMAIL}), lesser=True)
+    assert match([gone, has(TWO, DEVICE, holds=(EMAIL,))], set()) == Match(TWO)
+    assert match([gone], {DEVICE}) == Match(ONE), "the app refreshed it, and names nobody"
+
+
 def test_weak_kinds_never_come_before_strong_ones() -> None:
     policy = Policy(priority=(ANONYMOUS, CRM))
     assert sorted(KINDS, key=policy.rank) == [CRM, EXTERNAL, EMAIL, PHONE, ANONYMOUS, DEVICE, WEBPUSH]

@@ -102,11 +102,15 @@ def routes(
         answer_type=UpsertedView, responses={200: FOUND}, example=EXAMPLE, tags=("Recipients",),
         summary="Create or update a recipient",
         description="The recipient that owns one of the identifiers, with what it lacked added; a new one (201) where"
-        " none does.\n\nIdentifiers of two recipients are a conflict: 409 `identity_conflict`. What programs write for"
-        " nobody (`null`, `-1`, `test@test.com`, zeros, …) is refused: 422 `identifier_blocked`. So is more of a kind"
-        " than a recipient may have, 422 `too_many_identifiers`: 10 each of `email`, `phone` and `whatsapp`, 50 each of"
-        " `device` and `webpush`, 20 of `wallet`, 100 of `anonymous`, one of each `external:<system>`; those that are"
-        " `invalid` do not count.",
+        " none does.\n\nStrong identifiers say who it is; those of two known persons are a conflict: 409"
+        " `identity_conflict`. Weak ones (`device`, `webpush`, `anonymous`) do not: a recipient who has nothing else"
+        " becomes part of the one named, a known person's push token goes to whoever identified last, an anonymous id"
+        " stays with the first. What more than 5 known persons used within 30 days names nobody any more; alone it is"
+        " 409 `identifier_shared`.\n\nWhat programs write for nobody (`null`, `-1`, `test@test.com`, zeros, …) is"
+        " refused: 422 `identifier_blocked`. So is more of a kind than a recipient may have, 422"
+        " `too_many_identifiers`: unless set otherwise 10 each of `email`, `phone` and `whatsapp`, 50 each of `device`"
+        " and `webpush`, 20 of `wallet`, 100 of `anonymous`, one of each `external:<system>`; those that are `invalid`"
+        " do not count.",
     )  # fmt: skip
 
     @post(

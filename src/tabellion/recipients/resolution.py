@@ -58,6 +58,8 @@ class Owner:
     """The kinds of those."""
     holds: frozenset[Kind] = frozenset()
     """The kinds of all it has, as far as it matters."""
+    lesser: bool = False
+    """Nothing named is theirs but a token that another one took the place of."""
 
     @property
     def strong(self) -> bool:
@@ -90,9 +92,7 @@ def match(owners: Sequence[Owner], new: Set[Kind], policy: Policy = USUAL) -> Ma
 
     Two known persons are never merged silently, nor is one that has another external_id already.
     """
-    full = sorted(
-        (one for one in owners if not one.address_only), key=lambda one: (min(map(policy.rank, one.named)), one.id)
-    )
+    full = sorted((one for one in owners if not one.address_only), key=lambda one: (_said(one, policy), one.id))
     hidden = tuple(sorted(one.id for one in owners if one.address_only))
     strong = [one for one in full if one.strong]
     if len(strong) > 1:
@@ -126,9 +126,14 @@ def _first(full: Sequence[Owner]) -> Owner | None:
     return next((one for one in full if one.known), full[0] if full else None)
 
 
+def _said(owner: Owner, policy: Policy) -> tuple[bool, tuple[int, int, int]]:
+    """How much it says that an owner is meant; smaller is more."""
+    return owner.lesser, min(map(policy.rank, owner.named))
+
+
 def _even(full: Sequence[Owner], policy: Policy) -> bool:
     """Whether two known persons are named equally: nothing tells which of them is meant."""
-    ranks = [min(map(policy.rank, one.named)) for one in full if one.known]
+    ranks = [_said(one, policy) for one in full if one.known]
     return len(ranks) > 1 and ranks[0] == ranks[1]
 
 

@@ -566,7 +566,9 @@ def _meant(unit: _Unit, people: set[UUID], seen: _Seen, adds: Collection[bytes])
     for hash_, one in unit.all.items():
         if hash_ in seen.found and hash_ not in adds:
             named[seen.found[hash_].recipient_id].add(one.kind)
+    lesser = people - seen.people(one for one in unit.named if one not in adds) if unit.replaced else set()
     owners = [
-        Owner(one.id, one.address_only, frozenset(named[one.id]), seen.kinds(one.id, unit, adds)) for one in found
+        Owner(one.id, one.address_only, frozenset(named[one.id]), seen.kinds(one.id, unit, adds), one.id in lesser)
+        for one in found
     ]
     return resolution.match(owners, {unit.named[one].kind for one in adds}, seen.policy)
