@@ -29,9 +29,6 @@ from tabellion.messages import store as messages
 from tabellion.messages.store import Filter
 from tabellion.privacy import store as privacy
 from tabellion.providers.base import Channel
-from tabellion.recipients import indexed_store, settings_store, versions
-from tabellion.recipients import store as recipients
-from tabellion.recipients.types import Health, Kind
 from tabellion.webhooks import store as webhooks
 
 STORES = (
@@ -41,14 +38,10 @@ STORES = (
     events,
     identity,
     items,
-    indexed_store,
     jobs,
     ledger,
     messages,
     privacy,
-    recipients,
-    settings_store,
-    versions,
     webhooks,
     vault,
 )
@@ -107,6 +100,9 @@ OTHERS = "push"
 
 
 # access and accounts: their ids are nobody else's
+
+
+LAST = UUID(int=(1 << 128) - 1)
 
 
 reads(access, "read_mode")(lambda tx, of: access.read_mode(tx, of.name))
@@ -382,28 +378,6 @@ async def _(tx: Tx, of: Asked) -> None:
     await items.forget(tx, of.name, people, "hub")
 
 
-reads(recipients, "find")(lambda tx, of: recipients.find(tx, of.name, of.all("identifiers", "hash")))
-reads(recipients, "roots")(lambda tx, of: recipients.roots(tx, of.name, of.all("recipients", "id")))
-
-
-@reads(recipients, "known")
-async def _(tx: Tx, of: Asked) -> Any:
-    return sorted(await recipients.known(tx, of.name, of.all("recipients", "id"), [Kind.ANONYMOUS]))
-
-
-reads(recipients, "merged")(lambda tx, of: recipients.merged(tx, of.name, of.all("recipients", "merged_into")))
-reads(recipients, "identifiers")(lambda tx, of: recipients.identifiers(tx, of.pairs("recipients", "id")))
-reads(recipients, "records")(lambda tx, of: recipients.records(tx, of.name, of.all("recipients", "id")))
-reads(recipients, "page")(lambda tx, of: recipients.page(tx, of.name, None, 100))
-
-
-@reads(recipients, "lock", "_lock", "_lock_free")
-async def _(tx: Tx, of: Asked) -> Any:
-    pairs = of.pairs("recipients", "id")
-    waiting = await recipients.lock(tx, pairs, skip_locked=False)
-    return [*waiting, *await recipients.lock(tx, pairs, skip_locked=True)]
-
-
 @reads(vault, "_read_workspace", "_read_subjects")
 async def _(tx: Tx, of: Asked) -> Any:
     """The keys of people. That of a side is made where there is none; it opens for no other."""
@@ -418,71 +392,6 @@ async def _subjects(tx: Tx, of: Asked) -> Any:
 @writes(vault, "destroy")
 async def _(tx: Tx, of: Asked) -> None:
     await of.hub.around.vault.destroy(tx, of.name, of.all("subject_keys", "subject_id"))
-
-
-@writes(recipients, "withdraw")
-async def _(tx: Tx, of: Asked) -> None:
-    roots = {row["merged_into"] for row in of.rows["recipients"] if row["merged_into"] != row["id"]}
-    roots |= {row[end] for row in of.rows["merges"] for end in ("from_id", "into_id")}
-    leaves = [row["id"] for row in of.rows["recipients"] if row["id"] not in roots]
-    await recipients.withdraw(tx, of.name, of.all("identifiers", "hash"), leaves)
-
-
-@writes(recipients, "write")
-async def _(tx: Tx, of: Asked) -> None:
-    found = await recipients.records(tx, of.owner, of.all("recipients", "id"))
-    changed = [recipients.Record(one.id, 99, *_after_version(one)) for one in found.values()]
-    await recipients.write(tx, of.name, changed)
-
-
-def _after_version(one: recipients.Record) -> tuple[Any, ...]:
-    return (one.address_only, one.locale, one.time_zone, one.traits, one.created_at, one.updated_at, None, False)
-
-
-@writes(recipients, "touch")
-async def _(tx: Tx, of: Asked) -> None:
-    await recipients.touch(tx, of.name, [(one, True) for one in of.all("identifiers", "hash")])
-
-
-@writes(recipients, "move")
-async def _(tx: Tx, of: Asked) -> None:
-    await recipients.move(tx, of.name, [(row["hash"], row["recipient_id"], b"x") for row in of.rows["identifiers"]])
-
-
-@writes(recipients, "part")
-async def _(tx: Tx, of: Asked) -> None:
-    await recipients.part(tx, of.name, of.all("recipients", "id"), of.one("recipients", "merged_into"))
-
-
-@writes(recipients, "merge")
-async def _(tx: Tx, of: Asked) -> None:
-    first, *rest = [row["id"] for row in of.rows["recipients"] if row["merged_into"] == row["id"]]
-    await recipients.merge(tx, of.name, [(one, first) for one in rest])
-
-
-reads(recipients, "counts")(lambda tx, of: recipients.counts(tx, of.name, of.all("recipients", "id")))
-reads(recipients, "mailboxes")(lambda tx, of: recipients.mailboxes(tx, of.name, of.all("identifiers", "hash")))
-
-
-@writes(recipients, "set_health")
-async def _(tx: Tx, of: Asked) -> None:
-    changes = [(one, Health.HELD, "why") for one in of.all("identifiers", "hash")]
-    await recipients.set_health(tx, of.name, changes)
-
-
-@writes(recipients, "retire")
-async def _(tx: Tx, of: Asked) -> None:
-    await tx.execute("update identifiers set kind = 'device', email_domain = null where workspace_id = $1", of.name)
-    await recipients.retire(tx, of.name, [(row["hash"], row["recipient_id"]) for row in of.rows["identifiers"]])
-
-
-@writes(recipients, "describe")
-async def _(tx: Tx, of: Asked) -> None:
-    said = [recipients.Description(one, None, b"x") for one in of.all("identifiers", "hash")]
-    await recipients.describe(tx, of.name, said)
-
-
-LAST = UUID(int=(1 << 128) - 1)
 
 
 @reads(messages, "finals")
@@ -504,62 +413,3 @@ async def _(tx: Tx, of: Asked) -> None:
 async def _(tx: Tx, of: Asked) -> Any:
     standing = await privacy.read(tx, of.name)
     return (standing, await privacy.mark(tx, of.name)) if standing.updated_at else None
-
-
-@reads(settings_store, "read")
-async def _(tx: Tx, of: Asked) -> Any:
-    settings, _ = await settings_store.read(tx, of.name)
-    return settings
-
-
-@writes(settings_store, "write")
-async def _(tx: Tx, of: Asked) -> None:
-    await settings_store.write(tx, of.name, {"default_region": "DE"})
-
-
-@reads(versions, "page")
-async def _(tx: Tx, of: Asked) -> Any:
-    people = of.all("recipients", "id")
-    return [row for one in people for row in await versions.page(tx, of.name, one, limit=100)]
-
-
-@reads(versions, "first_after", "root_before")
-async def _(tx: Tx, of: Asked) -> Any:
-    people, long_ago = of.all("recipients", "id"), tx.now - timedelta(days=9)
-    firsts = [first for one in people if (first := await versions.first_after(tx, of.name, one, long_ago))]
-    roots = [root for one in people if (root := await versions.root_before(tx, of.name, one, None))]
-    return (firsts, roots) if firsts or roots else None
-
-
-reads(indexed_store, "states")(lambda tx, of: indexed_store.states(tx, of.name))
-reads(indexed_store, "people")(lambda tx, of: indexed_store.people(tx, of.name, None, 100))
-
-
-@reads(indexed_store, "find")
-async def _(tx: Tx, of: Asked) -> Any:
-    return await indexed_store.find(tx, of.name, "plan", "pro", None, 100)
-
-
-@writes(indexed_store, "declare")
-async def _(tx: Tx, of: Asked) -> None:
-    await indexed_store.declare(tx, of.name, [])
-
-
-@writes(indexed_store, "done")
-async def _(tx: Tx, of: Asked) -> None:
-    await indexed_store.done(tx, of.name, "plan", LAST, ready=True)
-
-
-@writes(indexed_store, "drop")
-async def _(tx: Tx, of: Asked) -> None:
-    await indexed_store.drop(tx, of.name, "plan", 100)
-
-
-@writes(indexed_store, "take")
-async def _(tx: Tx, of: Asked) -> None:
-    await indexed_store.take(tx, of.name, [(one, "plan") for one in of.all("recipients", "id")])
-
-
-@writes(indexed_store, "forget_indexed")
-async def _(tx: Tx, of: Asked) -> None:
-    await indexed_store.forget_indexed(tx, of.name, of.all("recipients", "id"))

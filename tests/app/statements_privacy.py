@@ -126,6 +126,11 @@ async def _(tx: Tx, of: Asked) -> None:
     await erasure.delete_identifiers(tx, of.name, of.all("recipients", "id"))
 
 
+@writes(erasure, "delete_claims")
+async def _(tx: Tx, of: Asked) -> None:
+    await erasure.delete_claims(tx, of.name, of.all("recipients", "id"))
+
+
 @writes(erasure, "delete_versions")
 async def _(tx: Tx, of: Asked) -> None:
     await erasure.delete_versions(tx, of.name, of.all("recipients", "id"))

@@ -404,6 +404,13 @@ async def reviews(attack: Attack) -> None:
         assert found["id"] == attack.mine.ids["review"]
 
 
+@case("POST", "/v1/recipient-settings/preview")
+async def preview_settings(attack: Attack) -> None:
+    said = await attack.ask("POST", "/v1/recipient-settings/preview", {"blocked_values": ["ann@example.org"]})
+    [blocked] = said["blocked"]
+    assert blocked["ids"] == [attack.mine.ids["recipient"]]
+
+
 @case("GET", "/v1/retention")
 async def retention(attack: Attack) -> None:
     assert (await attack.ask("GET", "/v1/retention"))["callbacks"] == 90

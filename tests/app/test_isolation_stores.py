@@ -9,6 +9,7 @@ import inspect
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ from tabellion.ledger import store as ledger
 from tabellion.ledger.types import LogId, Tile
 from tabellion.privacy import store as privacy
 from tabellion.privacy.types import Policy
-from tabellion.recipients import indexed_store, settings_store
+from tabellion.recipients import indexed_store, settings_store, tokens_store
 
-from . import statements_privacy
+from . import statements_privacy, statements_recipients
 from .statements import COVERED, OTHERS, READS, STORES, WRITES, Asked, Statement
 from .test_isolation_twins import NOBODYS, ann, begins
 from .twins import Twins, dump, twins
@@ -117,6 +118,20 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
     await indexed_store.declare(tx, side, ["plan"])
     people = await indexed_store.people(tx, side, None, 100)
     await indexed_store.put(tx, side, [(one, "plan", "pro") for one in people])
+    await tx.execute(
+        """
+        insert into identifiers (workspace_id, hash, kind, recipient_id, value, source, first_seen_at, last_seen_at)
+        select $1, sha256(kind::bytea), kind, person.id, 'sealed', 'test', $2, $2
+          from (select min(recipient_id::text)::uuid as id from identifiers where workspace_id = $1) person
+         cross join unnest(array['device', 'external:crm']) as made (kind)
+        """,
+        side, tx.now,
+    )  # fmt: skip
+    claims = await tx.rows(
+        "select hash, recipient_id from identifiers where workspace_id = $1 and kind = 'device'", side
+    )
+    since = tx.now - timedelta(days=1)
+    await tokens_store.claim(tx, side, [(row["hash"], row["recipient_id"], since) for row in claims], since)
     await tx.execute("update attempts set state = 'started', account_id = $2 where workspace_id = $1", side, ids.new())
 
 
@@ -137,7 +152,7 @@ async def estrange(tx: Tx, side: WorkspaceId) -> None:
 def test_every_statement_has_a_case() -> None:
     """A new statement needs one."""
     wanted = set()
-    for module in (*STORES, *statements_privacy.STORES):
+    for module in (*STORES, *statements_recipients.STORES, *statements_privacy.STORES):
         things = [one for _, one in inspect.getmembers(module, inspect.isfunction)]
         things += [one for _, one in inspect.getmembers(vault.Vault, inspect.isfunction) if module is vault]
         told = {one for one in things if one.__module__ == module.__name__ and TOLD.search(inspect.getsource(one))}
@@ -147,7 +162,7 @@ def test_every_statement_has_a_case() -> None:
 
 def test_every_store_is_among_them() -> None:
     """A new domain's store needs to be."""
-    files = {Path(one.__file__ or "") for one in STORES}
+    files = {Path(one.__file__ or "") for one in (*STORES, *statements_recipients.STORES)}
     assert files >= set(Path(tabellion.__path__[0]).glob("*/store.py"))
 
 
@@ -175,7 +190,7 @@ async def test_what_is_joined_is_of_that_side_too(told):
         seen = [sorted(one.address_only for one in some) for some in (by_address, by_id)]
         roots = {one.recipient_id for one in by_id}
         by_side.append((*seen, any(one.external_id for one in records), len(by_id) - len(roots)))
-    assert by_side == [([False] * 6, [False] * 3, True, 1), ([True] * 4, [False, True, True], False, 0)]
+    assert by_side == [([False] * 8, [False] * 3, True, 1), ([True] * 6, [False, True, True], False, 0)]
 
 
 class Undone(Exception):

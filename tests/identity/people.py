@@ -1,8 +1,9 @@
 """People of a wired hub, and short ways to merge, split and ask about them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +16,28 @@ from tabellion.core.errors import HubError
 from tabellion.core.ids import WorkspaceId
 from tabellion.identity.types import Explained, Merge
 from tabellion.providers.base import Channel
-from tabellion.recipients.types import Kind, Named, NewRecipient, Profile, Recipient, Ref
+from tabellion.recipients.history import History
+from tabellion.recipients.types import (
+    Device,
+    Identifier,
+    Kind,
+    Named,
+    NewRecipient,
+    Permission,
+    Platform,
+    Profile,
+    PushProvider,
+    Recipient,
+    Ref,
+    Upserted,
+)
 
 ACTOR = "key_1"
+CHANNELS = {
+    Kind.EMAIL: (Channel.EMAIL,),
+    Kind.PHONE: (Channel.SMS, Channel.VOICE),
+    Kind.DEVICE: (Channel.PUSH,),
+}
 PURPOSES = ("marketing", "transactional", "security")
 
 
@@ -42,9 +62,53 @@ class People:
         assert not isinstance(one, HubError), one
         return one.recipient_id  # type: ignore[no-any-return]
 
+    async def upsert(self, *units: Sequence[Named]) -> list[Upserted | HubError]:
+        """What each unit of one batch comes to."""
+        made = [NewRecipient(tuple(unit)) for unit in units]
+        absorbed, upsert = self.hub.identity.absorbed, self.hub.recipients.upsert
+        answers: list[Upserted | HubError] = await self.run(
+            lambda tx: upsert(tx, self.side, made, absorbed=absorbed, actor=ACTOR)
+        )
+        return answers
+
+    async def one(self, *unit: Named) -> UUID:
+        [made] = await self.upsert(unit)
+        assert isinstance(made, Upserted), made
+        return made.recipient_id
+
+    async def person_of(self, *unit: Named, **profile: Any) -> UUID:
+        """The one recipient of a unit with a profile."""
+        new = NewRecipient(unit, Profile(**profile))
+        absorbed, upsert = self.hub.identity.absorbed, self.hub.recipients.upsert
+        [made] = await self.run(lambda tx: upsert(tx, self.side, [new], absorbed=absorbed))
+        assert isinstance(made, Upserted), made
+        return made.recipient_id
+
+    async def patch(self, person: UUID, **profile: Any) -> None:
+        await self.run(lambda tx: self.hub.recipients.patch(tx, self.side, person, Profile(**profile)))
+
+    async def as_of(self, person: UUID, at: datetime) -> Recipient:
+        """The person as it was at a moment."""
+        found: Recipient = await self.run(lambda tx: History(self.hub.around.vault).as_of(tx, self.side, person, at))
+        return found
+
+    async def owns(self, person: UUID) -> dict[str, Identifier]:
+        """The identifiers of a person, by value."""
+        return {one.value: one for one in (await self.read(person)).identifiers}
+
+    async def events(self, *types: str) -> list[Any]:
+        """What happened of some types, in order: type, whom it is about, and what it says."""
+        rows = await self.rows("select type, recipient_id, data from events order by position")
+        return [(row["type"], row["recipient_id"], row["data"]) for row in rows if not types or row["type"] in types]
+
     async def merge(self, into: UUID | Ref, from_: UUID | Ref, reason: str = "same person") -> Merge:
         pair = ref(into), ref(from_)
         made: Merge = await self.run(lambda tx: self.hub.identity.merge(tx, self.side, pair, reason, ACTOR))
+        return made
+
+    async def alias(self, previous: Named, now: Named) -> UUID:
+        pair = (Ref(kind=one.kind, value=one.value) for one in (previous, now))
+        made: UUID = await self.run(lambda tx: self.hub.identity.alias(tx, self.side, *pair, ACTOR))
         return made
 
     async def split(self, person: UUID, merge_id: UUID) -> Merge:
@@ -83,14 +147,14 @@ class People:
         assert isinstance(one, Recorded), one
         return one
 
-    async def verdicts(self, person: UUID) -> dict[tuple[str, str, str], tuple[str, bool]]:
+    async def verdicts(self, person: UUID, *kinds: Kind) -> dict[tuple[str, str, str], tuple[str, bool]]:
         """What a gate would say of each address of a person, on each channel, for each purpose."""
-        root = (await self.read(person)).id
-        addresses = [one for one in (await self.read(person)).identifiers if one.kind in (Kind.EMAIL, Kind.PHONE)]
+        root, wanted = (await self.read(person)).id, kinds or (Kind.EMAIL, Kind.PHONE)
+        addresses = [one for one in (await self.read(person)).identifiers if one.kind in wanted]
         asked = [
             (one.value, channel, purpose, Question(self.side, root, one.hash, one.kind, channel, purpose))
             for one in addresses
-            for channel in ((Channel.EMAIL,) if one.kind is Kind.EMAIL else (Channel.SMS, Channel.VOICE))
+            for channel in CHANNELS[one.kind]
             for purpose in PURPOSES
         ]
         found: list[Verdict] = await self.run(lambda tx: self.hub.consent.verdicts(tx, [one[3] for one in asked]))
@@ -138,3 +202,27 @@ def named(value: str) -> Named:
 
 def fresh() -> str:
     return ids.new().hex
+
+
+APP = Device(Platform.ANDROID, PushProvider.FCM, "com.example.shop")
+
+
+def crm(value: str) -> Named:
+    return Named(Kind.EXTERNAL_ID, value)
+
+
+def mail(value: str) -> Named:
+    return Named(Kind.EMAIL, value)
+
+
+def browser(value: str) -> Named:
+    return Named(Kind.ANONYMOUS, value)
+
+
+def token(value: str, *, replaces: str | None = None, app: Device = APP, permission: Permission | None = None) -> Named:
+    device = Device(app.platform, app.provider, app.app, permission)
+    return Named(Kind.DEVICE, value, device=device, replaces=replaces)
+
+
+def push(value: str) -> Ref:
+    return Ref(kind=Kind.DEVICE, value=value)

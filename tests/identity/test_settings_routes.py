@@ -37,6 +37,20 @@ async def test_settings_count_from_the_next_request_on_and_are_audited(client: h
     assert told.items() <= entry["detail"].items()
 
 
-@pytest.mark.parametrize("wrong", [{"default_region": "at"}, {"blocked_values": [""]}, {"other": 1}, []])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"default_region": "at"},
+        {"blocked_values": [""]},
+        {"other": 1},
+        [],
+        {"priority": ["mail"]},
+        {"priority": ["email", "email"]},
+        {"limits": {"external_id": 2}},
+        {"limits": {"email": 0}},
+        {"shared_device": {"people": 0}},
+        {"stale_after_days": 0},
+    ],
+)
 async def test_settings_that_are_none_are_refused(client: httpx.AsyncClient, wrong: object) -> None:
     assert (await client.put("/v1/recipient-settings", json=wrong)).status_code == 422

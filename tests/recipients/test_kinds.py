@@ -157,12 +157,6 @@ async def test_a_token_that_is_replaced_is_of_no_use_any_more(people: People) ->
     assert known["device", FCM + "-2"].health is Health.OK
 
 
-async def test_nobody_replaces_the_token_of_another(people: People) -> None:
-    ann = await upsert(people, Named(CRM, "1"), Named(Kind.DEVICE, FCM, device=ANDROID))
-    await upsert(people, Named(CRM, "2"), Named(Kind.DEVICE, FCM + "-2", device=ANDROID, replaces=FCM))
-    assert (await owned(people, ann))["device", FCM].health is Health.OK
-
-
 async def test_a_subscription_named_again_has_its_new_keys(people: People) -> None:
     ann = await upsert(people, Named(CRM, "1"), Named(Kind.WEBPUSH, ENDPOINT, keys=KEYS))
     other = type(KEYS)(KEYS.p256dh, "B" * 22)

@@ -1,6 +1,4 @@
-"""Normal forms, references, merge patches, whom an upsert means."""
-
-from uuid import UUID
+"""Normal forms, references, merge patches."""
 
 import pytest
 from hypothesis import given
@@ -10,8 +8,7 @@ from tabellion.core import ids
 from tabellion.core.crypto import Key
 from tabellion.core.errors import Invalid
 from tabellion.recipients import rules
-from tabellion.recipients.rules import Match, Owner
-from tabellion.recipients.types import IdentifierRef, IdentityConflict, Kind, RefObject
+from tabellion.recipients.types import IdentifierRef, Kind, RefObject
 
 EMAILS = st.from_regex(r"[A-Za-z0-9]{1,12}(\.[A-Za-z0-9]{1,8})?@[A-Za-z0-9]{1,10}\.(org|test|DE)", fullmatch=True)
 
@@ -190,54 +187,6 @@ def test_a_wrong_reference_is_refused_where_it_is_wrong(value: str | RefObject, 
     with pytest.raises(Invalid) as refusal:
         rules.ref(value, "/to")
     assert [error.pointer for error in refusal.value.errors] == [pointer]
-
-
-# whom an upsert means
-
-ONE, TWO, THREE = (UUID(int=number) for number in (1, 2, 3))
-CRM, ERP = b"crm", b"erp"
-
-
-def test_nobody_known_makes_a_recipient() -> None:
-    assert rules.match([], CRM) == Match(None)
-
-
-def test_the_only_owner_is_meant() -> None:
-    assert rules.match([Owner(ONE, False, None)], CRM) == Match(ONE)
-    assert rules.match([Owner(ONE, False, CRM)], CRM) == Match(ONE)
-    assert rules.match([Owner(ONE, False, CRM)], None) == Match(ONE)
-
-
-def test_two_recipients_or_two_external_ids_are_a_conflict() -> None:
-    assert isinstance(rules.match([Owner(ONE, False, None), Owner(TWO, False, None)], None), IdentityConflict)
-    assert isinstance(rules.match([Owner(ONE, False, ERP)], CRM), IdentityConflict)
-
-
-def test_an_address_only_recipient_is_promoted_in_place() -> None:
-    assert rules.match([Owner(ONE, True, None)], CRM) == Match(ONE, promote=True)
-    assert rules.match([Owner(TWO, True, None), Owner(ONE, True, None)], None) == Match(ONE, True, (TWO,))
-
-
-def test_a_full_recipient_absorbs_address_only_ones() -> None:
-    owners = [Owner(THREE, True, None), Owner(TWO, False, CRM), Owner(ONE, True, None)]
-    assert rules.match(owners, CRM) == Match(TWO, absorb=(ONE, THREE))
-
-
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from([None, CRM, ERP])), max_size=5), st.sampled_from([None, CRM]))
-def test_a_match_never_merges_two_full_recipients(people: list[tuple[bool, bytes | None]], named: bytes | None) -> None:
-    owners = [
-        Owner(UUID(int=number), hidden, None if hidden else external)
-        for number, (hidden, external) in enumerate(people)
-    ]
-    result = rules.match(owners, named)
-    full = {owner.id for owner in owners if not owner.address_only}
-    if isinstance(result, Match):
-        assert len(full) <= 1
-        assert full.isdisjoint(result.absorb)
-        assert {result.into, *result.absorb} - {None} == {owner.id for owner in owners}
-        assert result.promote is (bool(owners) and not full)
-    else:
-        assert len(full) > 1 or named is not None
 
 
 # query parameters

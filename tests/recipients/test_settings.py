@@ -1,14 +1,16 @@
 """What a side sets about its recipients, and when which process knows."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from tabellion.core.clock import FakeClock
 from tabellion.core.errors import Invalid
 from tabellion.core.ids import WorkspaceId
-from tabellion.recipients.settings import DEFAULT, RecipientSettings, SettingsBook
-from tabellion.recipients.types import Kind
+from tabellion.recipients.resolution import Policy
+from tabellion.recipients.settings import DEFAULT, RecipientSettings, SettingsBook, SharedDevice
+from tabellion.recipients.types import Kind, Named, Profile
 
 from .conftest import Hub
 
@@ -51,3 +53,26 @@ async def test_what_was_not_committed_is_not_known(hub: Hub, workspace_id: Works
             raise ZeroDivisionError
     assert book.of(workspace_id) == DEFAULT
     assert await hub.db.run(lambda tx: book.read(tx, workspace_id)) == (DEFAULT, None)
+
+
+async def test_what_is_set_about_resolution_is_what_its_rules_go_by(hub: Hub, workspace_id: WorkspaceId) -> None:
+    book = hub.recipients.settings
+    assert book.policy(workspace_id) == Policy()
+    settings = RecipientSettings(
+        priority=["phone"], limits={"email": 2}, shared_device=SharedDevice(people=3, days=7), stale_after_days=None
+    )
+    await hub.db.run(lambda tx: book.set(tx, workspace_id, settings))
+    policy = book.policy(workspace_id)
+    assert (policy.limit(Kind.EMAIL), policy.limit(Kind.PHONE), policy.limit(Kind("external:crm"))) == (2, 10, 1)
+    assert policy.rank(Kind.PHONE) < policy.rank(Kind.EXTERNAL_ID)
+    assert (policy.people, policy.within) == (3, timedelta(days=7))
+    with pytest.raises(Invalid):
+        hub.recipients.unit(
+            workspace_id, [(Named(Kind.EMAIL, f"{name}@x.org"), f"/identifiers/{name}") for name in "abc"], Profile()
+        )
+
+
+@pytest.mark.parametrize("wrong", [{"priority": ["email", "email"]}, {"limits": {"external_id": 2}}])
+def test_settings_that_contradict_themselves_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="field"):
+        RecipientSettings(**wrong)

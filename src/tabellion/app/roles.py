@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import uvicorn
@@ -43,7 +44,7 @@ TIDY = 60.0
 DECLARED = 2.0
 """Seconds between two looks for traits to be indexed."""
 ROUND = 3600.0
-"""Seconds between two rounds of retention, and of the rotation of keys."""
+"""Seconds between two rounds of retention, of the rotation of keys, and of looking for tokens that fell silent."""
 WATCH = 5.0
 """Seconds between two looks at the ledger, and two counts of the lanes."""
 LONG = 600.0
@@ -201,11 +202,9 @@ def _follow(process: Process) -> None:
     _spawn(process, process.followers.run())
     _spawn(process, _tidy(process.hub))
     hub = process.hub
-    _spawn(process, _every(ROUND, around.log, lambda: hub.retention.apply(around.db)))
-    _spawn(process, _every(ROUND, around.log, lambda: hub.proofs.expire(around.db)))
-    _spawn(process, _every(ROUND, around.log, lambda: hub.rotation.apply(around.db)))
     _spawn(process, _every(TIDY, around.log, lambda: hub.regulations.watch(around.db)))
     _spawn(process, _every(DECLARED, around.log, lambda: hub.indexes.advance(around.db)))
+    _spawn(process, _age(hub))
 
 
 async def _serve(process: Process, listener: socket.socket) -> None:
@@ -302,6 +301,12 @@ def _tidy(hub: Hub) -> Coroutine[Any, Any, None]:
     """Housekeeping: days ahead in the log, old idempotency answers away."""
     db = hub.around.db
     return _every(TIDY, hub.around.log, lambda: db.run(ensure_partitions), lambda: _purge(hub))
+
+
+def _age(hub: Hub) -> Coroutine[Any, Any, None]:
+    """What time does: retention, tokens that fell silent, proofs that nobody needs any more, the rotation of keys."""
+    rounds = (hub.retention.apply, hub.staleness.apply, hub.proofs.expire, hub.rotation.apply)
+    return _every(ROUND, hub.around.log, *(partial(one, hub.around.db) for one in rounds))
 
 
 async def watch_ledger(hub: Hub) -> None:

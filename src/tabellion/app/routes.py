@@ -72,7 +72,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *identity.routes(edge, around.vault, hub.recipients, hub.identity.absorbed, upsert, hub.consent.contact_state),
         *merge_routes.routes(edge, hub.recipients, hub.identity),
         *history_routes.routes(edge, around.vault),
-        *settings_routes.routes(edge, hub.recipients.settings),
+        *settings_routes.routes(edge, around.vault, hub.recipients.settings),
         *review_routes.routes(edge, hub.queue, hub.reviews),
         *consent.routes(edge, hub.recipients, decide, check, public),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),

@@ -59,6 +59,7 @@ from tabellion.recipients.erasing import Erasing as RecipientsErasing
 from tabellion.recipients.indexing import TraitIndexes
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.settings import SettingsBook
+from tabellion.recipients.staleness import Staleness
 from tabellion.webhooks.erasing import Erasing as WebhooksErasing
 from tabellion.webhooks.jobs import Normalise
 from tabellion.webhooks.service import Webhooks
@@ -116,6 +117,7 @@ class Hub:
     export: Export
     rotation: Rotation
     indexes: TraitIndexes
+    staleness: Staleness
     http: HttpPool
     smtp: SmtpPool
     kinds: tuple[Kind, ...]
@@ -166,7 +168,7 @@ def wire(around: Surroundings) -> Hub:
     accounts = Accounts(around.vault, ALL, around.simulator, around.clock, sides.mode_of, hosts)
     queue = Queue(around.vault, around.events)
     consent = Consent(around.vault, recipients, ledger, around.events, in_flight, queue.grants_refused)
-    identity = Identity(around.vault, recipients, consent, around.events)
+    identity = recipients.above = Identity(around.vault, recipients, consent, around.events)
     messages = Messages(around.vault, recipients, consent, accounts, around.events, around.bell)
     webhooks = Webhooks(around.vault, consent, providers, around.bell)
     carrier = Carrier(http, smtp)
@@ -235,6 +237,7 @@ def wire(around: Surroundings) -> Hub:
         export=Export(around.vault, recipients, identity, consent, messages, webhooks),
         rotation=Rotation(around.vault, around.log, around.metrics),
         indexes=TraitIndexes(around.vault),
+        staleness=Staleness(recipients),
         http=http,
         smtp=smtp,
         kinds=(delivering, StepTimeout(messages), normalising, Execute(erasure, recipients)),

@@ -12,6 +12,7 @@ from tabellion.consent.merging import Merging
 from tabellion.consent.placing import wrong_kind
 from tabellion.consent.record import refusal
 from tabellion.consent.recording import Recorder
+from tabellion.consent.releasing import Releasing
 from tabellion.consent.types import (
     BUILT_IN,
     Ask,
@@ -69,6 +70,7 @@ class Consent:
         self._recorder = Recorder(vault, recipients, ledger, events, in_flight, grants_refused)
         self._merging = Merging(self._recorder)
         self._erasing = Erasing(self._recorder)
+        self._releasing = Releasing(self._recorder)
 
     async def purposes(self, tx: Tx, workspace_id: UUID) -> Purposes:
         """The purposes of a workspace, by key."""
@@ -191,6 +193,34 @@ class Consent:
         """Our senders that a vendor refuses to send from, by the identifier that it blocks."""
         found = await store.blocks(tx, [(workspace_id, one) for one in hashes]) if hashes else {}
         return {hash_: senders for (_, hash_), senders in found.items()}
+
+    async def released(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        recipient_id: RecipientId,
+        hashes: Collection[bytes],
+        why: str,
+        actor: str | None = None,
+    ) -> None:
+        """End what a person granted for identifiers (hash) that are about to be no longer theirs, or of no use.
+
+        The rows of the person and of whoever gets them are locked. Restrictions stay: they follow the identifier.
+        """
+        purposes = await self.purposes(tx, workspace_id)
+        await self._releasing.release(tx, workspace_id, purposes, recipient_id, hashes, why, actor)
+
+    async def refreshed(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        recipient_id: RecipientId,
+        tokens: Sequence[tuple[bytes, bytes]],
+        actor: str | None = None,
+    ) -> None:
+        """Let what was said about push tokens count for those of the person that took their places (old, new)."""
+        purposes = await self.purposes(tx, workspace_id)
+        await self._releasing.refresh(tx, workspace_id, purposes, recipient_id, tokens, actor)
 
     async def absorbed(self, tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id: RecipientId) -> None:
         """Let what was recorded about an address-only recipient count for the one it became part of."""

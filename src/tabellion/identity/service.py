@@ -1,6 +1,6 @@
 """Use cases of identity: find that two recipients are one person, take that back, and explain who a person is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 import msgspec
@@ -32,8 +32,9 @@ from tabellion.identity.types import (
     Winner,
 )
 from tabellion.recipients.moving import Moved, Moving, profile_of
+from tabellion.recipients.resolution import is_strong
 from tabellion.recipients.service import Recipients
-from tabellion.recipients.types import Recipient, Ref
+from tabellion.recipients.types import IdentityConflict, Named, NewRecipient, Recipient, Ref, Resolved
 
 
 class Identity:
@@ -68,6 +69,22 @@ class Identity:
         if all(person.address_only for person in people.values()):
             raise AddressOnly()
         into, from_, why = rules.winner(people[one], people[other])
+        merge = await self._unite(tx, workspace_id, (from_, into), rule, why, actor, reason)
+        await audit(tx, workspace_id, actor, "recipient.merged", ids.show("rcp", into.id), _detail(merge))
+        return merge
+
+    async def _unite(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        people: tuple[Recipient, Recipient],
+        rule: Rule,
+        why: Winner,
+        actor: str,
+        reason: str | None = None,
+    ) -> Merge:
+        """Make the first of two, both locked, part of the second, and store what that takes to be taken back."""
+        from_, into = people
         merge_id = ids.new()
         profile, taken = rules.filled(profile_of(into), profile_of(from_))
         moved = await self._moving.join(tx, workspace_id, from_, into, profile, actor)
@@ -77,8 +94,72 @@ class Identity:
         merge = Merge(merge_id, from_.id, into.id, rule, actor, tx.now, None, None, sealed, moved, consent)
         await store.insert(tx, workspace_id, merge)
         await self._events.append(tx, [_event(workspace_id, "recipient.merged", merge)])
-        await audit(tx, workspace_id, actor, "recipient.merged", ids.show("rcp", into.id), _detail(merge))
         return merge
+
+    async def alias(self, tx: Tx, workspace_id: WorkspaceId, previous: Ref, now: Ref, actor: str) -> UUID:
+        """Let two identifiers find one person, as Segment's `alias` does; who that is.
+
+        What nobody has becomes the other's; of a kind that a person has one of, it finds the person beside it. Somebody
+        who was anonymous becomes part of the known person. Raises `IdentityConflict` for two known persons.
+        """
+        wanted = (previous, now)
+        found = await self._recipients.resolve(tx, workspace_id, wanted, create=False)
+        missing = [ref for ref, one in zip(wanted, found, strict=True) if isinstance(one, HubError)]
+        if any(ref.kind is None for ref in missing):
+            raise next(one for one in found if isinstance(one, HubError))
+        hidden = any(isinstance(one, Resolved) and one.address_only for one in found)
+        if hidden or (missing and (previous.kind is not now.kind or not self._single(workspace_id, now))):
+            await self._require_no_other(tx, workspace_id, found, missing)
+            return await self._add(tx, workspace_id, wanted, actor)
+        for ref in missing:
+            await self._add(tx, workspace_id, (ref,), actor)
+        one, other = await self._held(tx, workspace_id, wanted)
+        if one == other:
+            return one
+        people = await self._moving.read(tx, workspace_id, [one, other])
+        into, from_ = (people[one], people[other]) if missing == [now] else (people[other], people[one])
+        if missing:
+            return (await self._unite(tx, workspace_id, (from_, into), Rule.ALIASED, Winner.KNOWN, actor)).into_id
+        return await self._unite_known(tx, workspace_id, from_, into, actor)
+
+    async def _unite_known(
+        self, tx: Tx, workspace_id: WorkspaceId, from_: Recipient, into: Recipient, actor: str
+    ) -> UUID:
+        """Make an anonymous one of two part of the other."""
+        if _known(from_):
+            from_, into = into, from_
+        if _known(from_):
+            both = " and ".join(sorted(ids.show("rcp", one.id) for one in (from_, into)))
+            raise IdentityConflict(f"{both} are two known persons; merge them if they are one", (into.id, from_.id))
+        pair = (from_, into)
+        return (await self._unite(tx, workspace_id, pair, Rule.ANONYMOUS_TO_KNOWN, Winner.KNOWN, actor)).into_id
+
+    async def _require_no_other(
+        self, tx: Tx, workspace_id: WorkspaceId, found: Sequence[Resolved | HubError], missing: Sequence[Ref]
+    ) -> None:
+        """Return if who is known has no other identifier of a kind that a person has one of and that is to be theirs.
+
+        By a device or an anonymous id alone it would become somebody new's, as in an upsert: not what an alias says.
+        """
+        known = [one.recipient_id for one in found if isinstance(one, Resolved)]
+        single = {ref.kind for ref in missing if self._single(workspace_id, ref)}
+        for person in (await self._moving.read(tx, workspace_id, known)).values() if single else ():
+            if held := single & {one.kind for one in person.identifiers}:
+                detail = f"{ids.show('rcp', person.id)} has another {held.pop()}; merge the two if they are one"
+                raise IdentityConflict(detail, (person.id,))
+
+    async def _add(self, tx: Tx, workspace_id: WorkspaceId, refs: Sequence[Ref], actor: str) -> UUID:
+        unit = NewRecipient(tuple(Named(ref.kind, ref.value) for ref in refs if ref.kind is not None))
+        [made] = await self._recipients.upsert(
+            tx, workspace_id, [unit], absorbed=self.absorbed, source="alias", actor=actor
+        )
+        if isinstance(made, HubError):
+            raise made
+        return made.recipient_id
+
+    def _single(self, workspace_id: WorkspaceId, ref: Ref) -> bool:
+        """Whether a person has one identifier of the kind."""
+        return ref.kind is not None and self._recipients.settings.policy(workspace_id).limit(ref.kind) == 1
 
     async def split(self, tx: Tx, workspace_id: WorkspaceId, recipient_id: UUID, merge_id: UUID, actor: str) -> Merge:
         """Take a merge back; both have what they had, and what was said in between as the rule has it.
@@ -134,6 +215,39 @@ class Identity:
         """End what merges of people rested on; they are being erased, and are locked."""
         await store.forget(tx, workspace_id, people)
 
+    # what recipients ask of those above (`recipients.types.Above`)
+
+    async def joined(
+        self, tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id: RecipientId, actor: str | None
+    ) -> None:
+        """Make somebody who was anonymous part of a known person; both are locked. Split takes it back."""
+        people = await self._moving.read(tx, workspace_id, [from_id, to_id])
+        pair = people[from_id], people[to_id]
+        await self._unite(tx, workspace_id, pair, Rule.ANONYMOUS_TO_KNOWN, Winner.KNOWN, actor or HUB)
+
+    async def released(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        recipient_id: RecipientId,
+        hashes: Collection[bytes],
+        why: str,
+        actor: str | None,
+    ) -> None:
+        """End what was allowed for identifiers that are about to be another's."""
+        await self._consent.released(tx, workspace_id, recipient_id, hashes, why, actor)
+
+    async def refreshed(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        recipient_id: RecipientId,
+        tokens: Sequence[tuple[bytes, bytes]],
+        actor: str | None,
+    ) -> None:
+        """Let what was said about a push token count for the one that took its place."""
+        await self._consent.refreshed(tx, workspace_id, recipient_id, tokens, actor)
+
     async def _held(self, tx: Tx, workspace_id: WorkspaceId, named: Sequence[Ref]) -> list[UUID]:
         """The roots of whom refs mean, locked. An address may find another owner while the lock is waited for."""
         held: Mapping[UUID, UUID] = {}
@@ -174,6 +288,10 @@ class Identity:
         if key is None or merge.sealed is None:
             return None
         return msgspec.json.decode(key.open(merge.sealed, _context(workspace_id, merge.id)), type=Evidence)
+
+
+def _known(person: Recipient) -> bool:
+    return any(is_strong(one.kind) for one in person.identifiers)
 
 
 def _context(workspace_id: UUID, merge_id: UUID) -> str:

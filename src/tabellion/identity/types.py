@@ -26,11 +26,17 @@ class Rule(StrEnum):
     """Somebody known only by an address turned out to be this person."""
     REVIEW = "review"
     """Somebody looked at what was in conflict and found that it is one person."""
+    ANONYMOUS_TO_KNOWN = "anonymous_to_known"
+    """A device or a browser that nobody was known by turned out to be this person's."""
+    ALIASED = "aliased"
+    """Another system says that one id took the place of another."""
 
 
 class Winner(StrEnum):
     """Why this one of the two goes on as the person."""
 
+    KNOWN = "known"
+    """The other was anonymous, or an id that an alias brought."""
     FULL_RECIPIENT = "full_recipient"
     MOST_IDENTIFIERS = "most_identifiers"
     OLDEST = "oldest"

@@ -37,6 +37,7 @@ from tabellion.messages.types import Attempt, Evidence, Guarantee, Message
 from tabellion.providers.base import (
     Aborted,
     Accepted,
+    AddressSignal,
     Deferred,
     Feature,
     Outbound,
@@ -212,6 +213,7 @@ class Deliver:
             await enqueue(tx, timers, self.bell)
         for workspace_id, signals in sorted(decided.items()):
             await self.consent.record_signals(tx, workspace_id, [signal for _, signal in signals])
+        await self.messages.unregister(tx, _unregistered([work_and_result for _, work_and_result, _ in results]))
         return rulings
 
     def _ruling(self, tx: Tx, progress: Progress, work: Handoff, result: Result, tries: int) -> Ruling:
@@ -315,6 +317,15 @@ def _decisions(results: Sequence[tuple[Handoff, Result]]) -> Decided:
             told = [(work.attempt.recipient_id, _signal(work, seen)) for seen in result.signals]
             decided.setdefault(WorkspaceId(work.account.workspace_id), []).extend(told)
     return decided
+
+
+def _unregistered(results: Sequence[tuple[Handoff, Result]]) -> set[tuple[UUID, bytes]]:
+    """The tokens (workspace, hash) that the vendor says no app has any more."""
+    return {
+        (work.attempt.workspace_id, work.attempt.identifier)
+        for work, result in results
+        if isinstance(result, Rejected) and result.address_signal is AddressSignal.TOKEN_INVALID
+    }
 
 
 def _signal(work: Handoff, seen: SignalSeen) -> RecipientSignal:

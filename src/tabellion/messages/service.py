@@ -1,6 +1,6 @@
 """Use cases of messages. Every function takes the open transaction first and works on a batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -38,7 +38,7 @@ from tabellion.messages.types import (
 )
 from tabellion.providers.base import Channel
 from tabellion.recipients.service import Recipients
-from tabellion.recipients.types import Identifier, Ref, Resolved
+from tabellion.recipients.types import Health, Identifier, Ref, Resolved
 
 DELIVER = "message.deliver"
 STEP_TIMEOUT = "message.step_timeout"
@@ -215,6 +215,12 @@ class Messages:
             await self._events.append(tx, happened)
         if jobs := [deliver_job(one.message) for one in changed if one.moved]:
             await enqueue(tx, jobs, self._bell)
+
+    async def unregister(self, tx: Tx, tokens: Collection[tuple[UUID, bytes]]) -> None:
+        """Note of push tokens (workspace, hash) that the vendor says no app has them any more: they are invalid."""
+        for workspace_id in sorted({side for side, _ in tokens}):
+            gone = [(hash_, Health.INVALID, "unregistered") for side, hash_ in sorted(tokens) if side == workspace_id]
+            await self._recipients.set_health(tx, WorkspaceId(workspace_id), gone)
 
     async def record(self, tx: Tx, evidence: Sequence[tuple[store.Pair, Evidence]]) -> None:
         """Apply evidence to attempts of the messages named, in the order given."""

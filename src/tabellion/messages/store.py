@@ -372,7 +372,7 @@ async def attempts_by_vendor_id(tx: Tx, wanted: Sequence[tuple[UUID, UUID, str]]
     """Attempts by (account_id, provider_message_id), for (workspace_id, account_id, provider_message_id) wanted."""
     rows = await tx.rows(
         """
-        select a.account_id, a.provider_message_id, a.workspace_id, a.message_id, a.id, a.recipient_id
+        select a.account_id, a.provider_message_id, a.workspace_id, a.message_id, a.id, a.recipient_id, a.identifier
           from attempts a
           join unnest($1::uuid[], $2::uuid[], $3::text[]) as wanted (workspace_id, account_id, provider_message_id)
             on wanted.workspace_id = a.workspace_id

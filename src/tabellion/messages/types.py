@@ -148,6 +148,8 @@ class Place(NamedTuple):
     message_id: UUID
     id: UUID
     recipient_id: UUID
+    identifier: bytes
+    """The hash of the address it went to."""
 
 
 class Evidence(msgspec.Struct, frozen=True, gc=False):

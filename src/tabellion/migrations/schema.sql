@@ -319,6 +319,15 @@ CREATE TABLE public.idempotency (
 )
 WITH (fillfactor='60');
 
+CREATE TABLE public.identifier_claims (
+    workspace_id uuid NOT NULL,
+    hash bytea NOT NULL,
+    recipient_id uuid NOT NULL,
+    seen_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE public.identifier_claims IS 'which known persons a device or anonymous id was named with, once there were two';
+
 CREATE TABLE public.identifiers (
     workspace_id uuid NOT NULL,
     hash bytea NOT NULL,
@@ -338,6 +347,8 @@ CREATE TABLE public.identifiers (
     push_provider text,
     app text,
     permission text,
+    shared_at timestamp with time zone,
+    watched_at timestamp with time zone,
     CONSTRAINT identifiers_app_check CHECK ((length(app) <= 128)),
     CONSTRAINT identifiers_check CHECK (((email_domain IS NULL) OR (kind = 'email'::text))),
     CONSTRAINT identifiers_check1 CHECK (((match_hash IS NULL) OR ((octet_length(match_hash) = 32) AND (kind = 'email'::text)))),
@@ -360,6 +371,10 @@ COMMENT ON COLUMN public.identifiers.value IS 'sealed with the data key of recip
 COMMENT ON COLUMN public.identifiers.match_hash IS 'keyed hash of the mailbox an address belongs to, where it is written otherwise; never sent to, not unique';
 
 COMMENT ON COLUMN public.identifiers.health_at IS 'when health last changed; null: it never did';
+
+COMMENT ON COLUMN public.identifiers.shared_at IS 'since when too many persons use the device or browser; it then resolves to nobody';
+
+COMMENT ON COLUMN public.identifiers.watched_at IS 'when a token or subscription was last looked at: last_seen_at by then; infinity: it need not be';
 
 CREATE TABLE public.installation (
     one boolean DEFAULT true NOT NULL,
@@ -540,7 +555,7 @@ CREATE TABLE public.merges (
     CONSTRAINT merges_check CHECK ((from_id <> into_id)),
     CONSTRAINT merges_check1 CHECK (((undone_at IS NULL) = (undone_by IS NULL))),
     CONSTRAINT merges_check2 CHECK ((cardinality(stated) = cardinality(restated))),
-    CONSTRAINT merges_rule_check CHECK ((rule = ANY (ARRAY['requested'::text, 'address_attached'::text, 'review'::text]))),
+    CONSTRAINT merges_rule_check CHECK ((rule = ANY (ARRAY['requested'::text, 'address_attached'::text, 'review'::text, 'anonymous_to_known'::text, 'aliased'::text]))),
     CONSTRAINT merges_undone_by_check CHECK (((length(undone_by) >= 1) AND (length(undone_by) <= 64)))
 );
 
@@ -922,6 +937,9 @@ ALTER TABLE ONLY public.held_proofs
 ALTER TABLE ONLY public.idempotency
     ADD CONSTRAINT idempotency_pkey PRIMARY KEY (workspace_id, scope);
 
+ALTER TABLE ONLY public.identifier_claims
+    ADD CONSTRAINT identifier_claims_pkey PRIMARY KEY (workspace_id, hash, recipient_id);
+
 ALTER TABLE ONLY public.identifiers
     ADD CONSTRAINT identifiers_pkey PRIMARY KEY (workspace_id, hash);
 
@@ -1072,6 +1090,8 @@ CREATE INDEX identifiers_mailbox ON public.identifiers USING btree (workspace_id
 CREATE UNIQUE INDEX identifiers_one_external_id ON public.identifiers USING btree (workspace_id, recipient_id) WHERE (kind = 'external_id'::text);
 
 CREATE INDEX identifiers_recipient ON public.identifiers USING btree (recipient_id, workspace_id);
+
+CREATE INDEX identifiers_silent ON public.identifiers USING btree (workspace_id, COALESCE(watched_at, first_seen_at)) WHERE (kind = ANY (ARRAY['device'::text, 'webpush'::text]));
 
 CREATE UNIQUE INDEX ledger_heads_open ON public.ledger_heads USING btree (workspace_id, log) WHERE (closed_at IS NULL);
 

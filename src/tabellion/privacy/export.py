@@ -152,7 +152,8 @@ class Export:
         own = await Moving(self.vault, self.recipients.settings).read(tx, person.workspace_id, person.ids)
         known = [identifier for one in person.ids if one in own for identifier in own[one].identifiers]
         blocks = await self.consent.blocks(tx, person.workspace_id, [one.hash for one in known])
-        return exported.recipient([own[one] for one in person.ids if one in own], blocks)
+        state = await self.consent.contact_state(tx, person.workspace_id, [own[person.root]])
+        return exported.recipient([own[one] for one in person.ids if one in own], blocks, state[person.root])
 
     async def _identity(self, tx: Tx, person: Person) -> object:
         return exported.identity(await self.identity.explain(tx, person.workspace_id, person.root))

@@ -99,8 +99,10 @@ def manifest(person: Person, written: Sequence[Written]) -> Row:
 # Who the person is
 
 
-def recipient(own: Sequence[Recipient], blocks: Mapping[bytes, frozenset[str]]) -> Row:
-    """The canonical record; what those keep that became part of it; and who may not send where, by the vendors."""
+def recipient(own: Sequence[Recipient], blocks: Mapping[bytes, frozenset[str]], state: Mapping[str, object]) -> Row:
+    """The canonical record, with what follows from consent; what those keep that became part of it; and who may not
+    send where, by the vendors.
+    """
     blocked = [
         {"kind": one.kind, "value": one.value, "senders": sorted(blocks[one.hash])}
         for person in own
@@ -108,6 +110,7 @@ def recipient(own: Sequence[Recipient], blocks: Mapping[bytes, frozenset[str]]) 
         if one.hash in blocks
     ]
     record = {name: value for name, value in asdict(views.shown(own[0])).items() if value is not msgspec.UNSET}
+    record["traits"] = {**record["traits"], **state}
     return record | {"merged": [views.shown(one) for one in own[1:]], "vendor_blocks": blocked}
 
 

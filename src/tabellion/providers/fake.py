@@ -52,7 +52,9 @@ BEHAVIOURS: Final = frozenset(
         "sent",
         "undelivered",
         "bounce",
+        "lapse",
         "reject",
+        "unregistered",
         "opted_out",
         "defer",
         "busy",
@@ -72,7 +74,12 @@ REASON: Final = {
     "unreachable": Reason.UNREACHABLE,
     "refused": Reason.CONTENT_REFUSED,
     "opted_out": Reason.OPTED_OUT,
+    "unregistered": Reason.INVALID_ADDRESS,
     "credentials": Reason.CREDENTIALS,
+}
+ADDRESS: Final = {
+    "invalid_address": AddressSignal.HARD_BOUNCE,
+    "unregistered": AddressSignal.TOKEN_INVALID,
 }
 SIGNAL: Final = {signal.value: signal for signal in Signal}
 TOLERANCE: Final = 300.0
@@ -128,9 +135,9 @@ class Fake(Provider[Settings]):
             REASON.get(code, Reason.OTHER),
             f"the fake vendor refused: {code[:100] or 'no reason given'}",
             provider_code=code[:100] or None,
-            permanent=code in ("invalid_address", "opted_out"),
+            permanent=code in ("invalid_address", "opted_out", "unregistered"),
             signals=(SignalSeen(Signal.STOP, message.to),) if code == "opted_out" else (),
-            address_signal=AddressSignal.HARD_BOUNCE if code == "invalid_address" else None,
+            address_signal=ADDRESS.get(code),
         )
 
     def verify(self, inbound: Inbound, settings: Settings) -> None:
@@ -208,10 +215,10 @@ def _status(event: Mapping[str, Any]) -> StatusEvent:
         state=STATE.get(str(event.get("state")), State.UNKNOWN),
         raw=event,
         reason=REASON.get(code, Reason.OTHER) if isinstance(code, str) else None,
-        permanent=code == "invalid_address",
+        permanent=code in ADDRESS,
         provider_code=code if isinstance(code, str) else None,
         occurred_at=_moment(event.get("at")),
-        address_signal=AddressSignal.HARD_BOUNCE if code == "invalid_address" else None,
+        address_signal=ADDRESS.get(code) if isinstance(code, str) else None,
     )
 
 

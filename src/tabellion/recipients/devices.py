@@ -11,7 +11,7 @@ from tabellion.core.ids import WorkspaceId
 from tabellion.events.types import Event
 from tabellion.recipients import happened, rules, sealing, store
 from tabellion.recipients.store import Description
-from tabellion.recipients.types import Kind, Named, Permission
+from tabellion.recipients.types import Device, Kind, Named, Permission
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -64,3 +64,10 @@ def _description(workspace_id: WorkspaceId, one: Said) -> Description:
         return Description(one.hash, one.named.device, None)
     value = sealing.seal_value(workspace_id, one.recipient_id, one.key, one.hash, sealing.plain(one.named))
     return Description(one.hash, one.named.device, value)
+
+
+def same_app(one: Device | None, other: Device | None) -> bool:
+    """Whether two push tokens are of the same app on a device of the same kind, as far as is told."""
+    if one is None or other is None or one.platform is not other.platform:
+        return False
+    return one.app is None or other.app is None or one.app == other.app

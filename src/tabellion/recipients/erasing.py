@@ -53,6 +53,7 @@ class Erasing:
         Their keys go last: what is sealed elsewhere for them cannot be read any more either.
         """
         await store.delete_identifiers(tx, workspace_id, people)
+        await store.delete_claims(tx, workspace_id, people)
         await store.delete_versions(tx, workspace_id, people)
         await forget_indexed(tx, workspace_id, people)
         await store.empty(tx, workspace_id, people)

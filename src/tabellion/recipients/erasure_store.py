@@ -13,6 +13,14 @@ async def delete_identifiers(tx: Tx, workspace_id: UUID, recipient_ids: Sequence
     )  # fmt: skip
 
 
+async def delete_claims(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> None:
+    """Forget which devices and browsers they were named with."""
+    await tx.execute(
+        "delete from identifier_claims where workspace_id = $1 and recipient_id = any($2::uuid[])",
+        workspace_id, recipient_ids,
+    )  # fmt: skip
+
+
 async def delete_versions(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> None:
     await tx.execute(
         "delete from recipient_versions where workspace_id = $1 and recipient_id = any($2::uuid[])",

@@ -42,6 +42,17 @@ def identifier_verified(workspace_id: WorkspaceId, recipient_id: UUID, named: Na
     return _event(workspace_id, "identifier.verified", recipient_id, data)
 
 
+def identifier_released(workspace_id: WorkspaceId, recipient_id: UUID, kind: Kind, reason: str) -> Event:
+    """It is another person's from now on."""
+    data = {"kind": kind.value, "reason": reason}
+    return _event(workspace_id, "identifier.released", recipient_id, data)
+
+
+def identifier_shared(workspace_id: WorkspaceId, recipient_id: UUID, kind: Kind) -> Event:
+    """Too many persons use it: it names nobody any more, and nothing is sent to it."""
+    return _event(workspace_id, "identifier.shared", recipient_id, {"kind": kind.value})
+
+
 def health_changed(workspace_id: WorkspaceId, change: HealthChange) -> Event:
     """`identifier.invalid`, `identifier.held`, …; `identifier.recovered` for one that is well again."""
     word = "recovered" if change.health is Health.OK else change.health.value

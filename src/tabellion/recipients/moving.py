@@ -65,11 +65,15 @@ class Moving:
 
         Of a kind that a person has one of, as external_id, who is merged keeps theirs where the other has one too: it
         still finds the person, as the id does. Raises `Invalid` where they have too many identifiers together,
-        `Conflict` where the traits are too large.
+        `Conflict` where the traits are too large, before anything is changed.
         """
-        full = {one.kind for one in into.identifiers if rules.limit(one.kind) == 1}
+        limits = self.settings.policy(workspace_id).limits
+        full = {one.kind for one in into.identifiers if rules.limit(one.kind, limits) == 1}
         going = [one for one in from_.identifiers if one.kind not in full]
-        rules.require_room(_counted([*into.identifiers, *going]), "/from")
+        growing = {one.kind for one in going}
+        whole = _counted([*into.identifiers, *going])
+        rules.require_room({kind: count for kind, count in whole.items() if kind in growing}, "/from", limits)
+        _bounded(profile.get("traits", {}))
         parts = await self.parts(tx, workspace_id, from_.id)
         await self._move(tx, workspace_id, going, from_.id, into.id)
         await store.merge(tx, workspace_id, [(from_.id, into.id)])

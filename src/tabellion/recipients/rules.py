@@ -1,4 +1,4 @@
-"""Pure rules of recipients: normal forms, references, whom an upsert means, merge patches."""
+"""Pure rules of recipients: normal forms, references, what an upsert may name, merge patches."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ from tabellion.core import ids
 from tabellion.core.crypto import Key
 from tabellion.core.errors import FieldError, HubError, Invalid
 from tabellion.recipients import forms
-from tabellion.recipients.types import IdentityConflict, Kind, Named, Profile, RecipientRef, Ref, RefObject
+from tabellion.recipients.types import Kind, Named, Profile, RecipientRef, Ref, RefObject
 
 TRAITS_SIZE = 32_768
 TRAITS_DEPTH = 8
@@ -229,23 +229,23 @@ def _require(needed: bool, given: bool, pointer: str, field: str, what: str) -> 
         raise Invalid("invalid_identifier", detail, FieldError(pointer, detail))
 
 
-def limit(kind: Kind) -> int:
+def limit(kind: Kind, limits: Mapping[Kind, int] = LIMITS) -> int:
     """How many identifiers of the kind a recipient may be given."""
-    return LIMITS.get(kind, 1)
+    return limits.get(kind, 1)
 
 
-def require_room(counts: Mapping[Kind, int], pointer: str) -> None:
+def require_room(counts: Mapping[Kind, int], pointer: str, limits: Mapping[Kind, int] = LIMITS) -> None:
     """Return if a recipient may have so many of each kind. Raises `Invalid` otherwise."""
     for kind, count in counts.items():
-        if count > limit(kind):
-            detail = f"a recipient has at most {limit(kind)} of kind {kind}, and this would make it {count}"
+        if count > (most := limit(kind, limits)):
+            detail = f"a recipient has at most {most} of kind {kind}, and this would make it {count}"
             raise Invalid("too_many_identifiers", detail, FieldError(pointer, detail))
 
 
-# whom an upsert means
+# whom an upsert names
 
 
-def require_identifiers(named: Sequence[Named], at: str) -> None:
+def require_identifiers(named: Sequence[Named], at: str, limits: Mapping[Kind, int] = LIMITS) -> None:
     """Return if a unit names somebody, and not by too much of a kind. Raises `Invalid` at the unit otherwise."""
     if not named:
         detail = "name the recipient by an external_id or at least one identifier"
@@ -254,41 +254,4 @@ def require_identifiers(named: Sequence[Named], at: str) -> None:
         detail = "a recipient has one external_id"
         raise Invalid("invalid_recipient", detail, FieldError(at, detail))
     distinct = {(one.kind, match_form(one.kind, one.value)) for one in named}
-    require_room(Counter(kind for kind, _ in distinct), f"{at}/identifiers")
-
-
-class Owner(msgspec.Struct, frozen=True, gc=False):
-    """A recipient that owns an identifier an upsert names."""
-
-    id: UUID
-    address_only: bool
-    external_id: bytes | None
-    """The hash of its own external_id."""
-
-
-class Match(msgspec.Struct, frozen=True, gc=False):
-    """What an upsert does: make a recipient (`into` is None), or change one."""
-
-    into: UUID | None
-    promote: bool = False
-    """It was address-only and becomes a full recipient, in place, so that its restrictions stay."""
-    absorb: tuple[UUID, ...] = ()
-    """Address-only recipients that become part of it."""
-
-
-def match(owners: Sequence[Owner], external_id: bytes | None) -> Match | IdentityConflict:
-    """Whom a unit means that names the identifiers of owners and an external_id (its hash).
-
-    Two full recipients, or one that already has another external_id, are never merged silently.
-    """
-    full = [owner for owner in owners if not owner.address_only]
-    hidden = tuple(sorted(owner.id for owner in owners if owner.address_only))
-    if len(full) > 1:
-        both = " and ".join(ids.show("rcp", owner.id) for owner in sorted(full, key=lambda owner: owner.id)[:2])
-        return IdentityConflict(f"the identifiers belong to {both}; name only those of one")
-    if not full:
-        return Match(hidden[0], True, hidden[1:]) if hidden else Match(None)
-    owner = full[0]
-    if external_id is not None and owner.external_id not in (None, external_id):
-        return IdentityConflict(f"an identifier belongs to {ids.show('rcp', owner.id)}, which has another external_id")
-    return Match(owner.id, absorb=hidden)
+    require_room(Counter(kind for kind, _ in distinct), f"{at}/identifiers", limits)

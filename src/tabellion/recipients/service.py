@@ -1,6 +1,7 @@
 """Use cases of recipients: resolve, lock, read, upsert, patch. All take batches; none commits."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,12 +15,15 @@ from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
 from tabellion.recipients import erasure_store, forms, happened, history, indexing, rules, sealing, store, traits
+from tabellion.recipients import tokens_store as tokens
 from tabellion.recipients.authority import Writer
 from tabellion.recipients.history import Version
 from tabellion.recipients.settings import Nulls, SettingsBook
 from tabellion.recipients.store import Found, NewIdentifier, Record, Root
+from tabellion.recipients.tokens_store import Looked
 from tabellion.recipients.types import (
     ADDRESSES,
+    Above,
     Absorbed,
     Health,
     HealthChange,
@@ -49,6 +53,8 @@ class Recipients:
         self._vault = vault
         self._events = events
         self.settings = settings or SettingsBook()
+        self.above: Above | None = None
+        """Who has to act when identifiers change hands. Without them none does: two persons are a conflict."""
 
     def ref(self, workspace_id: WorkspaceId, value: RecipientRef, pointer: str) -> Ref:
         """Whom a request of this workspace names. Raises `Invalid` at pointer."""
@@ -100,7 +106,7 @@ class Recipients:
             )
             for one, pointer in identifiers
         )
-        rules.require_identifiers(named, at)
+        rules.require_identifiers(named, at, self.settings.policy(workspace_id).limits)
         return NewRecipient(named, self.profile(workspace_id, profile, at))
 
     def profile(self, workspace_id: WorkspaceId, profile: Profile, at: str = "") -> Profile:
@@ -343,6 +349,19 @@ class Recipients:
             await self._events.append(tx, [happened.health_changed(workspace_id, one) for one in changed])
         return changed
 
+    async def look(self, tx: Tx, workspace_id: WorkspaceId, most: int) -> Looked:
+        """Let push tokens and web push subscriptions not named for as long as the side says be stale.
+
+        Looks at those that could be, at most so many; called again until fewer are left.
+        """
+        days = self.settings.of(workspace_id).stale_after_days
+        if days is None:
+            return Looked(0, [])
+        looked = await tokens.look(tx, workspace_id, tx.now - timedelta(days=days), most)
+        if looked.stale:
+            await self._events.append(tx, [happened.health_changed(workspace_id, one) for one in looked.stale])
+        return looked
+
     async def patch(
         self,
         tx: Tx,
@@ -406,7 +425,18 @@ class Recipients:
         settings = self.settings.of(workspace_id)
         if settings.null_of(source) is Nulls.IGNORE:
             units = [replace(one, profile=traits.without_nulls(one.profile)) for one in units]
-        work = Upsert(self._vault, self._events, tx, workspace_id, absorbed, source, actor, settings)
+        work = Upsert(
+            self._vault,
+            self._events,
+            tx,
+            workspace_id,
+            absorbed,
+            source,
+            actor,
+            settings=settings,
+            policy=self.settings.policy(workspace_id),
+            above=self.above,
+        )
         return await work.run(units)
 
 
@@ -425,7 +455,7 @@ def _resolved(
         root = by_id.get(ref.id)
         return Resolved(root.recipient_id, False, None, root.address_only) if root else _unknown(ref.id)
     row = found.get(one) if one else None
-    if row is None or ref.kind is None:
+    if row is None or row.shared or ref.kind is None:
         return NotFound("recipient_not_found", f"no recipient has this {ref.kind}; check it, or create the recipient")
     created = row.hash in fresh
     fresh.discard(row.hash)

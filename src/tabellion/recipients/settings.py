@@ -1,5 +1,6 @@
 """How a workspace side reads, resolves and keeps its recipients: what may be set, and what is set, in memory."""
 
+from collections import Counter
 from collections.abc import Set
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,6 +14,9 @@ from tabellion.core.ids import WorkspaceId
 from tabellion.recipients import indexed_store
 from tabellion.recipients import settings_store as store
 from tabellion.recipients.indexed_store import IndexState
+from tabellion.recipients.resolution import USUAL, Policy
+from tabellion.recipients.rules import LIMITS
+from tabellion.recipients.types import Kind, KindName
 
 OVERLAP: Final = timedelta(minutes=1)
 """How far a look reaches back behind the last one: for what committed late, and for clocks that differ."""
@@ -43,6 +47,18 @@ class TraitType(StrEnum):
     """RFC 3339, with a zone."""
 
 
+Most = Annotated[int, Meta(ge=1, le=1000)]
+
+
+class SharedDevice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """From when on a device or a browser is a shared one, and its identifier names nobody any more."""
+
+    people: Annotated[int, Meta(ge=1, le=1000)] = 5
+    """More known persons than these named with it, …"""
+    days: Annotated[int, Meta(ge=1, le=3650)] = 30
+    """… within so many days."""
+
+
 class RecipientSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a workspace side may set. What is left out has its default."""
 
@@ -50,6 +66,17 @@ class RecipientSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """The country in which phone numbers without `+` are read; null: they need the `+`."""
     blocked_values: Annotated[list[Value], Meta(max_length=1000)] = []
     """What no identifier may be, beside what programs commonly write where they have none. In any case."""
+    priority: Annotated[list[KindName], Meta(max_length=64)] = []
+    """Kinds of identifiers, first the one that says most; those left out follow in the usual order.
+
+    That is `external_id`, `email`, `phone`, `whatsapp`, `wallet`, `external:*`, and behind all others `device`,
+    `webpush`, `anonymous`: these name a device, not a person, and never come before what names a person.
+    """
+    limits: Annotated[dict[KindName, Most], Meta(max_length=64)] = {}
+    """How many identifiers of a kind a recipient may be given; of `external_id` one."""
+    shared_device: SharedDevice = SharedDevice()
+    stale_after_days: Annotated[int, Meta(ge=1, le=3650)] | None = 270
+    """Push tokens and web push subscriptions not named for so long are stale; null: never."""
     authority: Annotated[
         dict[TraitName, Annotated[list[Source], Meta(min_length=1, max_length=20)]], Meta(max_length=100)
     ] = {}
@@ -63,6 +90,22 @@ class RecipientSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """What a trait must be, besides null. Values that stand are not looked at again."""
     indexed_traits: Annotated[list[TraitName], Meta(max_length=20)] = []
     """Traits that recipients can be found by: their values are stored as plain text, all others are sealed."""
+
+    def __post_init__(self) -> None:
+        if twice := sorted(kind for kind, times in Counter(self.priority).items() if times > 1):
+            raise ValueError(f"field `priority` names {twice[0]} twice")
+        if self.limits.get(Kind.EXTERNAL_ID, 1) != 1:
+            raise ValueError("field `limits`: a recipient has one external_id")
+
+    @property
+    def policy(self) -> Policy:
+        """What is set about resolution, as its rules take it."""
+        return Policy(
+            priority=tuple(map(Kind, self.priority)),
+            limits={**LIMITS, **{Kind(kind): most for kind, most in self.limits.items()}},
+            people=self.shared_device.people,
+            within=timedelta(days=self.shared_device.days),
+        )
 
     def null_of(self, source: str) -> Nulls:
         """What a null of a source does in an upsert."""
@@ -86,6 +129,7 @@ class SettingsBook:
         self._everywhere = blocked
         self._settings: dict[WorkspaceId, RecipientSettings] = {}
         self._blocked: dict[WorkspaceId, Set[str]] = {}
+        self._policies: dict[WorkspaceId, Policy] = {}
         self._read_at: datetime | None = None
 
     def of(self, workspace_id: WorkspaceId) -> RecipientSettings:
@@ -97,6 +141,10 @@ class SettingsBook:
     def blocked(self, workspace_id: WorkspaceId) -> Set[str]:
         """What no identifier of this side may be beside the built-in values, in lower case."""
         return self._blocked.get(workspace_id, self._everywhere)
+
+    def policy(self, workspace_id: WorkspaceId) -> Policy:
+        """How this side resolves identifiers."""
+        return self._policies.get(workspace_id, USUAL)
 
     async def refresh(self, db: Database) -> None:
         """Take in what was set since the last time."""
@@ -124,3 +172,4 @@ class SettingsBook:
     def _take(self, workspace_id: WorkspaceId, settings: RecipientSettings) -> None:
         self._settings[workspace_id] = settings
         self._blocked[workspace_id] = self._everywhere | {value.lower() for value in settings.blocked_values}
+        self._policies[workspace_id] = settings.policy

@@ -30,6 +30,8 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     last_seen_at: datetime
     health: Health = Health.OK
     health_reason: str | None = None
+    shared: bool = False
+    """Too many persons use it: it names nobody."""
 
 
 class Root(msgspec.Struct, frozen=True, gc=False):
@@ -95,10 +97,11 @@ async def find(tx: Tx, workspace_id: UUID, hashes: Sequence[bytes]) -> dict[byte
     rows = await tx.rows(
         """
         select i.hash, r.merged_into, r.address_only, i.source, i.verified_at, i.first_seen_at, i.last_seen_at,
-               i.health, i.health_reason
+               i.health, i.health_reason, i.shared_at is not null
           from unnest($2::bytea[]) as wanted (hash)
          cross join lateral (
-               select hash, recipient_id, source, verified_at, first_seen_at, last_seen_at, health, health_reason
+               select hash, recipient_id, source, verified_at, first_seen_at, last_seen_at, health, health_reason,
+                      shared_at
                  from identifiers
                 where workspace_id = $1 and identifiers.hash = wanted.hash
                 limit 1) i
@@ -114,7 +117,7 @@ async def find(tx: Tx, workspace_id: UUID, hashes: Sequence[bytes]) -> dict[byte
 
 
 def _found(row: Row) -> Found:
-    return Found(row[0], row[1], row[2], row[3], row[4], row[5], row[6], _HEALTH[row[7]], row[8])
+    return Found(row[0], row[1], row[2], row[3], row[4], row[5], row[6], _HEALTH[row[7]], row[8], row[9])
 
 
 async def roots(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> dict[UUID, Root]:
@@ -443,7 +446,8 @@ async def touch(tx: Tx, workspace_id: UUID, named: Sequence[tuple[bytes, bool]])
                health = case when named.verified or i.health = 'stale' then 'ok' else i.health end,
                health_reason = case when named.verified or i.health = 'stale' then null else i.health_reason end,
                health_at = case when i.health <> 'ok' and (named.verified or i.health = 'stale') then $2
-                                else i.health_at end
+                                else i.health_at end,
+               watched_at = case when i.watched_at = 'infinity' then $2 else i.watched_at end
           from unnest($3::bytea[], $4::boolean[]) as named (hash, verified)
          where i.workspace_id = $1 and i.hash = named.hash
         """,
@@ -462,6 +466,7 @@ async def set_health(
                set health = wanted.health, health_reason = wanted.reason, health_at = $2
               from unnest($3::bytea[], $4::text[], $5::text[]) as wanted (hash, health, reason)
              where i.workspace_id = $1 and i.hash = wanted.hash and i.health <> wanted.health
+               and (i.shared_at is null or wanted.health = 'invalid')
             returning i.hash, i.recipient_id, i.kind, i.health, i.health_reason
         )
         select recipient_id, kind, health, health_reason from changed order by hash

@@ -1,7 +1,7 @@
 """Words and values of recipients."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Protocol, TypeAlias
@@ -265,11 +265,56 @@ class Absorbed(Protocol):
     ) -> None: ...
 
 
-class IdentityConflict(Conflict):
-    """One unit names identifiers of two recipients, or one of a recipient that has another external_id."""
+class Above(Protocol):
+    """What those above must do when identifiers change hands. All rows concerned are locked."""
 
-    def __init__(self, detail: str) -> None:
+    async def joined(
+        self, tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id: RecipientId, actor: str | None, /
+    ) -> None:
+        """Make somebody who was anonymous part of a known person. Raises `HubError`, before anything is changed."""
+        ...
+
+    async def released(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        recipient_id: RecipientId,
+        hashes: Collection[bytes],
+        why: str,
+        actor: str | None,
+        /,
+    ) -> None:
+        """End what was allowed for identifiers (hash) that a recipient still has and loses next, or has to no use."""
+        ...
+
+    async def refreshed(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        recipient_id: RecipientId,
+        tokens: Sequence[tuple[bytes, bytes]],
+        actor: str | None,
+        /,
+    ) -> None:
+        """Let what was said about a push token count for the one (hash) of the recipient that took its place."""
+        ...
+
+
+class IdentityConflict(Conflict):
+    """One unit names identifiers of two persons; `recipients` are they, whom the strongest names first."""
+
+    def __init__(self, detail: str, recipients: tuple[UUID, ...] = ()) -> None:
         super().__init__("identity_conflict", detail)
+        self.recipients = recipients
+
+
+class SharedIdentifier(Conflict):
+    """A unit names nobody but by devices or browsers that many persons use."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "identifier_shared", "many persons use this device or browser: name the person by another identifier"
+        )
 
 
 class VersionConflict(HubError):

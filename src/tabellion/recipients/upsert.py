@@ -5,15 +5,15 @@ locks the recipients they mean (in the order of the ids), then reads again and g
 the same. Whoever lost a race on the way takes back what it claimed and is in the next turn.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace as changed
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from tabellion.core import ids
 from tabellion.core.crypto import Key
 from tabellion.core.db import Tx
 from tabellion.core.errors import Conflict, HubError
@@ -21,102 +21,44 @@ from tabellion.core.ids import RecipientId, WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
 from tabellion.events.types import Event
-from tabellion.recipients import devices, erasure_store, happened, history, indexing, rules, sealing, store
+from tabellion.recipients import (
+    devices,
+    erasure_store,
+    handover,
+    happened,
+    history,
+    indexing,
+    rules,
+    sealing,
+    store,
+)
+from tabellion.recipients import tokens_store as tokens
 from tabellion.recipients.authority import Owners, Standing, Writer
 from tabellion.recipients.changes import Change, traits_change
 from tabellion.recipients.devices import Said
+from tabellion.recipients.handover import Case, Handover
 from tabellion.recipients.history import Version
-from tabellion.recipients.rules import Match, Owner
+from tabellion.recipients.plans import Plan, Seen, Step, Unit, apart, grown, own_of, plan_all, unclear, unit_of
+from tabellion.recipients.resolution import USUAL, Policy
 from tabellion.recipients.settings import DEFAULT, RecipientSettings
-from tabellion.recipients.store import Found, Record
+from tabellion.recipients.store import Record
 from tabellion.recipients.types import (
     NAMELESS,
+    Above,
     Absorbed,
-    Health,
     Identifier,
+    IdentityConflict,
     Ignored,
     Kind,
     Named,
     NewRecipient,
     Profile,
+    SharedIdentifier,
     Upserted,
 )
 
 IMPORT = "import"
 """How the source of what is brought in from a file begins."""
-
-
-class _Unit(msgspec.Struct, frozen=True, gc=False):
-    """One unit under way. `new_id` is its recipient's id, should it make one; the same in every turn."""
-
-    index: int
-    new: NewRecipient
-    named: Mapping[bytes, Named]
-    external_id: bytes | None
-    new_id: UUID = msgspec.field(default_factory=ids.new)
-
-
-class _Seen(msgspec.Struct, frozen=True):
-    """Who owned what, and the owners' records, at one moment."""
-
-    found: Mapping[bytes, Found]
-    records: Mapping[UUID, Record]
-
-    def people(self, hashes: Iterable[bytes]) -> set[UUID]:
-        return {self.found[one].recipient_id for one in hashes if one in self.found}
-
-
-class _Plan(msgspec.Struct, frozen=True, gc=False):
-    """What a unit means: the recipient it is about, who owns what it names, and what nobody owns."""
-
-    unit: _Unit
-    match: Match
-    people: set[UUID]
-    adds: Sequence[bytes]
-    guarded: bool = False
-    """It means somebody known, and nobody vouches for it: only a device's denial is left of it."""
-
-    @property
-    def target(self) -> UUID:
-        return self.match.into or self.unit.new_id
-
-    @property
-    def makes(self) -> bool:
-        """The recipient is new to the outside: made here, or hidden until now."""
-        return self.match.into is None or self.match.promote
-
-    def stands(self, seen: _Seen, locked: set[UUID]) -> bool:
-        """Whether it still means the same, seen under lock."""
-        before = [one for one in self.unit.named if one not in self.adds]
-        people = seen.people(before)
-        same = people == self.people and people <= locked and len(before) == sum(one in seen.found for one in before)
-        return same and _meant(self.unit, people, seen) == self.match
-
-    def guard(self) -> "_Plan":
-        """What is left of it where the recipient is known."""
-        named = {one: devices.denial(named) for one, named in self.unit.named.items() if one not in self.adds}
-        unit = replace(self.unit, named=named, new=replace(self.unit.new, profile=Profile()))
-        return _Plan(unit, Match(self.match.into), self.people, (), guarded=True)
-
-
-class _Step(msgspec.Struct, frozen=True, gc=False):
-    """One recipient before and after; the same where it was made, which it is whole."""
-
-    plan: _Plan
-    before: Record
-    after: Record
-    change: Change
-    ignored: Sequence[Ignored]
-    verified: Sequence[bytes]
-    """Identifiers it had, now known to be theirs."""
-
-    @property
-    def born(self) -> bool:
-        return self.plan.match.into is None
-
-    @property
-    def person(self) -> UUID:
-        return self.after.id
 
 
 class Upsert:
@@ -131,8 +73,13 @@ class Upsert:
         absorbed: Absorbed,
         source: str,
         actor: str | None = None,
+        *,
         settings: RecipientSettings = DEFAULT,
+        policy: Policy = USUAL,
+        above: Above | None = None,
     ) -> None:
+        self._policy = policy
+        self._above = above
         self._vault = vault
         self._events = events
         self._tx = tx
@@ -149,27 +96,28 @@ class Upsert:
     async def run(self, units: Sequence[NewRecipient]) -> list[Upserted | HubError]:
         """The answer to each unit, in order."""
         lookup = self._lookup = await self._vault.workspace(self._tx, self._workspace_id, "lookup")
-        waiting = [_unit(lookup, index, unit) for index, unit in enumerate(units)]
+        waiting = [unit_of(lookup, index, unit) for index, unit in enumerate(units)]
         answers = await self._kept_away(waiting)
         waiting = [unit for unit in waiting if unit.index not in answers]
         while waiting:
-            turn, later = _apart(waiting)
+            turn, later = apart(waiting)
             answers |= await self._turn(turn)
             waiting = [unit for unit in turn if unit.index not in answers] + later
         return [answers[index] for index in range(len(units))]
 
-    async def _kept_away(self, units: Sequence[_Unit]) -> dict[int, Upserted | HubError]:
+    async def _kept_away(self, units: Sequence[Unit]) -> dict[int, Upserted | HubError]:
         """The units that would bring an erased person back; somebody who came back by themselves is not imported."""
         if not self._source.startswith(IMPORT):
             return {}
         erased = await erasure_store.remembered(self._tx, self._workspace_id, {one for u in units for one in u.named})
         return {unit.index: was_erased() for unit in units if not erased.isdisjoint(unit.named)}
 
-    async def _turn(self, units: Sequence[_Unit]) -> dict[int, Upserted | HubError]:
+    async def _turn(self, units: Sequence[Unit]) -> dict[int, Upserted | HubError]:
         """The answers of units that share no identifier; those left out must be tried again."""
         answers: dict[int, Upserted | HubError] = {}
-        plans: list[_Plan] = []
-        for unit, plan in _plans(units, await self._see(units)):
+        plans: list[Plan] = []
+        seen = await self._see(units)
+        for unit, plan in plan_all(self._sound(units, seen, answers), seen):
             if isinstance(plan, HubError):
                 answers[unit.index] = plan
             else:
@@ -178,6 +126,7 @@ class Upsert:
         plans = await self._claim(self._borne(plans, answers))
         plans, seen = await self._hold(plans)
         plans = await self._guard(plans)
+        plans, seen = await self._settle(plans, seen, answers)
         steps = await self._steps(plans, seen, answers)
         moved = await self._absorb(steps)
         await self._write(steps, seen, moved)
@@ -185,24 +134,37 @@ class Upsert:
             one.plan.unit.index: Upserted(one.person, one.plan.makes, one.after.version, one.ignored) for one in steps
         }
 
-    async def _see(self, units: Sequence[_Unit]) -> _Seen:
-        hashes = [one for unit in units for one in unit.named]
+    async def _see(self, units: Sequence[Unit]) -> Seen:
+        hashes = [one for unit in units for one in unit.all]
         found = await store.find(self._tx, self._workspace_id, hashes)
         people = sorted({row.recipient_id for row in found.values()})
-        return _Seen(found, await store.records(self._tx, self._workspace_id, people) if people else {})
+        records = await store.records(self._tx, self._workspace_id, people) if people else {}
+        doubtful = sorted({one for unit in units for one in unclear(unit, found, self._policy)})
+        held = await tokens.kinds(self._tx, self._workspace_id, doubtful) if doubtful else {}
+        return Seen(found, records, self._policy, held)
 
-    async def _fetch_keys(self, plans: Sequence[_Plan]) -> None:
+    def _sound(self, units: Sequence[Unit], seen: Seen, answers: dict[int, Upserted | HubError]) -> Iterator[Unit]:
+        """The units, without what many share; those that name nobody else are refused."""
+        for unit in units:
+            shared = seen.shared(unit)
+            sound = unit.without(shared) if shared else unit
+            if sound.named:
+                yield sound
+            else:
+                answers[unit.index] = SharedIdentifier()
+
+    async def _fetch_keys(self, plans: Sequence[Plan]) -> None:
         """The data keys of all whom the plans change, and new ones for whom they make."""
         made = {plan.target for plan in plans if plan.match.into is None}
-        people = {one for plan in plans for one in (plan.target, *plan.match.absorb)} - made
+        people = {one for plan in plans for one in (plan.target, *plan.people)} - made
         if people:
             self._keys |= await self._vault.subjects(self._tx, self._workspace_id, people)
         if fresh := made - self._keys.keys():
             self._keys |= await self._vault.make(self._tx, self._workspace_id, fresh)
 
-    def _borne(self, plans: Sequence[_Plan], answers: dict[int, Upserted | HubError]) -> list[_Plan]:
+    def _borne(self, plans: Sequence[Plan], answers: dict[int, Upserted | HubError]) -> list[Plan]:
         """The plans, without those that make somebody whom we refuse."""
-        kept: list[_Plan] = []
+        kept: list[Plan] = []
         for plan in plans:
             try:
                 if plan.match.into is None:
@@ -212,12 +174,12 @@ class Upsert:
                 answers[plan.unit.index] = refusal
         return kept
 
-    def _newborn(self, plan: _Plan) -> tuple[Record, Change, Sequence[Ignored]]:
+    def _newborn(self, plan: Plan) -> tuple[Record, Change, Sequence[Ignored]]:
         now = self._tx.now
         blank = Record(plan.target, 1, False, None, None, None, now, now, plan.unit.external_id, False)
         return profiled(self._workspace_id, blank, plan.unit.new.profile, self._keys[plan.target], self._writer)
 
-    async def _claim(self, plans: Sequence[_Plan]) -> list[_Plan]:
+    async def _claim(self, plans: Sequence[Plan]) -> list[Plan]:
         """Make the new recipients and add the identifiers nobody owns; the plans that got all of theirs."""
         born = [plan.target for plan in plans if plan.match.into is None]
         if born:
@@ -233,11 +195,11 @@ class Upsert:
         await self._withdraw([plan for plan in plans if not got.issuperset(plan.adds)], got)
         return [plan for plan in plans if got.issuperset(plan.adds)]
 
-    async def _hold(self, plans: Sequence[_Plan]) -> tuple[list[_Plan], _Seen]:
+    async def _hold(self, plans: Sequence[Plan]) -> tuple[list[Plan], Seen]:
         """Lock whom the plans mean; the plans that still mean the same, and what was seen under lock."""
         people = {one for plan in plans for one in plan.people}
         if not people:
-            return list(plans), _Seen({}, {})
+            return list(plans), Seen({}, {})
         pairs = [(self._workspace_id, one) for one in people]
         held = await store.lock(self._tx, pairs, skip_locked=False)
         locked = {one for (_, one), root in held.items() if one == root}
@@ -245,25 +207,85 @@ class Upsert:
         await self._withdraw([plan for plan in plans if not plan.stands(seen, locked)])
         return [plan for plan in plans if plan.stands(seen, locked)], seen
 
-    async def _guard(self, plans: Sequence[_Plan]) -> list[_Plan]:
+    async def _guard(self, plans: Sequence[Plan]) -> list[Plan]:
         """The plans, without what would change somebody known where nobody vouches for it. The people are locked."""
-        doubtful = {plan.match.into for plan in plans if plan.unit.new.unproven and plan.match.into}
+        doubtful = {one for plan in plans if plan.unit.new.unproven for one in plan.people}
         if not doubtful:
             return list(plans)
         known = await store.known(self._tx, self._workspace_id, sorted(doubtful), sorted(NAMELESS))
-        doubted = [plan.unit.new.unproven and plan.match.into in known for plan in plans]
+        doubted = [plan.unit.new.unproven and not known.isdisjoint(plan.people) for plan in plans]
         await self._withdraw([plan for plan, doubt in zip(plans, doubted, strict=True) if doubt and plan.adds])
         return [plan.guard() if doubt else plan for plan, doubt in zip(plans, doubted, strict=True)]
 
-    async def _steps(self, plans: Sequence[_Plan], seen: _Seen, answers: dict[int, Upserted | HubError]) -> list[_Step]:
+    async def _settle(
+        self, plans: Sequence[Plan], seen: Seen, answers: dict[int, Upserted | HubError]
+    ) -> tuple[list[Plan], Seen]:
+        """Let what is another's by weak identifiers go to whom it belongs to now; the plans, and what is seen then."""
+        open_ = [plan for plan in plans if plan.match.joins or plan.match.yields]
+        if not open_:
+            return list(plans), seen
+        settled = {plan.unit.index: plan for plan in plans}
+        refused = []
+        for plan in open_:
+            try:
+                settled[plan.unit.index] = await self._settled(plan, seen)
+            except HubError as refusal:
+                answers[plan.unit.index] = refusal
+                refused.append(settled.pop(plan.unit.index))
+        await self._withdraw(refused)
+        return list(settled.values()), await self._see([plan.unit for plan in settled.values()])
+
+    async def _settled(self, plan: Plan, seen: Seen) -> Plan:
+        """The plan once all it is about is one person's. Raises `HubError` before anything changed."""
+        if self._above is None:
+            raise IdentityConflict("the identifiers belong to several", tuple(sorted(plan.people)))
+        others = {
+            one: (named, seen.found[one])
+            for one, named in plan.unit.all.items()
+            if one in seen.found and seen.found[one].recipient_id in plan.match.yields
+        }
+        self._require_fit(plan, seen, others)
+        case = Case(
+            plan.target,
+            plan.match.joins,
+            {one: pair for one, pair in others.items() if one in plan.unit.named},
+            {one: pair for one, pair in others.items() if one not in plan.unit.named},
+            seen.records,
+            self._keys,
+        )
+        hands = Handover(
+            self._events, self._above, self._tx, self._workspace_id, self._policy, self._source, self._actor
+        )
+        gains = await hands.settle(case)
+        match = changed(plan.match, joins=(), yields=())
+        return replace(plan, match=match, people=plan.people - {*plan.match.joins}, gains=gains)
+
+    def _require_fit(self, plan: Plan, seen: Seen, others: handover.Owned) -> None:
+        """Return if all that comes to one person is not too much. Raises `Invalid`: this unit leaves nothing behind."""
+        whole = [seen.records[one] for one in (plan.match.into, *plan.match.joins) if one]
+        traits: dict[str, Any] = {}
+        for record in whole:
+            traits = {**sealing.open_traits(self._workspace_id, record, self._keys[record.id])[0], **traits}
+        patch = plan.unit.new.profile.traits
+        after = traits if patch is UNSET else {} if patch is None else rules.merge_patch(traits, patch)
+        for document in (traits, after):
+            rules.traits(document, "/traits")
+        coming = Counter(named.kind for one, (named, _) in others.items() if one in plan.unit.named)
+        for one in plan.match.joins:
+            coming.update(seen.held[one])
+        had = seen.held.get(plan.target, {})
+        counts = {kind: count + had.get(kind, 0) for kind, count in coming.items()}
+        rules.require_room(counts, "/identifiers", self._policy.limits)
+
+    async def _steps(self, plans: Sequence[Plan], seen: Seen, answers: dict[int, Upserted | HubError]) -> list[Step]:
         """What each plan comes to. One whose traits or identifiers grow too many is refused and withdrawn."""
-        steps: list[_Step] = []
-        refused: list[_Plan] = []
+        steps: list[Step] = []
+        refused: list[Plan] = []
         counts = await self._counts(plans)
         for plan in plans:
             try:
                 if plan.match.into is not None:  # what a new one gets was counted with the unit
-                    rules.require_room(_grown(plan, counts), "/identifiers")
+                    rules.require_room(grown(plan, counts), "/identifiers", self._policy.limits)
                 steps.append(self._step(plan, seen))
             except HubError as refusal:
                 answers[plan.unit.index] = refusal
@@ -271,36 +293,40 @@ class Upsert:
         await self._withdraw(refused)
         return steps
 
-    async def _counts(self, plans: Sequence[_Plan]) -> Mapping[UUID, Mapping[Kind, int]]:
+    async def _counts(self, plans: Sequence[Plan]) -> Mapping[UUID, Mapping[Kind, int]]:
         """How many identifiers of each kind those have who get further ones, and those who become part of them."""
-        growing = [plan for plan in plans if plan.match.into and (plan.adds or plan.match.absorb)]
+        growing = [plan for plan in plans if plan.match.into and (plan.adds or plan.gains or plan.match.absorb)]
         people = sorted({one for plan in growing for one in (plan.target, *plan.match.absorb)})
         return await store.counts(self._tx, self._workspace_id, people) if people else {}
 
-    def _step(self, plan: _Plan, seen: _Seen) -> _Step:
+    def _step(self, plan: Plan, seen: Seen) -> Step:
+        own = own_of(plan, seen)
         if plan.match.into is None:
             after, change, ignored = self._born[plan.target]
-            return _Step(plan, after, after, change, ignored, ())
+            return Step(plan, after, after, change, ignored, (), own)
         before = seen.records[plan.match.into]
         profile, key = plan.unit.new.profile, self._keys[plan.target]
         after, change, ignored = profiled(self._workspace_id, before, profile, key, self._writer)
         verified = [
             one
-            for one, named in plan.unit.named.items()
-            if named.verified and one in seen.found and seen.found[one].verified_at is None and one not in plan.adds
+            for one in own
+            if plan.unit.named[one].verified
+            and one in seen.found
+            and seen.found[one].verified_at is None
+            and one not in (*plan.adds, *plan.gains)
         ]
-        if change.profile or plan.adds or verified or plan.match.promote or plan.match.absorb:
+        if change.profile or plan.adds or plan.gains or verified or plan.match.promote or plan.match.absorb:
             after = replace(after, version=before.version + 1, address_only=False)
-        return _Step(plan, before, after, change, ignored, verified)
+        return Step(plan, before, after, change, ignored, verified, own)
 
-    async def _withdraw(self, plans: Sequence[_Plan], got: set[bytes] | None = None) -> None:
+    async def _withdraw(self, plans: Sequence[Plan], got: set[bytes] | None = None) -> None:
         """Take back what plans claimed: all they add, or what they got of it."""
         if plans:
             hashes = [one for plan in plans for one in plan.adds if got is None or one in got]
             born = [plan.target for plan in plans if plan.match.into is None]
             await store.withdraw(self._tx, self._workspace_id, hashes, born)
 
-    async def _absorb(self, steps: Sequence[_Step]) -> dict[UUID, list[Identifier]]:
+    async def _absorb(self, steps: Sequence[Step]) -> dict[UUID, list[Identifier]]:
         """Move what address-only recipients own to the recipients that absorb them, sealed under the new key.
 
         What each of them owned.
@@ -323,16 +349,16 @@ class Upsert:
         await self._events.append(self._tx, [happened.merged(self._workspace_id, *pair) for pair in into.items()])
         return owned
 
-    async def _write(self, steps: Sequence[_Step], seen: _Seen, moved: Mapping[UUID, Sequence[Identifier]]) -> None:
+    async def _write(self, steps: Sequence[Step], seen: Seen, moved: Mapping[UUID, Sequence[Identifier]]) -> None:
         """Store the changed records and their versions, note what was named again, append the events."""
         parted = {one: replace(seen.records[one], version=seen.records[one].version + 1) for one in moved}
         rewritten = [one.after for one in steps if one.after != one.before] + list(parted.values())
         if rewritten:
             await store.write(self._tx, self._workspace_id, rewritten)
         again = [
-            (hash_, named.verified)
+            (hash_, step.plan.unit.named[hash_].verified)
             for step in steps
-            for hash_, named in step.plan.unit.named.items()
+            for hash_ in step.own
             if hash_ not in step.plan.adds
         ]
         if again:
@@ -345,18 +371,30 @@ class Upsert:
         events += await devices.describe(self._tx, self._workspace_id, self._lookup, list(self._said(steps)))
         if events:
             await self._events.append(self._tx, events)
+        await self._refresh(steps, seen)
 
-    def _said(self, steps: Sequence[_Step]) -> Iterator[Said]:
+    async def _refresh(self, steps: Sequence[Step], seen: Seen) -> None:
+        """Let what was said about tokens count for those that took their place."""
         for step in steps:
-            for one, named in step.plan.unit.named.items():
+            replaced = {named.value: one for one, named in step.plan.unit.replaced.items() if one in seen.found}
+            known = [(one, step.plan.unit.named[one].replaces) for one in step.own] if replaced else []
+            pairs = [(replaced[old], one) for one, old in known if old in replaced and replaced[old] != one]
+            if pairs and self._above:
+                person = RecipientId(step.person)
+                await self._above.refreshed(self._tx, self._workspace_id, person, pairs, self._actor)
+
+    def _said(self, steps: Sequence[Step]) -> Iterator[Said]:
+        for step in steps:
+            for one in step.own:
+                named, plan = step.plan.unit.named[one], step.plan
                 if named.device or named.keys:
-                    new, guarded = one in step.plan.adds, step.plan.guarded
-                    yield Said(step.person, self._keys[step.person], one, named, new, guarded)
+                    new = one in plan.adds or one in plan.gains
+                    yield Said(step.person, self._keys[step.person], one, named, new, plan.guarded)
 
     def _versions(
         self,
-        step: _Step,
-        seen: _Seen,
+        step: Step,
+        seen: Seen,
         moved: Mapping[UUID, Sequence[Identifier]],
         parted: Mapping[UUID, Record],
     ) -> Iterator[Version]:
@@ -377,47 +415,39 @@ class Upsert:
             yield Version(one, parted[one].version, fields, self._keys[one], change, step.person)
 
     def _pairs(
-        self, step: _Step, seen: _Seen, moved: Mapping[UUID, Sequence[Identifier]]
+        self, step: Step, seen: Seen, moved: Mapping[UUID, Sequence[Identifier]]
     ) -> Iterator[tuple[Identifier | None, Identifier]]:
         """The recipient's identifiers that are new or changed, before and after."""
         for one in step.plan.adds:
-            yield None, self._known(one, step.plan.unit.named[one])
+            yield None, self._made(one, step.plan.unit.named[one])
+        for one in step.plan.gains:
+            yield None, handover.known(one, step.plan.unit.named[one], seen.found[one])
         for from_id in step.plan.match.absorb:
             yield from ((None, had) for had in moved[from_id])
         for one in step.verified:
-            before = self._known(one, step.plan.unit.named[one], seen.found[one])
+            before = handover.known(one, step.plan.unit.named[one], seen.found[one])
             yield before, replace(before, verified_at=self._tx.now)
 
-    def _known(self, hash_: bytes, named: Named, row: Found | None = None) -> Identifier:
-        """An identifier as its row has it, or where there was none as it is made."""
+    def _made(self, hash_: bytes, named: Named) -> Identifier:
+        now, verified_at = self._tx.now, self._tx.now if named.verified else None
         return Identifier(
-            kind=named.kind,
-            value=named.value,
-            hash=hash_,
-            source=row.source if row else self._source,
-            first_seen_at=row.first_seen_at if row else self._tx.now,
-            last_seen_at=row.last_seen_at if row else self._tx.now,
-            verified_at=row.verified_at if row else self._tx.now if named.verified else None,
-            health=row.health if row else Health.OK,
-            health_reason=row.health_reason if row else None,
-            device=named.device,
-            keys=named.keys,
+            named.kind, named.value, hash_, self._source, now, now, verified_at, device=named.device, keys=named.keys
         )
 
-    def _happened(self, step: _Step) -> Iterator[Event]:
+    def _happened(self, step: Step) -> Iterator[Event]:
         plan, person = step.plan, step.person
         if plan.makes:
-            kinds = [named.kind for named in plan.unit.named.values()]
+            kinds = [plan.unit.named[one].kind for one in step.own]
             yield happened.created(self._workspace_id, person, kinds, self._source)
             return
-        for one in plan.adds:
+        for one in (*plan.adds, *plan.gains):
             yield happened.identifier_added(self._workspace_id, person, plan.unit.named[one], self._source)
         for one in step.verified:
             yield happened.identifier_verified(self._workspace_id, person, plan.unit.named[one], self._source)
         if step.change.profile:
             yield happened.updated(self._workspace_id, person, step.change.profile)
 
-    def _refused(self, step: _Step) -> Iterator[Event]:
+    def _refused(self, step: Step) -> Iterator[Event]:
         for one in step.ignored:
             yield happened.field_refused(self._workspace_id, step.person, one, self._source)
 
@@ -462,52 +492,3 @@ def _laid_over(traits: dict[str, Any], profile: Profile) -> Any:
     if profile.traits is UNSET:
         return traits
     return {} if profile.traits is None else rules.merge_patch(traits, profile.traits)
-
-
-def _unit(lookup: Key, index: int, new: NewRecipient) -> _Unit:
-    named: dict[bytes, Named] = {}
-    for one in new.identifiers:
-        hash_ = rules.identifier_hash(lookup, one.kind, one.value)
-        if hash_ not in named or one.verified:
-            named[hash_] = one
-    external = next((hash_ for hash_, one in named.items() if one.kind is Kind.EXTERNAL_ID), None)
-    return _Unit(index, new, named, external)
-
-
-def _grown(plan: _Plan, counts: Mapping[UUID, Mapping[Kind, int]]) -> Mapping[Kind, int]:
-    """How many the recipient would have of each kind that it gets more of."""
-    absorbed = [counts.get(one, {}) for one in plan.match.absorb]
-    grown = {plan.unit.named[one].kind for one in plan.adds} | {kind for one in absorbed for kind in one}
-    return {kind: sum(one.get(kind, 0) for one in (counts.get(plan.target, {}), *absorbed)) for kind in grown}
-
-
-def _apart(units: Sequence[_Unit]) -> tuple[list[_Unit], list[_Unit]]:
-    """The units that share no identifier with an earlier one, and the rest, both in order."""
-    turn: list[_Unit] = []
-    later: list[_Unit] = []
-    seen: set[bytes] = set()
-    for unit in units:
-        (turn if seen.isdisjoint(unit.named) else later).append(unit)
-        seen.update(unit.named)
-    return turn, later
-
-
-def _plans(units: Sequence[_Unit], seen: _Seen) -> Iterator[tuple[_Unit, _Plan | HubError]]:
-    """What each unit means, leaving out those that mean an earlier unit's recipient: they wait for it."""
-    taken: set[UUID] = set()
-    for unit in units:
-        people = seen.people(unit.named)
-        if taken.isdisjoint(people):
-            match = _meant(unit, people, seen)
-            adds = [one for one in unit.named if one not in seen.found]
-            yield unit, match if isinstance(match, HubError) else _Plan(unit, match, people, adds)
-        taken |= people
-
-
-def _meant(unit: _Unit, people: set[UUID], seen: _Seen) -> Match | HubError:
-    found = [seen.records[one] for one in sorted(people)]
-    if any(record.erased for record in found):
-        return Conflict("recipient_erased", "an identifier belongs to a recipient that was erased")
-    # One that a merged recipient kept finds the person already: it is not another external_id of theirs.
-    external_id = None if unit.external_id in seen.found else unit.external_id
-    return rules.match([Owner(one.id, one.address_only, one.external_id) for one in found], external_id)

@@ -26,10 +26,11 @@ REPORTS: Final[Mapping[str, Sequence[tuple[str, str | None]]]] = {
     "sent": (("sent", None),),
     "undelivered": (("sent", None), ("undelivered", "unreachable")),
     "bounce": (("sent", None), ("bounced", "invalid_address")),
+    "lapse": (("sent", None), ("undelivered", "unregistered")),
     "silent": (),
 }
 """Accepted, and then reported: state and reason."""
-REFUSALS: Final = {"reject": "refused", "opted_out": "opted_out"}
+REFUSALS: Final = {"reject": "refused", "opted_out": "opted_out", "unregistered": "unregistered"}
 
 
 class Sent(msgspec.Struct, forbid_unknown_fields=True):

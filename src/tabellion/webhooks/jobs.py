@@ -25,7 +25,7 @@ from tabellion.jobs.types import Begun, Claimed, Done, Later, NewJob, Ruling
 from tabellion.messages.evidence import vendor_code, vendor_id
 from tabellion.messages.service import Messages
 from tabellion.messages.types import Attempt, Evidence, Place
-from tabellion.providers.base import InboundMessage, Normalised, Provider, StatusEvent
+from tabellion.providers.base import AddressSignal, InboundMessage, Normalised, Provider, StatusEvent
 from tabellion.webhooks import sealing, store
 from tabellion.webhooks.sealing import Pair
 from tabellion.webhooks.service import NORMALISE
@@ -136,6 +136,7 @@ class Normalise:
         statuses = [(reading, place, fact) for reading in readings for place, fact in reading.statuses()]
         attempts = await self._attempts(tx, statuses)
         evidence: list[tuple[Pair, Evidence]] = []
+        unregistered: set[tuple[UUID, bytes]] = set()
         for (reading, place, fact), attempt in zip(statuses, attempts, strict=True):
             if attempt is None:
                 reading.unmatched.append(place)
@@ -143,8 +144,11 @@ class Normalise:
                 reading.people.add(attempt.recipient_id)
                 made = self._evidence(attempt, fact, reading.callback)
                 evidence.append(((attempt.workspace_id, attempt.message_id), made))
+                if fact.address_signal is AddressSignal.TOKEN_INVALID:
+                    unregistered.add((attempt.workspace_id, attempt.identifier))
         if evidence:
             await self.messages.record(tx, evidence)
+        await self.messages.unregister(tx, unregistered)
 
     async def _attempts(self, tx: Tx, statuses: Sequence[tuple[Reading, int, StatusEvent]]) -> list[Place | None]:
         """The attempt each status means: by the vendor's id for the message, else by the callback's address."""
@@ -251,7 +255,7 @@ def _meant(attempt: Attempt | None, callback: Callback) -> Place | None:
     """The attempt named, if this account made it and the vendor's id for it is not known to be another one."""
     if attempt is None or attempt.account_id != callback.account_id or attempt.provider_message_id is not None:
         return None
-    return Place(attempt.workspace_id, attempt.message_id, attempt.id, attempt.recipient_id)
+    return Place(attempt.workspace_id, attempt.message_id, attempt.id, attempt.recipient_id, attempt.identifier)
 
 
 def _received(reading: Reading) -> Iterator[Event]:
