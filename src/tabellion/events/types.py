@@ -93,6 +93,8 @@ class Page:
 
     events: Sequence[Recorded]
     after: Cursor
+    more: bool = False
+    """Whether the page ended before the log did: it was full, or had looked through as much as it may."""
 
 
 @dataclass(frozen=True, slots=True)
