@@ -302,13 +302,14 @@ async def _(tx: Tx, of: Asked) -> Any:
     return await messages.of_people(tx, of.name, of.all("messages", "recipient_id"), None, 100)
 
 
-@reads(webhooks, "nth_after", "of_people")
+@reads(webhooks, "of_people")
 async def _(tx: Tx, of: Asked) -> Any:
-    """By what the side looks through, and by whom its callbacks are about."""
-    first = await webhooks.nth_after(tx, of.name, None, 1)
-    people = of.all("callbacks", "recipient_id")
-    found = await webhooks.of_people(tx, of.name, people, None, None, 100)
-    return (first, found) if first or found else None
+    return await webhooks.of_people(tx, of.name, of.all("callbacks", "recipient_id"), None, 100)
+
+
+@reads(webhooks, "page_of")
+async def _(tx: Tx, of: Asked) -> Any:
+    return await webhooks.page_of(tx, of.name, of.all("callbacks", "recipient_id"), None, 100)
 
 
 @writes(messages, "update_messages")
@@ -448,7 +449,7 @@ async def _(tx: Tx, of: Asked) -> None:
 
 @writes(webhooks, "delete")
 async def _(tx: Tx, of: Asked) -> None:
-    await webhooks.delete(tx, of.name, LAST, 500)
+    await webhooks.delete(tx, of.name, LAST, [], 500)
 
 
 @reads(privacy, "read", "mark")
