@@ -98,6 +98,15 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Old:
+    """Whom and what an old event is about."""
+
+    cursor: Cursor
+    recipient_id: UUID | None
+    message_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """How far a follower has read. Nothing after it was recorded over a day before `day`; None: no bound known."""
 
