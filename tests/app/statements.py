@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,7 @@ from tabellion.consent.types import Question
 from tabellion.core import ids, vault
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
+from tabellion.events import keeping_store as keeping
 from tabellion.events import store as events
 from tabellion.events.types import END, EVERYTHING, START, Wanted
 from tabellion.identity import store as identity
@@ -27,6 +28,7 @@ from tabellion.messages import store as messages
 from tabellion.messages.store import Filter
 from tabellion.privacy import store as privacy
 from tabellion.providers.base import Channel
+from tabellion.recipients import idle_store as idle
 from tabellion.recipients import settings_store, versions
 from tabellion.recipients import store as recipients
 from tabellion.recipients.types import Health
@@ -38,7 +40,9 @@ STORES = (
     consent,
     events,
     identity,
+    idle,
     jobs,
+    keeping,
     ledger,
     messages,
     privacy,
@@ -98,6 +102,7 @@ def writes(module: ModuleType, *names: str) -> Callable[[Statement], Statement]:
     return _case(WRITES, module, *names)
 
 
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 OTHERS = "push"
 """A channel, and a vendor's id, that only an attempt of the second's has."""
 
@@ -439,7 +444,45 @@ LAST = UUID(int=(1 << 128) - 1)
 
 @reads(messages, "finals")
 async def _(tx: Tx, of: Asked) -> Any:
-    return await messages.finals(tx, of.name, None, LAST, 500)
+    return await messages.finals(tx, of.name, None, LAST, [], 500)
+
+
+@reads(messages, "unfinished")
+async def _(tx: Tx, of: Asked) -> Any:
+    return sorted(await messages.unfinished(tx, of.name, of.all("messages", "id")))
+
+
+@reads(messages, "written_to")
+async def _(tx: Tx, of: Asked) -> Any:
+    return sorted(await messages.written_to(tx, of.name, of.all("messages", "recipient_id"), LONG_AGO))
+
+
+@reads(consent, "decided")
+async def _(tx: Tx, of: Asked) -> Any:
+    return sorted(await consent.decided(tx, of.name, of.all("consent_entries", "recipient_id"), LONG_AGO))
+
+
+reads(idle, "walk")(lambda tx, of: idle.walk(tx, of.name, ids.FIRST, tx.now, 500))
+
+
+@reads(idle, "changed")
+async def _(tx: Tx, of: Asked) -> Any:
+    return sorted(await idle.changed(tx, of.name, of.all("recipients", "id"), LONG_AGO))
+
+
+@reads(idle, "named")
+async def _(tx: Tx, of: Asked) -> Any:
+    return sorted(await idle.named(tx, of.name, of.all("identifiers", "recipient_id"), LONG_AGO))
+
+
+@reads(keeping, "old")
+async def _(tx: Tx, of: Asked) -> Any:
+    return await keeping.old(tx, of.name, START, END, tx.now + timedelta(days=1), 500)
+
+
+@writes(keeping, "delete")
+async def _(tx: Tx, of: Asked) -> None:
+    await keeping.delete(tx, of.name, START, END, tx.now + timedelta(days=1), [])
 
 
 @writes(messages, "empty")
@@ -452,10 +495,16 @@ async def _(tx: Tx, of: Asked) -> None:
     await webhooks.delete(tx, of.name, LAST, [], 500)
 
 
-@reads(privacy, "read", "mark")
+@reads(privacy, "read")
 async def _(tx: Tx, of: Asked) -> Any:
     standing = await privacy.read(tx, of.name)
-    return (standing, await privacy.mark(tx, of.name)) if standing.updated_at else None
+    return standing if standing.updated_at else None
+
+
+reads(privacy, "mark")(lambda tx, of: privacy.mark(tx, of.name))
+reads(privacy, "finals_to")(lambda tx, of: privacy.finals_to(tx, of.name))
+reads(privacy, "recipients_to")(lambda tx, of: privacy.recipients_to(tx, of.name))
+reads(privacy, "last_round")(lambda tx, of: privacy.last_round(tx, of.name))
 
 
 @reads(settings_store, "read")

@@ -26,7 +26,7 @@ from tabellion.jobs.types import Claimed, Lane
 from tabellion.ledger import store as ledger
 from tabellion.ledger.types import LogId, Tile
 from tabellion.privacy import store as privacy
-from tabellion.privacy.types import Policy
+from tabellion.privacy.types import Applied, Policy
 from tabellion.recipients import settings_store
 
 from .statements import COVERED, OTHERS, READS, STORES, WRITES, Asked, Statement
@@ -88,7 +88,9 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
     await jobs.bury(tx, [jobs.Buried(job, 1, False, "why")])
     await consent.block(tx, side, [(b"h" * 32, "+1", ids.new())])
     await privacy.write(tx, side, Policy(callbacks=7))
-    await privacy.set_mark(tx, side, ids.new())
+    for mark in (privacy.set_mark, privacy.set_finals_to, privacy.set_recipients_to):
+        await mark(tx, side, ids.new())
+    await privacy.set_last_round(tx, side, tx.now, Applied(callbacks=1))
     await settings_store.write(tx, side, {"default_region": "AT"})
     await tx.execute("update attempts set state = 'started', account_id = $2 where workspace_id = $1", side, ids.new())
 

@@ -209,8 +209,7 @@ def _follow(process: Process) -> None:
     _spawn(process, process.followers.run())
     _spawn(process, _tidy(process.hub))
     hub = process.hub
-    _spawn(process, _every(ROUND, around.log, lambda: hub.retention.apply(around.db)))
-    _spawn(process, _every(ROUND, around.log, lambda: hub.proofs.expire(around.db)))
+    _spawn(process, _every(ROUND, around.log, lambda: hub.rounds.apply(around.db)))
     _spawn(process, _every(TIDY, around.log, lambda: hub.regulations.watch(around.db)))
 
 
