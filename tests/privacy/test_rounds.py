@@ -11,6 +11,8 @@ from tabellion.access.types import Role
 from tabellion.core import ids
 from tabellion.core.clock import FakeClock, SystemClock
 from tabellion.core.db import Tx
+from tabellion.core.errors import Overloaded
+from tabellion.core.ids import WorkspaceId
 from tabellion.events import keeping, store
 from tabellion.events.followers import Turn, counting, follow
 from tabellion.events.service import ensure_partitions
@@ -236,6 +238,23 @@ async def test_no_day_is_dropped_whole_under_a_legal_hold(world: World, api: Cli
 
 
 # What is told
+
+
+async def test_a_side_that_fails_keeps_no_other_from_its_round(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger that takes no entries on one side would have ended retention on all that come after it."""
+    first, second = sorted((world.workspace.live, world.workspace.test))
+    forget = world.hub.webhooks.forget
+
+    async def fails(tx: Tx, side: WorkspaceId, *more: Any) -> int:
+        if side == first:
+            raise Overloaded("too much")
+        return await forget(tx, side, *more)
+
+    monkeypatch.setattr(type(world.hub.webhooks), "forget", lambda _, *given: fails(*given))
+    await world.hub.rounds.apply(world.db)
+    told = [await world.db.run(lambda tx, one=one: world.hub.retention.read(tx, one)) for one in (first, second)]  # type: ignore[misc]
+    assert [one.last_round is None for one in told] == [True, False]
+    assert "retention_failed" in world.lines.getvalue()
 
 
 async def test_the_last_round_is_told(world: World, api: Client) -> None:

@@ -3,16 +3,18 @@
 Any number at once do no harm, and one that is cut off is finished by the next. What a legal hold protects stays.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from msgspec.structs import asdict
 
 from tabellion.core import ids
 from tabellion.core.db import Database, Tx
+from tabellion.core.errors import HubError, Unavailable
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.log import Log
 from tabellion.events import keeping
@@ -28,6 +30,8 @@ from tabellion.privacy.regulations import Regulations
 from tabellion.privacy.service import Retention
 from tabellion.privacy.types import Applied, Policy
 from tabellion.webhooks.service import Webhooks
+
+T = TypeVar("T")
 
 BATCH: Final = 1_000
 """Rows of one transaction."""
@@ -54,12 +58,14 @@ class Rounds:
     async def apply(self, db: Database) -> Applied:
         """One round over all sides; what it ended in all."""
         await self._say_who_holds_back(db)
-        proofs, events = await self.proofs.expire(db), await self.days.drop_old(db)
+        proofs = await self._unless_refused(self.proofs.expire(db), Counter[UUID](), of="proofs")
+        events = await self._unless_refused(self.days.drop_old(db), Counter[UUID](), of="days")
         total, after = Applied(), None
         while sides := await db.run(lambda tx, after=after: store.sides(tx, after, SIDES)):  # type: ignore[misc]
             for side in sides:
                 begun = Applied(events=events[side], proofs=proofs[side])
-                total += await self.apply_to(db, WorkspaceId(side), begun)
+                doing = self.apply_to(db, WorkspaceId(side), begun)
+                total += await self._unless_refused(doing, begun, workspace_id=side)
             after = sides[-1]
         await self.days.drop_empty(db)
         return total
@@ -81,6 +87,19 @@ class Rounds:
 
         await db.run(tell)
         return done
+
+    async def _unless_refused(self, doing: Awaitable[T], otherwise: T, **about: object) -> T:
+        """What comes of a part of the round. One that fails keeps no other from its end; the next round tries again.
+
+        Raises `Unavailable`: without a database all would fail.
+        """
+        try:
+            return await doing
+        except Unavailable:
+            raise
+        except HubError as error:
+            self.log.warning("retention_failed", error=error, **about)
+            return otherwise
 
     async def _say_who_holds_back(self, db: Database) -> None:
         """Name the follower that has not read what would end by now; its lag is measured as well."""
