@@ -159,6 +159,18 @@ async def test_a_round_looks_through_so_many_and_the_next_goes_on_behind_them(
     assert [await applied(world) for _ in range(4)] == [3, 3, 1, 0]
 
 
+async def test_somebody_who_cannot_be_read_keeps_nobody_else_from_the_round(
+    world: World, client: httpx.AsyncClient
+) -> None:
+    """The walk would have stopped before them for ever."""
+    first, second = await people(world, 2)
+    await world.execute("update identifiers set value = 'broken' where recipient_id = $1", first)
+    world.clock.advance(101 * DAY)
+    assert await applied(world) == 1
+    assert list(await orders(client)) == [ids.show("rcp", second)]
+    assert "retention_failed" in world.lines.getvalue()
+
+
 async def test_who_comes_back_before_the_erasure_is_spared(world: World, client: httpx.AsyncClient) -> None:
     await world.person(ANN)
     world.clock.advance(101 * DAY)

@@ -198,9 +198,14 @@ class Rounds:
         return total
 
     async def _retire(self, db: Database, side: WorkspaceId, chosen: Sequence[UUID]) -> int:
-        """Each in a transaction of its own: it locks the person."""
-        ordered = [await db.run(lambda tx, one=one: self.regulations.retire(tx, side, one)) for one in chosen]  # type: ignore[misc]
-        return sum(one is not None for one in ordered)
+        """Each in a transaction of its own: it locks the person. One that cannot be read is left for the next walk."""
+        ordered = 0
+        for one in chosen:
+            doing = db.run(lambda tx, one=one: self.regulations.retire(tx, side, one))  # type: ignore[misc]
+            ordered += (
+                await self._unless_refused(doing, None, workspace_id=side, recipient=ids.show("rcp", one)) is not None
+            )
+        return ordered
 
 
 def _before(db: Database, days: int) -> UUID:
