@@ -86,6 +86,10 @@ async def test_only_a_day_that_holds_nothing_is_dropped_as_empty(
     assert not await db.run(lambda tx: keeping.drop_empty(tx, today))
     assert await db.run(lambda tx: keeping.drop_empty(tx, today + DAY))
     assert await left(db, workspace_id) == ["a.b"]
+    for late in (keeping.drop_empty, keeping.count):
+        with pytest.raises(Unavailable) as refused:
+            await db.run(lambda tx, late=late: late(tx, today + DAY))  # type: ignore[misc]
+        assert refused.value.code == "partition_gone", "another round was here before"
 
 
 async def test_an_event_of_a_day_that_was_dropped_is_kept(

@@ -1,5 +1,6 @@
 """Rounds of retention on a whole hub: events, whole days, what a legal hold protects, and what is told of it."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -162,6 +163,19 @@ async def test_a_day_is_not_dropped_whole_while_a_message_of_then_is_open(
     assert today in await partitions(world)
     await world.execute("update messages set final = true")
     assert (await applied(world)).events == 1
+    assert today not in await partitions(world)
+
+
+async def test_two_rounds_at_once_do_no_harm(world: World, api: Client) -> None:
+    await world.person(ANN)
+    await keep(world, api, recipients=100)
+    await append(world, *(f"a.b{number}" for number in range(5)))
+    today = world.clock.now().date()
+    world.clock.advance(403 * DAY)
+    await read_all(world)
+    both = await asyncio.gather(*(world.hub.rounds.apply(world.db) for _ in range(3)))
+    assert sum(one.events for one in both) == 6
+    assert sum(one.recipients for one in both) == 1
     assert today not in await partitions(world)
 
 

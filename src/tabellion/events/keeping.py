@@ -64,7 +64,7 @@ async def read_days(tx: Tx, before: datetime) -> list[date]:
 
 
 async def count(tx: Tx, day: date) -> dict[UUID, int]:
-    """How many events each side has on a day. Reads all of it."""
+    """How many events each side has on a day. Reads all of it. Raises Unavailable where it was dropped meanwhile."""
     return await store.count_day(tx, day)
 
 

@@ -1,11 +1,12 @@
 """SQL that ends events: of one side in batches, and of all sides by the day."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
-from asyncpg import LockNotAvailableError
+from asyncpg import LockNotAvailableError, UndefinedTableError
 
 from tabellion.core.db import Tx
 from tabellion.core.errors import Unavailable
@@ -65,43 +66,50 @@ async def delete(
 
 async def close_day(tx: Tx, day: date) -> None:
     """Let nobody append to a day until tx ends. Raises Unavailable where somebody does."""
-    try:
+    with _there(day):
         await tx.execute(f"set local lock_timeout = '{PATIENCE}'")
         await tx.execute(f"lock table {_name(day)} in share mode")
-    except LockNotAvailableError as error:
-        raise _blocked(day) from error
 
 
 async def drop_day(tx: Tx, day: date) -> None:
     """Drop a day that is closed. Raises Unavailable when somebody reads the log for longer than we may wait."""
-    try:
+    with _there(day):
         await tx.execute(f"drop table {_name(day)}")
-    except LockNotAvailableError as error:
-        raise _blocked(day) from error
 
 
 async def empty(tx: Tx, day: date) -> bool:
-    found: bool = await tx.value(f"select not exists (select from {_name(day)})")
-    return found
+    with _there(day):
+        found: bool = await tx.value(f"select not exists (select from {_name(day)})")
+        return found
 
 
 async def behind(tx: Tx, day: date, cursor: Cursor) -> bool:
     """Whether all of a day lies behind a place."""
-    found: bool = await tx.value(
-        f"select not exists (select from {_name(day)} where (era, txid, position) > ($1, $2::xid8, $3))", *cursor
-    )
-    return found
+    with _there(day):
+        found: bool = await tx.value(
+            f"select not exists (select from {_name(day)} where (era, txid, position) > ($1, $2::xid8, $3))", *cursor
+        )
+        return found
 
 
 async def count_day(tx: Tx, day: date) -> dict[UUID, int]:
     """How many events each side has on a day."""
-    rows = await tx.rows(f"select workspace_id, count(*) as number from {_name(day)} group by workspace_id")
-    return {row["workspace_id"]: row["number"] for row in rows}
+    with _there(day):
+        rows = await tx.rows(f"select workspace_id, count(*) as number from {_name(day)} group by workspace_id")
+        return {row["workspace_id"]: row["number"] for row in rows}
 
 
 def _name(day: date) -> str:
     return f"events_{day:%Y%m%d}"
 
 
-def _blocked(day: date) -> Unavailable:
-    return Unavailable("partition_blocked", f"the log is being read; {_name(day)} ends with the next round")
+@contextmanager
+def _there(day: date) -> Iterator[None]:
+    """Say what is in the way: readers, or another round that was here before."""
+    try:
+        yield
+    except LockNotAvailableError as error:
+        reading = f"the log is being read; {_name(day)} ends with the next round"
+        raise Unavailable("partition_blocked", reading) from error
+    except UndefinedTableError as error:
+        raise Unavailable("partition_gone", f"{_name(day)} was dropped meanwhile") from error

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from tabellion.core import ids
-from tabellion.core.db import Database, Tx
-from tabellion.core.errors import Unavailable
+from tabellion.core.db import WRITE_LIMIT, Database, Tx
+from tabellion.core.errors import Overloaded, Unavailable
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.log import Log
 from tabellion.events import keeping
@@ -19,7 +19,7 @@ from tabellion.privacy import store
 from tabellion.privacy.legal_holds import LegalHolds
 from tabellion.privacy.types import Policy
 
-Drop = Callable[[Tx, date], Awaitable[bool]]
+T = TypeVar("T")
 
 BATCH: Final = 1_000
 SIDES: Final = 500
@@ -44,8 +44,8 @@ class Days:
             return gone
         read = await db.run(lambda tx: keeping.read_days(tx, tx.now - timedelta(days=longest)))
         for day in await self._final(db, read):
-            counted = await db.run(lambda tx, day=day: keeping.count(tx, day), LONG)  # type: ignore[misc]
-            if await self._dropped(db, day, self._drop):
+            counted = await self._tried(db, day, keeping.count, LONG)
+            if counted is not None and await self._tried(db, day, self._drop):
                 gone.update(counted)
         return gone
 
@@ -55,7 +55,7 @@ class Days:
         if shortest is None:
             return 0
         old = await db.run(lambda tx: keeping.days(tx, tx.now - timedelta(days=shortest)))
-        return sum([await self._dropped(db, day, keeping.drop_empty) for day in old])
+        return sum([bool(await self._tried(db, day, keeping.drop_empty)) for day in old])
 
     async def _drop(self, tx: Tx, day: date) -> bool:
         return not await self.holds.anywhere(tx) and await keeping.drop(tx, day)
@@ -88,13 +88,15 @@ class Days:
             await store.set_finals_to(tx, side, done[-1])
         return page
 
-    async def _dropped(self, db: Database, day: date, drop: Drop) -> bool:
-        """Whether a day went. One that is being read goes with a later round."""
+    async def _tried(
+        self, db: Database, day: date, doing: Callable[[Tx, date], Awaitable[T]], limit: float = WRITE_LIMIT
+    ) -> T | None:
+        """What came of it; None where the day is being read, or takes too long: then it goes with a later round."""
         try:
-            return await db.run(lambda tx: drop(tx, day))
-        except Unavailable as error:
+            return await db.run(lambda tx: doing(tx, day), limit)
+        except (Unavailable, Overloaded) as error:
             self.log.warning("retention_waits", day=day, error=error)
-            return False
+            return None
 
 
 def leading(page: Sequence[tuple[UUID, bool]]) -> list[UUID]:
