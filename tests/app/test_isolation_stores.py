@@ -82,7 +82,7 @@ async def found(world: Told, one: Statement, name: WorkspaceId, owner: Workspace
 
 
 async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
-    """A full tile, a dead letter, a vendor's block, attempts on their way; and accounts with equal ids."""
+    """A full tile, a dead letter, a vendor's block, marks, a callback about one person, attempts on their way."""
     log, job = LogId(side, "consent", 1), Claimed(1, Lane.BULK, side, "x", {}, 1, ids.new(), tx.now, False)
     await ledger.insert_tiles(tx, log, [Tile(0, 0, bytes(8192), bytes(32))])
     await jobs.bury(tx, [jobs.Buried(job, 1, False, "why")])
@@ -93,6 +93,17 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
     await privacy.set_last_round(tx, side, tx.now, Applied(callbacks=1))
     await settings_store.write(tx, side, {"default_region": "AT"})
     await tx.execute("update attempts set state = 'started', account_id = $2 where workspace_id = $1", side, ids.new())
+    await tx.execute(
+        """
+        insert into callbacks (workspace_id, id, account_id, provider, received_at, digest, state, raw, recipient_id)
+        select workspace_id, $2, $2, 'twilio', created_at, 'digest', 'normalised', 'raw', id
+          from recipients
+         where workspace_id = $1
+         order by id
+         limit 1
+        """,
+        side, ids.new(),
+    )  # fmt: skip
 
 
 async def estrange(tx: Tx, side: WorkspaceId) -> None:
