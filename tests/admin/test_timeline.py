@@ -92,6 +92,31 @@ async def test_a_timeline_is_of_its_side_and_for_those_who_may_read(
     assert wrong.status_code == 400
 
 
+async def test_a_page_that_looked_through_all_it_may_leads_on_from_the_persons_own_event(
+    db: Database,
+    client: httpx.AsyncClient,
+    log: EventLog,
+    recipients: Recipients,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ended there: the last event looked through was the person's, and the page was short."""
+    monkeypatch.setattr(admin, "THROUGH", 1)
+    person = await upserted(db, recipients, workspace.live, "ann@example.org")
+    types = ["message.sent", "message.delivered"]
+    told = [Event(workspace.live, one, {}, recipient_id=person) for one in types]
+    await db.run(lambda tx: log.append(tx, told))
+    path, found, cursor = f"/v1/recipients/{ids.show('rcp', person)}/timeline?limit=50", [], ""
+    headers = await authorized(db, workspace)
+    while True:
+        page = (await client.get(f"{path}{cursor}", headers=headers)).json()
+        found += [one["type"] for one in page["data"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert found[-2:] == types
+
+
 @pytest.mark.parametrize(
     ("type_", "data", "summary"),
     [

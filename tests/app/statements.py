@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,7 @@ from tabellion.consent.types import Question
 from tabellion.core import ids, vault
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
+from tabellion.events import keeping_store as keeping
 from tabellion.events import store as events
 from tabellion.events.types import END, EVERYTHING, START, Wanted
 from tabellion.identity import items
@@ -39,6 +40,7 @@ STORES = (
     identity,
     items,
     jobs,
+    keeping,
     ledger,
     messages,
     privacy,
@@ -95,6 +97,7 @@ def writes(module: ModuleType, *names: str) -> Callable[[Statement], Statement]:
     return _case(WRITES, module, *names)
 
 
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 OTHERS = "push"
 """A channel, and a vendor's id, that only an attempt of the second's has."""
 
@@ -313,13 +316,14 @@ async def _(tx: Tx, of: Asked) -> Any:
     return await messages.of_people(tx, of.name, of.all("messages", "recipient_id"), None, 100)
 
 
-@reads(webhooks, "nth_after", "of_people")
+@reads(webhooks, "of_people")
 async def _(tx: Tx, of: Asked) -> Any:
-    """By what the side looks through, and by whom its callbacks are about."""
-    first = await webhooks.nth_after(tx, of.name, None, 1)
-    people = of.all("callbacks", "recipient_id")
-    found = await webhooks.of_people(tx, of.name, people, None, None, 100)
-    return (first, found) if first or found else None
+    return await webhooks.of_people(tx, of.name, of.all("callbacks", "recipient_id"), None, 100)
+
+
+@reads(webhooks, "page_of")
+async def _(tx: Tx, of: Asked) -> Any:
+    return await webhooks.page_of(tx, of.name, of.all("callbacks", "recipient_id"), None, 100)
 
 
 @writes(messages, "update_messages")
@@ -396,7 +400,32 @@ async def _(tx: Tx, of: Asked) -> None:
 
 @reads(messages, "finals")
 async def _(tx: Tx, of: Asked) -> Any:
-    return await messages.finals(tx, of.name, None, LAST, 500)
+    return await messages.finals(tx, of.name, None, LAST, [], 500)
+
+
+@reads(messages, "unfinished")
+async def _(tx: Tx, of: Asked) -> Any:
+    return sorted(await messages.unfinished(tx, of.name, of.all("messages", "id")))
+
+
+@reads(messages, "written_to")
+async def _(tx: Tx, of: Asked) -> Any:
+    return sorted(await messages.written_to(tx, of.name, of.all("messages", "recipient_id"), LONG_AGO))
+
+
+@reads(consent, "decided")
+async def _(tx: Tx, of: Asked) -> Any:
+    return sorted(await consent.decided(tx, of.name, of.all("consent_entries", "recipient_id"), LONG_AGO))
+
+
+@reads(keeping, "old")
+async def _(tx: Tx, of: Asked) -> Any:
+    return await keeping.old(tx, of.name, START, END, tx.now + timedelta(days=1), 500)
+
+
+@writes(keeping, "delete")
+async def _(tx: Tx, of: Asked) -> None:
+    await keeping.delete(tx, of.name, START, END, tx.now + timedelta(days=1), [])
 
 
 @writes(messages, "empty")
@@ -406,10 +435,16 @@ async def _(tx: Tx, of: Asked) -> None:
 
 @writes(webhooks, "delete")
 async def _(tx: Tx, of: Asked) -> None:
-    await webhooks.delete(tx, of.name, LAST, 500)
+    await webhooks.delete(tx, of.name, LAST, [], 500)
 
 
-@reads(privacy, "read", "mark")
+@reads(privacy, "read")
 async def _(tx: Tx, of: Asked) -> Any:
     standing = await privacy.read(tx, of.name)
-    return (standing, await privacy.mark(tx, of.name)) if standing.updated_at else None
+    return standing if standing.updated_at else None
+
+
+reads(privacy, "mark")(lambda tx, of: privacy.mark(tx, of.name))
+reads(privacy, "finals_to")(lambda tx, of: privacy.finals_to(tx, of.name))
+reads(privacy, "recipients_to")(lambda tx, of: privacy.recipients_to(tx, of.name))
+reads(privacy, "last_round")(lambda tx, of: privacy.last_round(tx, of.name))

@@ -76,6 +76,17 @@ async def _(tx: Tx, of: Asked) -> Any:
     return settings
 
 
+@reads(regulations, "people_of")
+async def _(tx: Tx, of: Asked) -> Any:
+    people = of.all("recipients", "id")
+    return sorted(await regulations.people_of(tx, of.name, people, list(State)))
+
+
+@reads(regulations, "count_open")
+async def _(tx: Tx, of: Asked) -> Any:
+    return await regulations.count_open(tx, of.name, of.one("regulations", "requested_by"))
+
+
 @writes(regulations, "write")
 async def _(tx: Tx, of: Asked) -> None:
     order = await regulations.read(tx, of.owner, of.one("regulations", "id"))
@@ -196,13 +207,6 @@ reads(webhooks, "page")(lambda tx, of: _some(webhooks.page(tx, of.name, None, 10
 @writes(webhooks, "erase")
 async def _(tx: Tx, of: Asked) -> None:
     await webhooks.erase(tx, of.name, of.all("callbacks", "id"))
-
-
-@writes(webhooks, "erase_of")
-async def _(tx: Tx, of: Asked) -> None:
-    person = of.one("recipients", "id")
-    await tx.execute("update callbacks set recipient_id = $2 where workspace_id = $1", of.name, person)
-    await webhooks.erase_of(tx, of.name, [person], None, None)
 
 
 @writes(events, "unlink")

@@ -4,15 +4,17 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from tabellion.core import ids
 from tabellion.core.db import Tx
+from tabellion.recipients import idle_store as idle
 from tabellion.recipients import indexed_store, settings_store, tokens_store, versions
 from tabellion.recipients import store as recipients
 from tabellion.recipients.types import Health, Kind
 
-from .statements import Asked, reads, writes
+from .statements import LONG_AGO, Asked, reads, writes
 
 LAST = UUID(int=(1 << 128) - 1)
-STORES = (recipients, indexed_store, settings_store, tokens_store, versions)
+STORES = (recipients, idle, indexed_store, settings_store, tokens_store, versions)
 
 
 reads(recipients, "find")(lambda tx, of: recipients.find(tx, of.name, of.all("identifiers", "hash")))
@@ -203,3 +205,16 @@ async def _(tx: Tx, of: Asked) -> None:
 @writes(indexed_store, "forget_indexed")
 async def _(tx: Tx, of: Asked) -> None:
     await indexed_store.forget_indexed(tx, of.name, of.all("recipients", "id"))
+
+
+reads(idle, "walk")(lambda tx, of: idle.walk(tx, of.name, ids.FIRST, tx.now, 500))
+
+
+@reads(idle, "changed")
+async def _(tx: Tx, of: Asked) -> Any:
+    return sorted(await idle.changed(tx, of.name, of.all("recipients", "id"), LONG_AGO))
+
+
+@reads(idle, "named")
+async def _(tx: Tx, of: Asked) -> Any:
+    return sorted(await idle.named(tx, of.name, of.all("identifiers", "recipient_id"), LONG_AGO))

@@ -31,7 +31,7 @@ from tabellion.jobs.types import Claimed, Lane
 from tabellion.ledger import store as ledger
 from tabellion.ledger.types import LogId, Tile
 from tabellion.privacy import store as privacy
-from tabellion.privacy.types import Policy
+from tabellion.privacy.types import Applied, Policy
 from tabellion.recipients import indexed_store, settings_store, tokens_store
 
 from . import statements_privacy, statements_recipients
@@ -88,7 +88,7 @@ async def found(world: Told, one: Statement, name: WorkspaceId, owner: Workspace
 
 
 async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
-    """A full tile, a dead letter, a vendor's block, a review, attempts on their way, keys' uses; equal account ids."""
+    """What no route makes by itself: tiles, dead letters, blocks, reviews, marks, uses of keys, callbacks, attempts."""
     log, job = LogId(side, "consent", 1), Claimed(1, Lane.BULK, side, "x", {}, 1, ids.new(), tx.now, False)
     await ledger.insert_tiles(tx, log, [Tile(0, 0, bytes(8192), bytes(32))])
     await jobs.bury(tx, [jobs.Buried(job, 1, False, "why")])
@@ -112,7 +112,9 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
     await access.insert_user_token_key(tx, side, signing, b"sealed")
     key_id = await tx.value("select id from api_keys where workspace_id = $1", side)
     await access.add_uses(tx, [(side, key_id, tx.now, 1, tx.now)])
-    await privacy.set_mark(tx, side, ids.new())
+    for mark in (privacy.set_mark, privacy.set_finals_to, privacy.set_recipients_to):
+        await mark(tx, side, ids.new())
+    await privacy.set_last_round(tx, side, tx.now, Applied(callbacks=1))
     await settings_store.write(tx, side, {"default_region": "AT"})
     await statements_privacy.make(tx, side)
     await indexed_store.declare(tx, side, ["plan"])
@@ -133,6 +135,17 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
     since = tx.now - timedelta(days=1)
     await tokens_store.claim(tx, side, [(row["hash"], row["recipient_id"], since) for row in claims], since)
     await tx.execute("update attempts set state = 'started', account_id = $2 where workspace_id = $1", side, ids.new())
+    await tx.execute(
+        """
+        insert into callbacks (workspace_id, id, account_id, provider, received_at, digest, state, raw, recipient_id)
+        select workspace_id, $2, $2, 'twilio', created_at, 'digest', 'normalised', 'raw', id
+          from recipients
+         where workspace_id = $1
+         order by id
+         limit 1
+        """,
+        side, ids.new(),
+    )  # fmt: skip
 
 
 async def estrange(tx: Tx, side: WorkspaceId) -> None:

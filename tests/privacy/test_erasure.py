@@ -254,10 +254,10 @@ async def test_a_held_proof_ends_in_time_and_that_is_an_entry(world: World, api:
     assert proof["held_until"] == "2026-12-01T09:00:00.000Z"
     size = (await world.rows("select count(*) from ledger_leaves"))[0][0]
     await world.pass_time(9 * 24 * HOUR)
-    assert await world.hub.proofs.expire(world.db) == 0
+    assert await world.hub.proofs.expire(world.db) == {}
     await world.pass_time(2 * 24 * HOUR)
-    assert await world.hub.proofs.expire(world.db) == 1
-    assert await world.hub.proofs.expire(world.db) == 0
+    assert await world.hub.proofs.expire(world.db) == {world.side: 1}
+    assert await world.hub.proofs.expire(world.db) == {}
     [proof] = (await client.get("/v1/proofs")).json()["data"]
     assert proof["destroyed_at"] is not None
     last = (await world.rows("select leaf as entry from ledger_leaves where index = $1", size))[0]["entry"]

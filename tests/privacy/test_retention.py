@@ -1,6 +1,6 @@
 """Retention on a real database: what ends, what stays, and what a round leaves for the next."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -12,11 +12,11 @@ from tabellion.access.types import Role, Workspace
 from tabellion.app.routes import build
 from tabellion.app.wiring import Hub
 from tabellion.core import ids
-from tabellion.core.clock import FakeClock
+from tabellion.core.clock import FakeClock, SystemClock
 from tabellion.core.config import Settings
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
-from tabellion.privacy import service
+from tabellion.privacy import rounds
 from tabellion.privacy.types import Applied, Policy
 
 DAY = timedelta(days=1)
@@ -26,6 +26,12 @@ MAIL = {
     "content": {"subject": "Hi", "text": "Hello"},
     "route": {"steps": [{"channel": "email"}]},
 }
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """At today: what is old is told by ids, and ids are made by the system's clock."""
+    return FakeClock(SystemClock().now())
 
 
 @pytest.fixture
@@ -80,18 +86,18 @@ async def kept(hub: Hub) -> tuple[list[bool], int]:
 async def test_what_is_old_enough_ends_and_the_log_says_so(
     hub: Hub, workspace: Workspace, client: httpx.AsyncClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "BATCH", 2)
+    monkeypatch.setattr(rounds, "BATCH", 2)
     await messages(hub, client, 5)
     await callbacks(hub, workspace.test, 5)
     await callbacks(hub, workspace.live, 1)
     clock.advance(89 * DAY)
-    assert await hub.retention.apply(hub.around.db) == Applied()
+    assert await hub.rounds.apply(hub.around.db) == Applied()
     clock.advance(2 * DAY)
-    assert await hub.retention.apply(hub.around.db) == Applied(callbacks=6)
+    assert await hub.rounds.apply(hub.around.db) == Applied(callbacks=6)
     clock.advance(275 * DAY)
-    assert await hub.retention.apply(hub.around.db) == Applied(contents=5)
+    assert await hub.rounds.apply(hub.around.db) == Applied(contents=5)
     assert await kept(hub) == ([False] * 5, 0)
-    assert await hub.retention.apply(hub.around.db) == Applied(), "there is nothing left to do"
+    assert await hub.rounds.apply(hub.around.db) == Applied(), "there is nothing left to do"
     rows = await hub.around.db.run(
         lambda tx: tx.rows("select workspace_id, data from events where type = 'retention.applied' order by position")
     )
@@ -106,31 +112,37 @@ async def test_what_is_not_final_says_what_it_said_until_it_is(
     hub: Hub, client: httpx.AsyncClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A message of next year must not be sent empty; nor may it keep those behind it from ending."""
-    monkeypatch.setattr(service, "BATCH", 2)
+    monkeypatch.setattr(rounds, "BATCH", 2)
     await messages(hub, client, 6, 1, 4)
     clock.advance(366 * DAY)
-    assert (await hub.retention.apply(hub.around.db)).contents == 4
+    assert (await hub.rounds.apply(hub.around.db)).contents == 4
     assert (await kept(hub))[0] == [False, True, False, False, True, False]
     await hub.around.db.run(lambda tx: tx.execute("update messages set final = true"))
-    assert (await hub.retention.apply(hub.around.db)).contents == 2
+    assert (await hub.rounds.apply(hub.around.db)).contents == 2
     assert (await kept(hub))[0] == [False] * 6
 
 
 async def test_a_side_sets_its_own_policy_audited(
     hub: Hub, workspace: Workspace, client: httpx.AsyncClient, clock: FakeClock
 ) -> None:
-    assert (await client.get("/v1/retention")).json() == {"callbacks": 90, "content": 365, "updated_at": None}
+    assert (await client.get("/v1/retention")).json() == {
+        "callbacks": 90, "content": 365, "events": 400, "recipients": None, "proofs": 1095, "proofs_by_purpose": {},
+        "updated_at": None, "last_round": None,
+    }  # fmt: skip
     set_ = await client.put("/v1/retention", json={"callbacks": 1, "content": None})
     assert (set_.status_code, set_.json()["callbacks"], set_.json()["content"]) == (200, 1, None)
     await messages(hub, client, 1)
     await callbacks(hub, workspace.test, 1)
     await callbacks(hub, workspace.live, 1)
     clock.advance(2 * DAY)
-    assert await hub.retention.apply(hub.around.db) == Applied(callbacks=1)
+    assert await hub.rounds.apply(hub.around.db) == Applied(callbacks=1)
     clock.advance(4000 * DAY)
-    assert await hub.retention.apply(hub.around.db) == Applied(callbacks=1), "content is kept for ever"
+    assert await hub.rounds.apply(hub.around.db) == Applied(callbacks=1), "content is kept for ever"
     [entry] = [one for one in (await client.get("/v1/audit")).json()["data"] if one["action"] == "retention.set"]
-    assert entry["detail"] == {"callbacks_days": 1, "content_days": None}
+    assert entry["detail"] == {
+        "callbacks_days": 1, "content_days": None, "events_days": 400, "recipients_days": None, "proofs_days": 1095,
+        "proofs_by_purpose": {},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("wrong", [{"callbacks": 0}, {"content": -1}, {"content": "90"}, {"other": 1}, []])
@@ -141,22 +153,24 @@ async def test_a_policy_that_is_none_is_refused(client: httpx.AsyncClient, wrong
 async def test_a_round_that_was_cut_off_is_finished_by_the_next(
     hub: Hub, client: httpx.AsyncClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "BATCH", 2)
+    monkeypatch.setattr(rounds, "BATCH", 2)
     await messages(hub, client, 5)
     clock.advance(366 * DAY)
     empty = hub.messages.empty
 
-    async def dies(tx: Tx, side: WorkspaceId, after: UUID | None, before: UUID, most: int) -> object:
+    async def dies(
+        tx: Tx, side: WorkspaceId, after: UUID | None, before: UUID, most: int, spared: Sequence[UUID]
+    ) -> object:
         if after is not None:
             raise KeyboardInterrupt
-        return await empty(tx, side, after, before, most)
+        return await empty(tx, side, after, before, most, spared)
 
     with monkeypatch.context() as patched:
         patched.setattr(hub.messages, "empty", dies)
         with pytest.raises(KeyboardInterrupt):
-            await hub.retention.apply(hub.around.db)
+            await hub.rounds.apply(hub.around.db)
     assert (await kept(hub))[0] == [False, False, True, True, True]
-    assert (await hub.retention.apply(hub.around.db)).contents == 3
+    assert (await hub.rounds.apply(hub.around.db)).contents == 3
 
 
 def test_the_default_keeps_nothing_for_ever() -> None:

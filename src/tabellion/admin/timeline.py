@@ -16,7 +16,7 @@ from tabellion.admin.events import EventView, shown
 from tabellion.core import ids
 from tabellion.core.errors import HubError
 from tabellion.events.service import list_events
-from tabellion.events.types import START, Cursor, Page, Recorded, Wanted
+from tabellion.events.types import START, Cursor, Recorded, Wanted
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Ref
 
@@ -66,15 +66,9 @@ def routes(edge: Edge, recipients: Recipients) -> list[HTTPRouteHandler]:
         entries = [
             TimelineEntry(**asdict(shown(one, caller, external_ids)), summary=summary(one)) for one in page.events
         ]
-        return TimelinePage(entries, _next(page, after, limit))
+        return TimelinePage(entries, page.after.shown() if page.more else None)
 
     return [read_timeline]
-
-
-def _next(page: Page, after: Cursor, limit: int) -> str | None:
-    """Where to go on: behind a full page, and where others' events were so many that it ends before the log does."""
-    last = page.events[-1].cursor if page.events else after
-    return page.after.shown() if len(page.events) == limit or page.after > last else None
 
 
 def summary(event: Recorded) -> str:

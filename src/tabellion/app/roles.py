@@ -304,8 +304,8 @@ def _tidy(hub: Hub) -> Coroutine[Any, Any, None]:
 
 
 def _age(hub: Hub) -> Coroutine[Any, Any, None]:
-    """What time does: retention, tokens that fell silent, proofs that nobody needs any more, the rotation of keys."""
-    rounds = (hub.retention.apply, hub.staleness.apply, hub.proofs.expire, hub.rotation.apply)
+    """What time does: retention, tokens that fell silent, the rotation of keys."""
+    rounds = (hub.rounds.apply, hub.staleness.apply, hub.rotation.apply)
     return _every(ROUND, hub.around.log, *(partial(one, hub.around.db) for one in rounds))
 
 

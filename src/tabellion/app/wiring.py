@@ -43,14 +43,17 @@ from tabellion.messages.jobs import Deliver, Handoff
 from tabellion.messages.service import Messages, in_flight
 from tabellion.messages.timers import StepTimeout
 from tabellion.privacy.certificates import Certificates
+from tabellion.privacy.days import Days
 from tabellion.privacy.erasure import Erasure
 from tabellion.privacy.export import Export
+from tabellion.privacy.idle import Idle
 from tabellion.privacy.jobs import Execute
 from tabellion.privacy.journal import Journal
 from tabellion.privacy.legal_holds import LegalHolds
 from tabellion.privacy.proofs import Proofs
 from tabellion.privacy.regulations import Regulations
 from tabellion.privacy.replay import Replay
+from tabellion.privacy.rounds import Rounds
 from tabellion.privacy.service import Retention
 from tabellion.providers import ALL
 from tabellion.providers.base import Outbound, Provider, Result
@@ -109,6 +112,7 @@ class Hub:
     messages: Messages
     webhooks: Webhooks
     retention: Retention
+    rounds: Rounds
     regulations: Regulations
     holds: LegalHolds
     proofs: Proofs
@@ -190,9 +194,10 @@ def wire(around: Surroundings) -> Hub:
         chance=random.Random(),  # noqa: S311 - jitter, not a secret
         observe=Attempts(around).observe,
     )
-    retention = Retention(messages, webhooks, around.events)
+    retention = Retention()
     holds = LegalHolds(recipients, around.events)
     proofs = Proofs(around.vault, ledger, around.events)
+    idle = Idle(recipients, consent, messages, holds, retention)
     certificates = Certificates(around.vault.outer)
     erasure = Erasure(
         vault=around.vault,
@@ -208,7 +213,21 @@ def wire(around: Surroundings) -> Hub:
         proofs=proofs,
         holds=holds,
         retention=retention,
+        idle=idle,
         events=around.events,
+    )
+    regulations = Regulations(recipients, consent, erasure, holds, around.events, around.bell)
+    rounds = Rounds(
+        retention=retention,
+        messages=messages,
+        webhooks=webhooks,
+        holds=holds,
+        idle=idle,
+        regulations=regulations,
+        proofs=proofs,
+        days=Days(messages, holds, around.log),
+        events=around.events,
+        log=around.log,
     )
     normalising = Normalise(messages, around.vault, around.events, providers, around.bell)
     return Hub(
@@ -229,7 +248,8 @@ def wire(around: Surroundings) -> Hub:
         messages=messages,
         webhooks=webhooks,
         retention=retention,
-        regulations=Regulations(recipients, consent, erasure, holds, around.events, around.bell),
+        rounds=rounds,
+        regulations=regulations,
         holds=holds,
         proofs=proofs,
         certificates=certificates,

@@ -1,6 +1,7 @@
 """Use cases of consent: verdicts, and recording decisions. All take batches; none commits."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -176,6 +177,12 @@ class Consent:
         """
         purposes = await self.purposes(tx, workspace_id)
         return await self._erasing.erase(tx, workspace_id, purposes, person, actor, kept)
+
+    async def decided(
+        self, tx: Tx, workspace_id: WorkspaceId, recipient_ids: Sequence[UUID], since: datetime
+    ) -> set[UUID]:
+        """Those people about whom anything was recorded since a time."""
+        return await store.decided(tx, workspace_id, recipient_ids, since)
 
     async def entries(
         self, tx: Tx, workspace_id: WorkspaceId, recipient_ids: Sequence[UUID], after: int, limit: int

@@ -302,6 +302,25 @@ async def of_people(
     return [KeptEntry(*row) for row in rows]
 
 
+async def decided(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], since: datetime) -> set[UUID]:
+    """Those about whom the last entry was recorded since a time."""
+    rows = await tx.rows(
+        """
+        select wanted.id
+          from unnest($2::uuid[]) as wanted (id)
+         cross join lateral (
+               select recorded_at
+                 from consent_entries
+                where workspace_id = $1 and recipient_id = wanted.id
+                order by log_index desc
+                limit 1) e
+         where e.recorded_at >= $3
+        """,
+        workspace_id, recipient_ids, since,
+    )  # fmt: skip
+    return {row["id"] for row in rows}
+
+
 async def block(tx: Tx, workspace_id: UUID, blocked: Sequence[tuple[bytes, str, UUID]]) -> None:
     """Note numbers (identifier hash) that the vendor refuses to send to from a sender, and the entries that say so."""
     await tx.execute(

@@ -74,13 +74,13 @@ async def list_events(
         return Page([], after)
     if wanted.message_id is not None:
         events = await store.page_of_message(tx, workspace_id, after, wanted, limit)
-        return Page(events, events[-1].cursor if events else after)
+        return Page(events, events[-1].cursor if events else after, len(events) == limit)
     # The bound first: what lies before it now is all that ever will.
     bound = None if wanted == EVERYTHING else await store.nth_after(tx, workspace_id, after, through)
     events = await store.page(tx, workspace_id, after, bound or END, wanted, limit)
     if bound is not None and len(events) < limit:
-        return Page(events, bound)
-    return Page(events, events[-1].cursor if events else after)
+        return Page(events, bound, more=True)
+    return Page(events, events[-1].cursor if events else after, len(events) == limit)
 
 
 async def of_message(tx: Tx, workspace_id: WorkspaceId, message_id: UUID) -> list[Recorded]:

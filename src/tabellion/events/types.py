@@ -93,6 +93,17 @@ class Page:
 
     events: Sequence[Recorded]
     after: Cursor
+    more: bool = False
+    """Whether the page ended before the log did: it was full, or had looked through as much as it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """Whom and what an old event is about."""
+
+    cursor: Cursor
+    recipient_id: UUID | None
+    message_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)

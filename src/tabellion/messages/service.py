@@ -283,14 +283,37 @@ class Messages:
         return await store.read_message(tx, workspace_id, message_id) is not None
 
     async def empty(
-        self, tx: Tx, workspace_id: WorkspaceId, after: UUID | None, before: UUID, most: int
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        after: UUID | None,
+        before: UUID,
+        most: int,
+        spared: Sequence[UUID] = (),
     ) -> tuple[list[tuple[UUID, bool]], int]:
-        """Forget what messages said whose ids lie between, but for those not final.
+        """Forget what messages said whose ids lie between, but for those not final, and those to people `spared`.
 
-        Up to `most` are looked at, in order: returns their ids, each with whether it was final, and how many held any.
+        Up to `most` are looked at, in order: returns their ids, each with whether it was final (and to nobody spared),
+        and how many held any.
         """
-        page = await store.finals(tx, workspace_id, after, before, most)
+        page = await store.finals(tx, workspace_id, after, before, spared, most)
         return page, await store.empty(tx, workspace_id, [one for one, final in page if final])
+
+    async def finals(
+        self, tx: Tx, workspace_id: WorkspaceId, after: UUID | None, before: UUID, most: int
+    ) -> list[tuple[UUID, bool]]:
+        """Up to `most` ids of messages between two, in order, each with whether it is final."""
+        return await store.finals(tx, workspace_id, after, before, [], most)
+
+    async def unfinished(self, tx: Tx, workspace_id: WorkspaceId, message_ids: Sequence[UUID]) -> set[UUID]:
+        """Those of the messages that are not final."""
+        return await store.unfinished(tx, workspace_id, message_ids)
+
+    async def written_to(
+        self, tx: Tx, workspace_id: WorkspaceId, recipient_ids: Sequence[UUID], since: datetime
+    ) -> set[UUID]:
+        """Those people to whom a message is not final, or changed since a time."""
+        return await store.written_to(tx, workspace_id, recipient_ids, since)
 
     async def timeline(self, tx: Tx, workspace_id: WorkspaceId, message_id: UUID) -> list[Recorded]:
         """What happened to the message, in order. NotFound when this side has no such message."""

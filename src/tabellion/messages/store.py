@@ -166,19 +166,47 @@ async def update_messages(tx: Tx, messages: Sequence[Message]) -> None:
     )  # fmt: skip
 
 
-async def finals(tx: Tx, workspace_id: UUID, after: UUID | None, before: UUID, most: int) -> list[tuple[UUID, bool]]:
-    """Ids of messages between the two, in order, each with whether it is final."""
+async def finals(
+    tx: Tx, workspace_id: UUID, after: UUID | None, before: UUID, spared: Sequence[UUID], most: int
+) -> list[tuple[UUID, bool]]:
+    """Ids of messages between the two, in order, each with whether it is final, and to none of the people spared."""
     rows = await tx.rows(
         """
-        select id, final
+        select id, final and recipient_id <> all($4::uuid[]) as final
           from messages
          where workspace_id = $1 and ($2::uuid is null or id > $2) and id < $3
          order by id
-         limit $4
+         limit $5
         """,
-        workspace_id, after, before, most,
+        workspace_id, after, before, spared, most,
     )  # fmt: skip
     return [(row["id"], row["final"]) for row in rows]
+
+
+async def unfinished(tx: Tx, workspace_id: UUID, message_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of the messages that are not final."""
+    rows = await tx.rows(
+        "select id from messages where workspace_id = $1 and id = any($2::uuid[]) and not final",
+        workspace_id, message_ids,
+    )  # fmt: skip
+    return {row["id"] for row in rows}
+
+
+async def written_to(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], since: datetime) -> set[UUID]:
+    """Those to whom a message is not final, or changed since a time."""
+    rows = await tx.rows(
+        """
+        select wanted.id
+          from unnest($2::uuid[]) as wanted (id)
+         cross join lateral (
+               select recipient_id
+                 from messages
+                where workspace_id = $1 and recipient_id = wanted.id and (not final or updated_at >= $3)
+                limit 1) m
+        """,
+        workspace_id, recipient_ids, since,
+    )  # fmt: skip
+    return {row["id"] for row in rows}
 
 
 async def empty(tx: Tx, workspace_id: UUID, message_ids: Sequence[UUID]) -> int:

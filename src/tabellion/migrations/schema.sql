@@ -733,17 +733,33 @@ CREATE TABLE public.retention (
     updated_at timestamp with time zone NOT NULL,
     proofs_days integer DEFAULT 1095 NOT NULL,
     proofs_by_purpose jsonb DEFAULT '{}'::jsonb NOT NULL,
+    events_days integer DEFAULT 400,
+    recipients_days integer,
     CONSTRAINT retention_callbacks_days_check CHECK ((callbacks_days > 0)),
     CONSTRAINT retention_content_days_check CHECK ((content_days > 0)),
-    CONSTRAINT retention_proofs_days_check CHECK ((proofs_days >= 0))
+    CONSTRAINT retention_events_days_check CHECK ((events_days > 0)),
+    CONSTRAINT retention_proofs_days_check CHECK ((proofs_days >= 0)),
+    CONSTRAINT retention_recipients_days_check CHECK ((recipients_days > 0))
 );
 
 COMMENT ON TABLE public.retention IS 'a side without a row has the default; a null is for ever';
 
 CREATE TABLE public.retention_marks (
     workspace_id uuid NOT NULL,
-    messages_to uuid NOT NULL
+    messages_to uuid,
+    finals_to uuid,
+    recipients_to uuid,
+    round_at timestamp with time zone,
+    ended jsonb
 );
+
+COMMENT ON COLUMN public.retention_marks.finals_to IS 'all messages up to this id are final';
+
+COMMENT ON COLUMN public.retention_marks.recipients_to IS 'where the walk over recipients goes on; null: at the beginning';
+
+COMMENT ON COLUMN public.retention_marks.round_at IS 'when the last round began';
+
+COMMENT ON COLUMN public.retention_marks.ended IS 'what it ended, by kind';
 
 CREATE TABLE public.reviews (
     workspace_id uuid NOT NULL,
@@ -1060,6 +1076,8 @@ CREATE INDEX attempts_by_vendor_id ON public.attempts USING btree (workspace_id,
 CREATE INDEX attempts_in_flight ON public.attempts USING btree (workspace_id, recipient_id) WHERE (state = 'started'::text);
 
 CREATE INDEX attempts_in_flight_by_address ON public.attempts USING btree (workspace_id, identifier) WHERE (state = 'started'::text);
+
+CREATE INDEX callbacks_of_person ON public.callbacks USING btree (workspace_id, recipient_id, id) WHERE (recipient_id IS NOT NULL);
 
 CREATE INDEX consent_entries_history ON public.consent_entries USING btree (workspace_id, recipient_id, log_index);
 

@@ -30,9 +30,10 @@ from tabellion.messages.erasing import Erasing as MessagesErasing
 from tabellion.messages.store import Relied
 from tabellion.privacy import regulation_store as store
 from tabellion.privacy.certificates import Certificates
+from tabellion.privacy.idle import RETENTION, Idle
 from tabellion.privacy.journal import Erased, Journal
 from tabellion.privacy.legal_holds import LegalHolds
-from tabellion.privacy.orders import Progress, Regulation, State, Step, System, SystemState
+from tabellion.privacy.orders import OPEN, Progress, Regulation, State, Step, System, SystemState, Type
 from tabellion.privacy.proof_store import HeldProof
 from tabellion.privacy.proofs import Proofs
 from tabellion.privacy.service import Retention
@@ -62,6 +63,7 @@ class Erasure:
     proofs: Proofs
     holds: LegalHolds
     retention: Retention
+    idle: Idle
     events: EventLog
 
     async def restrict(self, tx: Tx, workspace_id: WorkspaceId, people: Sequence[UUID]) -> int:
@@ -100,6 +102,8 @@ class Erasure:
             return await self._vanished(tx, order)
         if await self.holds.stand(tx, side, person.ids):
             return await self._block(tx, order)
+        if order.requested_by == RETENTION and not await self.idle.still(tx, side, person.ids):
+            return await self._spare(tx, order, person)
         after = UUID(order.progress.cursor) if order.progress.cursor else None
         cursor, found = await self.webhooks.search(tx, side, person.identifiers, after)
         order = replace(order, state=State.RUNNING, recipient_ids=person.ids)
@@ -113,6 +117,8 @@ class Erasure:
             return await self._vanished(tx, order)
         if await self.holds.stand(tx, side, person.ids):
             return await self._block(tx, order)
+        if order.requested_by == RETENTION and not await self.idle.still(tx, side, person.ids):
+            return await self._spare(tx, order, person)
         if await self.messages.cancel(tx, side, person.ids, BATCH) == BATCH:
             return order
         held = await self._put_aside(tx, side, order.id, person)
@@ -144,7 +150,7 @@ class Erasure:
     async def _put_aside(self, tx: Tx, side: WorkspaceId, regulation_id: UUID, person: Person) -> Sequence[HeldProof]:
         """Hold the proofs of what messages to the person relied on."""
         relied = await self.messages.relied_on(tx, side, person.ids)
-        policy = (await self.retention.read(tx, side)).policy
+        policy = await self.retention.policy(tx, side)
         until = {entry: at for entry, at in _needed(relied, policy.proof_days).items() if at > tx.now}
         proofs = await self.consent.proofs(tx, side, sorted(until))
         return await self.proofs.hold(tx, side, regulation_id, [one for one in proofs if _granted(one.record)], until)
@@ -199,6 +205,16 @@ class Erasure:
         """A legal hold stands: the order waits for its end. Nothing is sent to the person meanwhile."""
         await self.events.append(tx, [event(order, "blocked", reason="legal_hold")])
         return replace(order, state=State.BLOCKED)
+
+    async def _spare(self, tx: Tx, order: Regulation, person: Person) -> Regulation:
+        """Somebody idle came back before they were erased: everything is as it was."""
+        side = WorkspaceId(order.workspace_id)
+        others = await store.of_person(tx, side, person.ids, [*OPEN, State.IN_FORCE])
+        if not any(one.id != order.id and one.type in (Type.ERASE, Type.RESTRICT) for one in others):
+            await self.recipients.release(tx, side, person.ids)
+        order = replace(order, state=State.CANCELLED, cancelled_by=ACTOR, cancelled_at=tx.now)
+        await self.events.append(tx, [event(order, "cancelled", reason="recipient_not_idle")])
+        return order
 
     async def _vanished(self, tx: Tx, order: Regulation) -> Regulation:
         """Somebody else erased the person meanwhile: there is nothing left to do."""

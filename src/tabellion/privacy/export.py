@@ -56,7 +56,7 @@ class Export:
     webhooks: Webhooks
     page: int = PAGE
     through: int = THROUGH
-    """Events and callbacks, of anybody, that one page looks through: they have no index by person."""
+    """Events, of anybody, that one page looks through: they have no index by person."""
     largest: int = LARGEST
 
     async def person(self, tx: Tx, workspace_id: WorkspaceId, recipient_id: UUID) -> Person:
@@ -198,9 +198,7 @@ class Export:
 
     def _callbacks(self, limit: int) -> Read[UUID]:
         async def read(tx: Tx, person: Person, after: UUID | None) -> tuple[Sequence[object], UUID | None]:
-            found, further = await self.webhooks.of_people(
-                tx, person.workspace_id, person.ids, after, limit, through=self.through
-            )
+            found, further = await self.webhooks.of_people(tx, person.workspace_id, person.ids, after, limit)
             return [exported.callback(one, raw) for one, raw in found], further
 
         return read

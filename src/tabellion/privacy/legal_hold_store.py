@@ -81,6 +81,14 @@ async def any_of(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> b
     return found
 
 
+async def anywhere(tx: Tx) -> bool:
+    """Whether a hold stands now on any side."""
+    found: bool = await tx.value(
+        "select exists (select from legal_holds where released_at is null and (until is null or until > $1))", tx.now
+    )
+    return found
+
+
 async def held(tx: Tx, workspace_id: UUID) -> list[UUID]:
     """The recipients under a hold now, and all that are the same person."""
     rows = await tx.rows(

@@ -64,6 +64,10 @@ class LegalHolds:
         """Every id of the people of a side who are under a hold now."""
         return await store.held(tx, workspace_id)
 
+    async def anywhere(self, tx: Tx) -> bool:
+        """Whether a hold stands on any side."""
+        return await store.anywhere(tx)
+
     async def _told(self, tx: Tx, caller: Caller, hold: LegalHold, word: str) -> None:
         shown, person = ids.show("lgh", hold.id), ids.show("rcp", hold.recipient_id)
         await audit(tx, caller.workspace_id, caller.actor, f"legal_hold.{word}", shown, {"recipient": person})

@@ -3,6 +3,7 @@
 Each is sealed under a key of its own. It opens for a compliance key that gives a reason, once another key agreed.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -118,19 +119,21 @@ class Proofs:
         plain = key.open(proof.sealed or b"", _context(caller.workspace_id, proof.id))
         return proof, msgspec.json.decode(plain, type=Opened)
 
-    async def expire(self, db: Database) -> int:
-        """Destroy what nobody needs any more, in batches; how many. Each destruction is an entry in the ledger."""
-        total, gone = 0, BATCH
-        while gone == BATCH:
-            gone = await db.run(self._destroy)
+    async def expire(self, db: Database) -> Counter[UUID]:
+        """Destroy what nobody needs any more, in batches; how many of each side.
+
+        Each destruction is an entry in the ledger.
+        """
+        total: Counter[UUID] = Counter()
+        while gone := await db.run(self._destroy):
             total += gone
         return total
 
-    async def _destroy(self, tx: Tx) -> int:
+    async def _destroy(self, tx: Tx) -> Counter[UUID]:
         found = await store.expired(tx, BATCH)
         for side, group in groupby(sorted(found, key=lambda one: one[0]), key=lambda one: one[0]):
             await self._destroy_of(tx, WorkspaceId(side), [proof for _, proof in group])
-        return len(found)
+        return Counter(side for side, _ in found)
 
     async def _destroy_of(self, tx: Tx, workspace_id: WorkspaceId, proofs: Sequence[HeldProof]) -> None:
         await store.destroy(tx, workspace_id, [one.id for one in proofs])

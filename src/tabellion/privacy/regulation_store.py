@@ -107,6 +107,35 @@ async def of_person(
     return [_regulation(row) for row in rows]
 
 
+async def people_of(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], states: Sequence[str]) -> set[UUID]:
+    """Those of the people about whom there is a regulation in one of the states."""
+    rows = await tx.rows(
+        """
+        select distinct about.id
+          from regulations r
+         cross join unnest(r.recipient_ids) as about (id)
+         where r.workspace_id = $1 and r.recipient_ids && $2::uuid[] and r.state = any($3::text[])
+           and about.id = any($2::uuid[])
+        """,
+        workspace_id, recipient_ids, states,
+    )  # fmt: skip
+    return {row["id"] for row in rows}
+
+
+async def count_open(tx: Tx, workspace_id: UUID, requested_by: str) -> int:
+    """How many regulations that somebody ordered are not carried out yet."""
+    count: int = await tx.value(
+        """
+        select count(*)
+          from regulations
+         where workspace_id = $1 and requested_by = $2
+           and state in ('awaiting_approval', 'scheduled', 'blocked', 'running')
+        """,
+        workspace_id, requested_by,
+    )  # fmt: skip
+    return count
+
+
 async def erased(tx: Tx, after: tuple[UUID, UUID] | None, most: int) -> list[Regulation]:
     """Every erasure that was carried out, of all sides, in the order of (side, id)."""
     side, last = after or (None, None)

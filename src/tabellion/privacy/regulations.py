@@ -23,6 +23,7 @@ from tabellion.jobs.service import enqueue
 from tabellion.jobs.types import Lane, NewJob
 from tabellion.privacy import regulation_store as store
 from tabellion.privacy.erasure import Erasure, event
+from tabellion.privacy.idle import POLICY, RETENTION
 from tabellion.privacy.jobs import EXECUTE
 from tabellion.privacy.legal_holds import LegalHolds
 from tabellion.privacy.orders import (
@@ -85,16 +86,22 @@ class Regulations:
             raise Invalid("invalid_request", "due_at lies in the past; leave it out, or name when it has to be done")
         person = await self._person(tx, caller.workspace_id, asked.recipient)
         await self._refuse(tx, caller, asked, person)
-        made = await self._made(tx, caller, asked, person)
-        await store.insert(tx, made)
-        detail = {"type": made.type, "recipient": ids.show("rcp", made.recipient_id), "verified_by": made.verified_by}
-        await audit(tx, caller.workspace_id, caller.actor, "regulation.created", made.shown, detail)
-        await self.events.append(tx, [event(made, "created")])
-        if made.type is Type.ERASE:
-            await self.erasure.restrict(tx, caller.workspace_id, person.ids)
-        if made.state is State.SCHEDULED:
-            made = await self._begin(tx, made, person)
-        return made
+        return await self._take(tx, caller.workspace_id, caller.actor, asked, person)
+
+    async def retire(self, tx: Tx, workspace_id: WorkspaceId, recipient_id: UUID) -> Regulation | None:
+        """Order the erasure of an idle recipient, by the side's retention policy. Audited.
+
+        None where they are not idle any more, or something forbids it. Where erasures need a second key, it waits.
+        """
+        person = await self.erasure.recipients.held(tx, workspace_id, recipient_id)
+        if person is None or not await self.erasure.idle.among(tx, workspace_id, [person.root]):
+            return None
+        asked = Order(Type.ERASE, Ref(id=person.root), POLICY, options=Options(immediate=True))
+        return await self._take(tx, workspace_id, RETENTION, asked, person)
+
+    async def room_to_retire(self, tx: Tx, workspace_id: WorkspaceId, most: int) -> int:
+        """How many further orders of retention there may be, for `most` of them to be open at once."""
+        return max(0, most - await store.count_open(tx, workspace_id, RETENTION))
 
     async def approve(self, tx: Tx, caller: Caller, regulation_id: UUID) -> Regulation:
         """Agree to an order that waits for it, as another key than the one that gave it. Audited."""
@@ -235,18 +242,30 @@ class Regulations:
         if immediate and await self.holds.stand(tx, caller.workspace_id, person.ids):
             raise Held()
 
-    async def _made(self, tx: Tx, caller: Caller, asked: Order, person: Person) -> Regulation:
-        settings, _ = await self.settings(tx, caller.workspace_id)
+    async def _take(self, tx: Tx, workspace_id: WorkspaceId, actor: str, asked: Order, person: Person) -> Regulation:
+        made = await self._made(tx, workspace_id, actor, asked, person)
+        await store.insert(tx, made)
+        detail = {"type": made.type, "recipient": ids.show("rcp", made.recipient_id), "verified_by": made.verified_by}
+        await audit(tx, workspace_id, actor, "regulation.created", made.shown, detail)
+        await self.events.append(tx, [event(made, "created")])
+        if made.type is Type.ERASE:
+            await self.erasure.restrict(tx, workspace_id, person.ids)
+        if made.state is State.SCHEDULED:
+            made = await self._begin(tx, made, person)
+        return made
+
+    async def _made(self, tx: Tx, workspace_id: WorkspaceId, actor: str, asked: Order, person: Person) -> Regulation:
+        settings, _ = await self.settings(tx, workspace_id)
         waits = asked.type in settings.approvals
         undo = asked.type is Type.ERASE and not asked.options.immediate
         return Regulation(
-            workspace_id=caller.workspace_id,
+            workspace_id=workspace_id,
             id=ids.new(),
             type=asked.type,
             state=State.AWAITING_APPROVAL if waits else State.SCHEDULED,
             recipient_id=person.root,
             recipient_ids=person.ids,
-            requested_by=caller.actor,
+            requested_by=actor,
             verified_by=asked.verified_by,
             options=asked.options,
             created_at=tx.now,

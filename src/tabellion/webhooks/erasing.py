@@ -19,7 +19,7 @@ from tabellion.webhooks import sealing, store
 from tabellion.webhooks.types import Callback
 
 PAGE: Final = 2_000
-"""Callbacks that one transaction looks through."""
+"""Callbacks of one transaction."""
 SHORTEST: Final = 5
 """Characters that an identifier needs to be searched for: a shorter one stands in everything."""
 
@@ -46,9 +46,10 @@ class Erasing:
     async def sweep(
         self, tx: Tx, workspace_id: WorkspaceId, people: Sequence[UUID], after: UUID | None
     ) -> tuple[UUID | None, int]:
-        """Empty those of the next callbacks that are about people. Where to go on, None at the end; and how many."""
-        upto = await store.nth_after(tx, workspace_id, after, PAGE)
-        return upto, await store.erase_of(tx, workspace_id, people, after, upto)
+        """Empty the next callbacks that are about people. Where to go on, None at the end; and how many there were."""
+        page = await store.page_of(tx, workspace_id, people, after, PAGE)
+        found = await store.erase(tx, workspace_id, page) if page else 0
+        return (page[-1] if len(page) == PAGE else None), found
 
 
 # pure

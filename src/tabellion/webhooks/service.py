@@ -47,9 +47,14 @@ class Webhooks:
         if fresh:
             await enqueue(tx, [_job(workspace_id, [callback for callback, _ in fresh])], self.bell)
 
-    async def forget(self, tx: Tx, workspace_id: WorkspaceId, before: UUID, most: int) -> int:
-        """Delete up to `most` callbacks, the oldest first, whose ids lie before; how many there were."""
-        return await store.delete(tx, workspace_id, before, most)
+    async def forget(
+        self, tx: Tx, workspace_id: WorkspaceId, before: UUID, most: int, spared: Sequence[UUID] = ()
+    ) -> int:
+        """Delete up to `most` callbacks, the oldest first, whose ids lie before; how many there were.
+
+        Those known to be about one of the people `spared` stay.
+        """
+        return await store.delete(tx, workspace_id, before, spared, most)
 
     async def of_people(
         self,
@@ -58,18 +63,15 @@ class Webhooks:
         recipient_ids: Sequence[UUID],
         after: UUID | None,
         limit: int,
-        through: int,
     ) -> tuple[list[tuple[Callback, Raw]], UUID | None]:
         """Callbacks that are about one person alone, oldest first, opened; and after which to go on, None at the end.
 
-        Looks through so many of the side's at most, so a page may be empty and yet lead on. There is no index by
-        person: every callback would pay for it.
+        A page may be empty and yet lead on: what does not open any more is left out.
         """
-        bound = await store.nth_after(tx, workspace_id, after, through)
-        found = await store.of_people(tx, workspace_id, recipient_ids, after, bound, limit)
+        found = await store.of_people(tx, workspace_id, recipient_ids, after, limit)
         keys = await sealing.keys(tx, self.vault, found)
         opened = [(one, _opened(one, key)) for one in found if (key := keys.get((one.workspace_id, one.id)))]
-        return opened, found[-1].id if len(found) == limit else bound
+        return opened, found[-1].id if len(found) == limit else None
 
     async def _decide(self, tx: Tx, workspace_id: WorkspaceId, fresh: Sequence[tuple[Callback, Arrived]]) -> None:
         """Record the decisions, and seal what holds one for the person who made it."""

@@ -52,35 +52,24 @@ async def read(tx: Tx, pairs: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, U
     }
 
 
-async def nth_after(tx: Tx, workspace_id: UUID, after: UUID | None, count: int) -> UUID | None:
-    """The id of the count-th callback after one, if there are as many."""
-    found: UUID | None = await tx.value(
-        """
-        select id
-          from callbacks
-         where workspace_id = $1 and id > $2
-         order by id
-        offset $3
-         limit 1
-        """,
-        workspace_id, after or ids.FIRST, count - 1,
-    )  # fmt: skip
-    return found
-
-
 async def of_people(
-    tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], after: UUID | None, through: UUID | None, limit: int
+    tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], after: UUID | None, limit: int
 ) -> list[Callback]:
-    """The callbacks sealed for people, oldest first, after one, up to and with `through`."""
+    """The callbacks sealed for people, oldest first, after one."""
     rows = await tx.rows(
         """
-        select workspace_id, id, account_id, provider, received_at, digest, raw, recipient_id
-          from callbacks
-         where workspace_id = $1 and id > $3 and id <= $4 and recipient_id = any($2::uuid[])
-         order by id
-         limit $5
+        select c.workspace_id, c.id, c.account_id, c.provider, c.received_at, c.digest, c.raw, c.recipient_id
+          from unnest($2::uuid[]) as wanted (id)
+         cross join lateral (
+               select workspace_id, id, account_id, provider, received_at, digest, raw, recipient_id
+                 from callbacks
+                where workspace_id = $1 and recipient_id = wanted.id and callbacks.id > $3
+                order by callbacks.id
+                limit $4) c
+         order by c.id
+         limit $4
         """,
-        workspace_id, recipient_ids, after or ids.FIRST, through or ids.LAST, limit,
+        workspace_id, recipient_ids, after or ids.FIRST, limit,
     )  # fmt: skip
     return [Callback(*row) for row in rows]
 
@@ -124,36 +113,43 @@ async def page(tx: Tx, workspace_id: UUID, after: UUID | None, most: int) -> lis
     return [Callback(**row) for row in rows]
 
 
-async def erase(tx: Tx, workspace_id: UUID, callback_ids: Sequence[UUID]) -> None:
-    """Keep of callbacks that they came."""
-    await tx.execute(
-        """
-        update callbacks
-           set raw = '', state = 'erased'
-         where workspace_id = $1 and id = any($2::uuid[])
-        """,
-        workspace_id, callback_ids,
-    )  # fmt: skip
-
-
-async def erase_of(
-    tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], after: UUID | None, upto: UUID | None
-) -> int:
-    """Keep of the callbacks about people between two ids that they came; how many there were."""
+async def erase(tx: Tx, workspace_id: UUID, callback_ids: Sequence[UUID]) -> int:
+    """Keep of callbacks that they came; how many said more."""
     done = await tx.execute(
         """
         update callbacks
            set raw = '', state = 'erased'
-         where workspace_id = $1 and ($3::uuid is null or id > $3) and ($4::uuid is null or id <= $4)
-           and recipient_id = any($2::uuid[]) and state <> 'erased'
+         where workspace_id = $1 and id = any($2::uuid[]) and state <> 'erased'
         """,
-        workspace_id, recipient_ids, after, upto,
+        workspace_id, callback_ids,
     )  # fmt: skip
     return int(done.rpartition(" ")[2])
 
 
-async def delete(tx: Tx, workspace_id: UUID, before: UUID, most: int) -> int:
-    """Delete the oldest callbacks before an id; how many."""
+async def page_of(
+    tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], after: UUID | None, most: int
+) -> list[UUID]:
+    """Callbacks sealed for people in the order of their ids, after one."""
+    rows = await tx.rows(
+        """
+        select c.id
+          from unnest($2::uuid[]) as wanted (id)
+         cross join lateral (
+               select id
+                 from callbacks
+                where workspace_id = $1 and recipient_id = wanted.id and callbacks.id > $3
+                order by callbacks.id
+                limit $4) c
+         order by c.id
+         limit $4
+        """,
+        workspace_id, recipient_ids, after or ids.FIRST, most,
+    )  # fmt: skip
+    return [row["id"] for row in rows]
+
+
+async def delete(tx: Tx, workspace_id: UUID, before: UUID, spared: Sequence[UUID], most: int) -> int:
+    """Delete the oldest callbacks before an id, but for those about the people spared; how many."""
     done = await tx.execute(
         """
         delete from callbacks
@@ -161,9 +157,10 @@ async def delete(tx: Tx, workspace_id: UUID, before: UUID, most: int) -> int:
            and id = any(array(select id
                                 from callbacks
                                where workspace_id = $1 and id < $2
+                                 and (recipient_id is null or recipient_id <> all($3::uuid[]))
                                order by id
-                               limit $3))
+                               limit $4))
         """,
-        workspace_id, before, most,
+        workspace_id, before, spared, most,
     )  # fmt: skip
     return int(done.rpartition(" ")[2])
