@@ -7,6 +7,7 @@ import pytest
 from tabellion.access.types import Role
 from tabellion.core import ids
 from tabellion.privacy.erasure import Erasure
+from tabellion.privacy.examining import journal_trouble
 from tabellion.privacy.orders import State
 
 from .conftest import ANN, HOUR, MINUTE, Client, World
@@ -71,6 +72,23 @@ async def test_an_erasure_that_was_written_down_but_not_committed_and_then_taken
     monkeypatch.setattr(Erasure, "destroy", real)
     assert await world.hub.replay.run(world.db) == (0, 0)
     assert (await client.get(f"/v1/recipients/{ids.show('rcp', person)}")).status_code == 200
+
+
+async def test_doctor_knows_whether_journal_and_database_agree(world: World, api: Client, file: Path) -> None:
+    async def trouble() -> str | None:
+        return await world.db.run(lambda tx: journal_trouble(tx, world.hub.replay.erasure.journal))
+
+    assert await trouble() is None
+    shown = await erased(world, api)
+    assert await trouble() is None
+    kept = file.read_bytes()
+    file.write_bytes(b"")
+    assert shown in (await trouble() or "")
+    file.write_bytes(kept)
+    await world.execute("update regulations set erased_at = null, state = 'running', certificate = null")
+    assert f"{shown} erased people whom this database holds again" in (await trouble() or "")
+    file.write_bytes(kept.replace(b"ticket", b"tocket"))
+    assert "not as it was written" in (await trouble() or "")
 
 
 async def test_somebody_who_is_here_again_is_erased_again(world: World, api: Client) -> None:

@@ -26,6 +26,8 @@ from tabellion.core.vault import Vault
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import Ledger
 from tabellion.ledger.types import Problem
+from tabellion.privacy.examining import journal_trouble, overdue
+from tabellion.privacy.journal import Journal
 from tabellion.providers import ALL
 
 SKEW = timedelta(seconds=2)
@@ -106,6 +108,7 @@ async def _installation(installation: Opened) -> list[Finding]:
         _ledger(installation),
         _checkpoints(installation),
         _accounts(installation),
+        _regulations(installation),
     ]
     return [finding for look in looks for finding in await installation.db.run(look, limit=LONG)]
 
@@ -230,6 +233,20 @@ def _callbacks(public_url: str | None) -> Finding:
         )
         return Finding("callbacks", text, Level.WARNING)
     return Finding("callbacks", f"vendors report to {public_url.rstrip('/')}/in/…")
+
+
+def _regulations(installation: Opened) -> Callable[[Tx], Awaitable[list[Finding]]]:
+    journal = Journal(installation.keys, installation.vault.outer)
+
+    async def look(tx: Tx) -> list[Finding]:
+        trouble, late = await journal_trouble(tx, journal), await overdue(tx)
+        text = f"{late} should have been carried out by now; see GET /v1/regulations" if late else "none is overdue"
+        found = [Finding("regulations", text, Level.WARNING if late else Level.OK, {"overdue": late})]
+        if trouble:
+            return [*found, Finding("erasures", trouble, Level.WRONG)]
+        return [*found, Finding("erasures", "the journal and the database agree")]
+
+    return look
 
 
 def _accounts(installation: Opened) -> Callable[[Tx], Awaitable[list[Finding]]]:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from tabellion.core.db import Row, Tx
+from tabellion.core.db import Row, Tx, columns
 from tabellion.privacy.orders import Options, Progress, Regulation, State, System, Type
 
 _REGULATION = """
@@ -150,6 +150,22 @@ async def erased(tx: Tx, after: tuple[UUID, UUID] | None, most: int) -> list[Reg
         side, last, most,
     )  # fmt: skip
     return [_regulation(row) for row in rows]
+
+
+async def not_erased(tx: Tx, orders: Sequence[tuple[UUID, UUID]]) -> list[UUID]:
+    """Those of the orders (side, id) that the database knows neither as carried out nor as taken back."""
+    rows = await tx.rows(
+        """
+        select wanted.id
+          from unnest($1::uuid[], $2::uuid[]) as wanted (workspace_id, id)
+         where not exists (
+               select from regulations r
+                where r.workspace_id = wanted.workspace_id and r.id = wanted.id
+                  and (r.erased_at is not null or r.state = 'cancelled'))
+        """,
+        *columns(orders, 2),
+    )
+    return [row["id"] for row in rows]
 
 
 async def become_overdue(tx: Tx, most: int) -> list[Regulation]:
