@@ -157,6 +157,8 @@ async def test_killing_workers_loses_no_job_and_repeats_only_what_had_begun(
     assert left > 0
     assert lost, "the kills hit jobs under way, or this test shows nothing"
     assert done == dict.fromkeys(range(total), 1), "none lost, none finished twice"
-    assert begun == {n: 1 + lost.get(n, 0) for n in range(total)}
+    assert begun.keys() == set(range(total))
+    # What a claim caught beside lost jobs begins in a transaction of its own: killed before that, it is lost unbegun.
+    assert all(times <= 1 + lost.get(n, 0) for n, times in begun.items())
     assert [await crash.count(table) for table in ("jobs", "delayed", "dead_letters")] == [0, 0, 0]
     await db.close()

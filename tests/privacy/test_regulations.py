@@ -263,8 +263,8 @@ async def test_an_export_can_be_fetched_for_a_week_by_whoever_may_and_each_time_
         text = b"".join(archive.read(name) for name in archive.namelist())
     assert ANN.encode() in text
     assert b"bob@example.org" not in text
-    assert (await client.get(f"{path}?format=json")).json()["recipient"]["identifiers"][0]["value"] == ANN
-    assert (await client.get(f"{path}?format=xml")).status_code == 400
+    told = await client.get(f"/v1/regulations/{made['id']}/document")
+    assert told.json()["recipient"]["identifiers"][0]["value"] == ANN
     audited = [one["action"] for one in (await client.get("/v1/audit")).json()["data"]]
     assert audited.count("regulation.fetched") == 2
     erasure = await order(client, ERASE)

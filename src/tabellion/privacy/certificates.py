@@ -29,11 +29,11 @@ class Certificates:
         """Claims as a compact JWS, signed with the current key; the first one makes it."""
         kept = await store.current(tx) or await self._make(tx)
         private = await self.outer.unwrap(kept.sealed, _context(kept.kid))
-        key = OKPKey.import_key(_jwk(kept) | {"d": b64url(private)})
+        key = OKPKey.import_key({**_jwk(kept), "d": b64url(private)})
         header = {"alg": "Ed25519", "kid": kept.kid, "typ": TYPE}
         return jws.serialize_compact(header, encode(claims), key, algorithms=["Ed25519"])
 
-    async def published(self, tx: Tx) -> list[dict[str, str | list[str]]]:
+    async def published(self, tx: Tx) -> list[dict[str, str]]:
         """The public keys (RFC 7517), the oldest first."""
         return [_jwk(one) | {"use": "sig", "alg": "Ed25519"} for one in await store.all_keys(tx)]
 
@@ -48,7 +48,7 @@ class Certificates:
         return kept
 
 
-def _jwk(key: store.SigningKey) -> dict[str, str | list[str]]:
+def _jwk(key: store.SigningKey) -> dict[str, str]:
     return {"kty": "OKP", "crv": "Ed25519", "kid": key.kid, "x": b64url(key.public_key)}
 
 

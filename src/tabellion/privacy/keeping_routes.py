@@ -22,6 +22,7 @@ from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import RecipientRef
 
 Name = Annotated[str, Parameter(max_length=255)]
+YesNo = Annotated[str | None, Parameter(pattern="^(true|false)$", schema_extra={"enum": ["true", "false"]})]
 Why = Annotated[str, Meta(min_length=1, max_length=500)]
 
 
@@ -110,12 +111,18 @@ def hold_routes(
         "/v1/legal-holds", opt={"scope": "regulations:read"}, tags=["Privacy"], summary="List legal holds, newest first"
     )  # fmt: skip
     async def list_holds(
-        caller: Caller, standing: bool | None = None, limit: Limit = 50, cursor: Cursor = None
+        caller: Caller, standing: YesNo = None, limit: Limit = 50, cursor: Cursor = None
     ) -> LegalHoldPage:
         """With `standing=true` only those that hold now."""
         before = read_cursor(cursor)
         async with edge.db.transaction() as tx:
-            found = await holds.page(tx, caller.workspace_id, standing=standing, before=before, limit=limit)
+            found = await holds.page(
+                tx,
+                caller.workspace_id,
+                standing=None if standing is None else standing == "true",
+                before=before,
+                limit=limit,
+            )
         return LegalHoldPage([_hold(one) for one in found], next_cursor([one.id for one in found], limit))
 
     @delete(

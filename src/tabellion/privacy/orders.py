@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
 from tabellion.access.types import Caller, Role
 from tabellion.core import ids
@@ -118,7 +119,7 @@ class Regulation(msgspec.Struct, frozen=True):
 class PrivacySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a workspace side deals with orders."""
 
-    approvals: frozenset[Type] = frozenset()
+    approvals: Annotated[list[Type], Meta(max_length=4)] = []
     """The types that a second key must approve before they are carried out."""
 
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from litestar import Request, Response, delete, get, post, put
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import ResponseSpec
 from litestar.params import Parameter, QueryParameter
 from litestar.response import Stream
 
@@ -17,6 +18,7 @@ from tabellion.privacy.certificates import Certificates
 from tabellion.privacy.export import Export
 from tabellion.privacy.orders import PrivacySettings, State, Type
 from tabellion.privacy.regulation_views import (
+    KeySetView,
     PrivacySettingsView,
     RegulationBody,
     RegulationPage,
@@ -33,7 +35,10 @@ AType = Annotated[str | None, Parameter(pattern=f"^({'|'.join(Type)})$", schema_
 AState = Annotated[
     str | None, QueryParameter(name="state", pattern=f"^({'|'.join(State)})$", schema_extra={"enum": list(State)})
 ]
-Format = Annotated[str, Parameter(pattern="^(zip|json)$", schema_extra={"enum": ["zip", "json"]})]
+NOT_READY = ResponseSpec(None, description="Conflict: there is nothing to read yet", generate_examples=False)
+OVER = ResponseSpec(None, description="Gone: its time is over", generate_examples=False)
+TOO_LARGE = ResponseSpec(None, description="Content Too Large: take the ZIP", generate_examples=False)
+NEVER_STORED = {"Cache-Control": "no-store"}
 BY_ALIAS = "DELETE /v1/recipients"
 """How identity was verified where nobody could say: the key that may erase answers for it."""
 
@@ -148,7 +153,7 @@ def routes(edge: Edge, recipients: Recipients, regulations: Regulations) -> list
 
     @get(
         "/v1/regulations/{regulation_id:str}/certificate", opt={"scope": "regulations:read"}, tags=["Privacy"],
-        summary="Read the certificate of an erasure", media_type="application/jose",
+        summary="Read the certificate of an erasure", media_type="application/jose", responses={409: NOT_READY},
     )  # fmt: skip
     async def certificate(caller: Caller, regulation_id: Name) -> Response[str]:
         """A compact JWS: what was erased, what is held, why and until when, and when no backup can be read either.
@@ -158,7 +163,7 @@ def routes(edge: Edge, recipients: Recipients, regulations: Regulations) -> list
         wanted = ids.parse("reg", regulation_id)
         async with edge.db.transaction() as tx:
             signed = await regulations.certificate(tx, caller.workspace_id, wanted)
-        return Response(signed, media_type="application/jose", headers={"Cache-Control": "no-store"})
+        return Response(signed, media_type="application/jose", headers=NEVER_STORED)
 
     return [order, erase, list_regulations, read_regulation, approve, cancel, report, certificate]
 
@@ -166,15 +171,8 @@ def routes(edge: Edge, recipients: Recipients, regulations: Regulations) -> list
 def export_routes(edge: Edge, regulations: Regulations, export: Export) -> list[HTTPRouteHandler]:
     """What an order of type `export` gives."""
 
-    @get(
-        "/v1/regulations/{regulation_id:str}/export", opt={"scope": "regulations:read"}, tags=["Privacy"],
-        summary="Fetch an export",
-    )  # fmt: skip
-    async def fetch(caller: Caller, regulation_id: Name, format: Format = "zip") -> Response[Any]:
-        """Everything the hub holds about the person, as it is now: a ZIP with a manifest of hashes, or one document.
-
-        For 7 days after the order is done. Audited each time. A ZIP that ends early is none: fetch it again.
-        """
+    async def begun(caller: Caller, regulation_id: str) -> UUID:
+        """Whom the order is about, once it is audited that they are shown."""
         wanted = ids.parse("reg", regulation_id)
 
         async def work(tx: Tx) -> UUID:
@@ -182,16 +180,33 @@ def export_routes(edge: Edge, regulations: Regulations, export: Export) -> list[
             await export.person(tx, caller.workspace_id, regulation.recipient_id)
             return regulation.recipient_id
 
-        person, side = await edge.db.run(work), caller.workspace_id
-        headers = {"Cache-Control": "no-store"}
-        if format == "json":
-            return Response(
-                await export.document(edge.db, side, person), media_type="application/json", headers=headers
-            )
-        headers["Content-Disposition"] = f'attachment; filename="{regulation_id}.zip"'
-        return Stream(export.zipped(edge.db, side, person), media_type="application/zip", headers=headers)
+        return await edge.db.run(work)
 
-    return [fetch]
+    @get(
+        "/v1/regulations/{regulation_id:str}/export", opt={"scope": "regulations:read"}, tags=["Privacy"],
+        summary="Fetch an export", media_type="application/zip", responses={409: NOT_READY, 410: OVER},
+    )  # fmt: skip
+    async def fetch(caller: Caller, regulation_id: Name) -> Response[Any]:
+        """Everything the hub holds about the person, as it is now: a ZIP with a manifest of hashes.
+
+        For 7 days after the order is done. Audited each time. A ZIP that ends early is none: fetch it again.
+        """
+        person = await begun(caller, regulation_id)
+        headers = NEVER_STORED | {"Content-Disposition": f'attachment; filename="{regulation_id}.zip"'}
+        packed = export.zipped(edge.db, caller.workspace_id, person)
+        return Stream(packed, media_type="application/zip", headers=headers)
+
+    @get(
+        "/v1/regulations/{regulation_id:str}/document", opt={"scope": "regulations:read"}, tags=["Privacy"],
+        summary="Fetch an export as one document", responses={409: NOT_READY, 410: OVER, 413: TOO_LARGE},
+    )  # fmt: skip
+    async def read_document(caller: Caller, regulation_id: Name) -> Response[Any]:
+        """The same as one JSON object, whose members are the files. Up to 20 MiB. Audited each time."""
+        person = await begun(caller, regulation_id)
+        said = await export.document(edge.db, caller.workspace_id, person)
+        return Response(said, media_type="application/json", headers=NEVER_STORED)
+
+    return [fetch, read_document]
 
 
 def settings_routes(edge: Edge, regulations: Regulations, certificates: Certificates) -> list[HTTPRouteHandler]:
@@ -221,12 +236,15 @@ def settings_routes(edge: Edge, regulations: Regulations, certificates: Certific
 
         return await edge.mutate(request, caller, "regulations:write", work)
 
-    @get("/.well-known/jwks.json", public=True, tags=["Privacy"], summary="The public keys of certificates")
-    async def jwks() -> Response[bytes]:
+    @get(
+        "/.well-known/jwks.json", public=True, tags=["Privacy"], summary="The public keys of certificates",
+        media_type="application/jwk-set+json",
+    )  # fmt: skip
+    async def jwks() -> Response[KeySetView]:
         """A JWK set (RFC 7517). Keys stay in it for ever."""
         async with edge.db.transaction() as tx:
             keys = await certificates.published(tx)
-        body = Answer.json(200, {"keys": keys}).body
+        body: Any = Answer.json(200, KeySetView(keys)).body
         return Response(body, media_type="application/jwk-set+json", headers={"Cache-Control": "max-age=300"})
 
     return [read_settings, set_settings, jwks]

@@ -73,6 +73,12 @@ class RegulationPage(Struct, frozen=True):
     next_cursor: str | None
 
 
+class KeySetView(Struct, frozen=True):
+    """A JWK set (RFC 7517)."""
+
+    keys: list[dict[str, str]]
+
+
 class PrivacySettingsView(Struct, frozen=True):
     settings: PrivacySettings
     updated_at: datetime | None
