@@ -9,7 +9,7 @@ from litestar.openapi import ResponseSpec
 from litestar.params import Parameter, QueryParameter
 from litestar.response import Stream
 
-from tabellion.access.answers import Answer, Cursor, Limit, Person, next_cursor, read_cursor
+from tabellion.access.answers import Cursor, Limit, Person, next_cursor, read_cursor
 from tabellion.access.edge import Edge
 from tabellion.access.types import Caller
 from tabellion.core import ids
@@ -238,13 +238,11 @@ def settings_routes(edge: Edge, regulations: Regulations, certificates: Certific
 
     @get(
         "/.well-known/jwks.json", public=True, tags=["Privacy"], summary="The public keys of certificates",
-        media_type="application/jwk-set+json",
     )  # fmt: skip
     async def jwks() -> Response[KeySetView]:
         """A JWK set (RFC 7517). Keys stay in it for ever."""
         async with edge.db.transaction() as tx:
             keys = await certificates.published(tx)
-        body: Any = Answer.json(200, KeySetView(keys)).body
-        return Response(body, media_type="application/jwk-set+json", headers={"Cache-Control": "max-age=300"})
+        return Response(KeySetView(keys), headers={"Cache-Control": "max-age=300"})
 
     return [read_settings, set_settings, jwks]
