@@ -29,6 +29,18 @@ REVIEWS = {
     ("POST", "/v1/reviews/{review_id}/reject"),
 }
 """Take a review, which an import opens and no route."""
+ORDERS = {
+    ("DELETE", "/v1/recipients/{recipient_id}"),
+    ("POST", "/v1/regulations/{regulation_id}/approve"),
+    ("POST", "/v1/regulations/{regulation_id}/systems/{system}"),
+    ("GET", "/v1/regulations/{regulation_id}/certificate"),
+    ("GET", "/v1/regulations/{regulation_id}/export"),
+    ("GET", "/v1/regulations/{regulation_id}/document"),
+    ("POST", "/v1/proofs/{proof_id}/openings"),
+    ("POST", "/v1/proof-openings/{opening_id}/approve"),
+    ("GET", "/v1/proof-openings/{opening_id}"),
+}
+"""Take an order of one type that was carried out, which takes its time, or the key of a second person."""
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +81,8 @@ def test_with_a_key_every_answer_is_a_documented_one(hub, key, tmp_path):
         seen[line["method"], line["route"]].add(line["status"])
     document = httpx.get(f"{hub.url}/openapi.json").json()
     described = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
-    unreached = {
-        one for one in described - {VENDORS} - PAIRS - REVIEWS if not any(status < 300 for status in seen.get(one, ()))
-    }
+    wanted = described - {VENDORS} - PAIRS - REVIEWS - ORDERS
+    unreached = {one for one in wanted if not any(status < 300 for status in seen.get(one, ()))}
     assert unreached == set(), "every route was met with a request that it takes, too"
     assert not [line for line in hub.said().splitlines() if '"level":"error"' in line]
 
