@@ -1,0 +1,62 @@
+"""Legal holds beside an erasure: whichever comes first, nothing under a hold is destroyed, and all goes on."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from tabellion.access.types import Role
+from tabellion.core import ids
+from tabellion.core.db import Tx
+from tabellion.privacy import regulation_store as store
+from tabellion.privacy.orders import Regulation, State, Step
+
+from .conftest import ANN, Client, World
+
+DAY = timedelta(days=1)
+ERASE = {"type": "erase", "recipient": {"email": ANN}, "verified_by": "ticket 4711"}
+HOLD = {"recipient": {"email": ANN}, "reason": "case 12"}
+WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+
+
+async def ordered(world: World, api: Client, **more: Any) -> tuple[UUID, UUID]:
+    """Ann, and the order to erase her."""
+    person = await world.person(ANN)
+    made = (await (await api(Role.COMPLIANCE)).post("/v1/regulations", json={**ERASE, **more})).json()
+    return person, ids.parse("reg", made["id"])
+
+
+async def held(api: Client, **more: Any) -> str:
+    made = await (await api(Role.COMPLIANCE)).post("/v1/legal-holds", json={**HOLD, **more})
+    assert made.status_code == 201, made.text
+    shown: str = made.json()["id"]
+    return shown
+
+
+async def state(world: World, regulation_id: UUID) -> State:
+    return (await world.db.run(lambda tx: world.hub.regulations.read(tx, world.side, regulation_id))).state
+
+
+async def go_on(world: World, tx: Tx, regulation_id: UUID) -> Regulation:
+    order = await store.lock(tx, world.side, regulation_id)
+    assert order is not None
+    return (await world.hub.regulations.erasure.go_on(tx, order))[0]
+
+
+async def blocked(world: World, task: "asyncio.Task[Any]") -> None:
+    while not await world.db.run(lambda tx: tx.value(WAITING)):
+        assert not task.done(), "it did not wait"
+
+
+async def test_a_hold_waits_for_an_erasure_under_way_and_is_not_answered_for_nobody(world: World, api: Client) -> None:
+    """It was answered as set while the erasure, which had looked for holds before, destroyed everything."""
+    _, order = await ordered(world, api)
+    client = await api(Role.COMPLIANCE)
+    world.clock.advance(2 * DAY)
+    await world.db.run(lambda tx: go_on(world, tx, order))
+    async with world.db.transaction() as tx:
+        assert (await go_on(world, tx, order)).progress.step is Step.MESSAGES
+        setting = asyncio.create_task(client.post("/v1/legal-holds", json=HOLD))
+        await blocked(world, setting)
+    assert (await setting).json()["code"] == "recipient_not_found"
+    assert (await client.get("/v1/legal-holds")).json()["data"] == []
