@@ -11,7 +11,7 @@ from tabellion.core.db import Tx
 from tabellion.privacy import regulation_store as store
 from tabellion.privacy.orders import Regulation, State, Step
 
-from .conftest import ANN, Client, World
+from .conftest import ANN, MINUTE, Client, World
 
 DAY = timedelta(days=1)
 ERASE = {"type": "erase", "recipient": {"email": ANN}, "verified_by": "ticket 4711"}
@@ -60,3 +60,23 @@ async def test_a_hold_waits_for_an_erasure_under_way_and_is_not_answered_for_nob
         await blocked(world, setting)
     assert (await setting).json()["code"] == "recipient_not_found"
     assert (await client.get("/v1/legal-holds")).json()["data"] == []
+
+
+async def test_an_order_that_waited_searches_the_callbacks_anew(world: World, api: Client) -> None:
+    """While it waits, callbacks about several people come in, and name this one."""
+    _, order = await ordered(world, api)
+    world.clock.advance(2 * DAY)
+    assert (await world.db.run(lambda tx: go_on(world, tx, order))).progress.step is Step.ERASE
+    hold = await held(api)
+    assert (await world.db.run(lambda tx: go_on(world, tx, order))).state is State.BLOCKED
+    account = await world.account()
+    events = [
+        {"id": ids.show("evt", ids.new()), "type": "status", "message_id": f"m-{one}", "state": "delivered", "to": one}
+        for one in (ANN, "other.olga@example.org")
+    ]
+    assert await world.fake_report(account, *events) == 204
+    assert (await (await api(Role.COMPLIANCE)).delete(f"/v1/legal-holds/{hold}")).status_code == 204
+    await world.pass_time(5 * MINUTE)
+    assert await state(world, order) is State.DONE
+    sizes = [row["size"] for row in await world.rows("select octet_length(raw) as size from callbacks")]
+    assert sizes == [0]

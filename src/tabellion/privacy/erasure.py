@@ -202,9 +202,12 @@ class Erasure:
         return replace(order, certificate=signed)
 
     async def _block(self, tx: Tx, order: Regulation) -> Regulation:
-        """A legal hold stands: the order waits for its end. Nothing is sent to the person meanwhile."""
+        """A legal hold stands: the order waits for its end, and then begins anew: callbacks will have come in.
+
+        Nothing is sent to the person meanwhile.
+        """
         await self.events.append(tx, [event(order, "blocked", reason="legal_hold")])
-        return replace(order, state=State.BLOCKED)
+        return replace(order, state=State.BLOCKED, progress=Progress())
 
     async def _spare(self, tx: Tx, order: Regulation, person: Person) -> Regulation:
         """Somebody idle came back before they were erased: everything is as it was."""
