@@ -5,11 +5,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from tabellion.access.types import Role
+from tabellion.access.service import create_key
+from tabellion.access.types import Caller, Role
 from tabellion.core import ids
 from tabellion.core.db import Tx
 from tabellion.privacy import regulation_store as store
 from tabellion.privacy.orders import Regulation, State, Step
+from tabellion.recipients.types import Ref
 
 from .conftest import ANN, MINUTE, Client, World
 
@@ -60,6 +62,27 @@ async def test_a_hold_waits_for_an_erasure_under_way_and_is_not_answered_for_nob
         await blocked(world, setting)
     assert (await setting).json()["code"] == "recipient_not_found"
     assert (await client.get("/v1/legal-holds")).json()["data"] == []
+
+
+async def test_the_end_of_a_hold_does_not_bring_back_an_order_that_is_being_taken_back(
+    world: World, api: Client
+) -> None:
+    person, order = await ordered(world, api)
+    hold = await held(api)
+    await world.pass_time(2 * DAY)
+    assert await state(world, order) is State.BLOCKED
+    client = await api(Role.COMPLIANCE)
+    key, _ = await world.db.run(lambda tx: create_key(tx, world.workspace, "test", Role.COMPLIANCE))
+    caller = Caller(world.side, world.workspace, key.id, Role.COMPLIANCE, "test", frozenset())
+    async with world.db.transaction() as tx:
+        await world.hub.regulations.cancel(tx, caller, order)
+        ending = asyncio.create_task(client.delete(f"/v1/legal-holds/{hold}"))
+        await blocked(world, ending)
+    assert (await ending).status_code == 204
+    await world.pass_time(5 * MINUTE)
+    assert await state(world, order) is State.CANCELLED
+    found = await world.db.run(lambda tx: world.hub.recipients.resolve(tx, world.side, [Ref(id=person)], create=False))
+    assert not isinstance(found[0], Exception)
 
 
 async def test_an_order_that_waited_searches_the_callbacks_anew(world: World, api: Client) -> None:

@@ -16,7 +16,7 @@ from tabellion.consent.types import ANY, Decision, Method, NewDecision, Rank
 from tabellion.core import ids
 from tabellion.core.db import Database, Tx
 from tabellion.core.errors import Conflict, HubError, Invalid, NotFound
-from tabellion.core.ids import WorkspaceId
+from tabellion.core.ids import RecipientId, WorkspaceId
 from tabellion.core.wake import Bell
 from tabellion.events.service import EventLog
 from tabellion.jobs.service import enqueue
@@ -188,6 +188,7 @@ class Regulations:
 
     async def released(self, tx: Tx, workspace_id: WorkspaceId, recipient_id: UUID) -> None:
         """Go on with the orders about a person that waited for the end of a legal hold."""
+        await self.recipients.lock(tx, [(workspace_id, RecipientId(recipient_id))], skip_locked=False)
         people = await self.recipients.meant(tx, workspace_id, Ref(id=recipient_id))
         if await self.holds.stand(tx, workspace_id, people):
             return
