@@ -13,7 +13,7 @@ from tabellion.privacy import regulation_store as store
 from tabellion.privacy.orders import Regulation, State, Step
 from tabellion.recipients.types import Ref
 
-from .conftest import ANN, MINUTE, Client, World
+from .conftest import ANN, HOUR, MINUTE, Client, World
 
 DAY = timedelta(days=1)
 ERASE = {"type": "erase", "recipient": {"email": ANN}, "verified_by": "ticket 4711"}
@@ -48,6 +48,23 @@ async def go_on(world: World, tx: Tx, regulation_id: UUID) -> Regulation:
 async def blocked(world: World, task: "asyncio.Task[Any]") -> None:
     while not await world.db.run(lambda tx: tx.value(WAITING)):
         assert not task.done(), "it did not wait"
+
+
+async def test_an_order_goes_on_by_itself_when_the_time_of_the_hold_is_over(world: World, api: Client) -> None:
+    _, order = await ordered(world, api)
+    until = world.clock.now() + 3 * DAY
+    await held(api, until=until.isoformat())
+    await held(api, until=(until + DAY).isoformat())
+    await world.pass_time(2 * DAY)
+    assert await state(world, order) is State.BLOCKED
+    await world.pass_time(DAY + HOUR)
+    await world.hub.regulations.resume(world.db)
+    await world.pass_time(2 * MINUTE)
+    assert await state(world, order) is State.BLOCKED, "the other hold stands"
+    await world.pass_time(DAY)
+    await world.hub.regulations.resume(world.db)
+    await world.pass_time(2 * MINUTE)
+    assert await state(world, order) is State.DONE
 
 
 async def test_a_hold_waits_for_an_erasure_under_way_and_is_not_answered_for_nobody(world: World, api: Client) -> None:

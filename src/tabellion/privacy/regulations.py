@@ -216,6 +216,14 @@ class Regulations:
             total += found
         return total
 
+    async def resume(self, db: Database) -> None:
+        """Go on with the orders that waited for a legal hold whose time is over."""
+        after: tuple[UUID, UUID] | None = None
+        while page := await db.run(lambda tx, after=after: store.blocked(tx, after, BATCH)):  # type: ignore[misc]
+            for side, _, person in page:
+                await db.run(lambda tx, side=side, person=person: self.released(tx, WorkspaceId(side), person))  # type: ignore[misc]
+            after = page[-1][:2]
+
     async def _overdue(self, tx: Tx) -> int:
         late = await store.become_overdue(tx, BATCH)
         await self.events.append(tx, [event(one, "overdue") for one in late])
