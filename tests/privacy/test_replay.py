@@ -1,6 +1,7 @@
 """Journal and database brought together at the start: what one lost, the other has."""
 
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -9,7 +10,7 @@ from tabellion.core import ids
 from tabellion.privacy.erasure import Erasure
 from tabellion.privacy.orders import State
 
-from .conftest import ANN, HOUR, MINUTE, Client, World
+from .conftest import ANN, HOUR, MINUTE, Client, World, mail
 
 ORDER = {"type": "erase", "recipient": {"email": ANN}, "verified_by": "ticket"}
 
@@ -95,3 +96,78 @@ async def test_somebody_who_is_here_again_is_erased_again(world: World, api: Cli
     told = (await client.get(f"/v1/regulations/{made['id']}")).json()
     assert told["state"] == "done", "it is tidied up and certified once more"
     assert await world.hub.replay.run(world.db) == (0, 0)
+
+
+TABLES = (
+    "recipients", "identifiers", "subject_keys", "recipient_versions", "regulations", "legal_holds", "consent_entries",
+    "messages", "attempts", "held_proofs",
+)  # fmt: skip
+
+
+async def remember(world: World) -> None:
+    for table in TABLES:
+        await world.execute(f"create table old_{table} as select * from {table}")
+
+
+async def restore(world: World, *people: UUID) -> None:
+    """The database is what it was, but for its ledger, which lost nothing."""
+    for table in reversed(TABLES):
+        await world.execute(f"delete from {table}")
+    for table in TABLES:
+        await world.execute(f"insert into {table} select * from old_{table}")
+    for one in people:
+        world.hub.around.vault.forget(world.side, one)
+
+
+async def test_nobody_under_a_legal_hold_is_erased_by_what_was_never_committed(
+    world: World, api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process died after the journal; a hold was set since, and the order waits for its end."""
+    client = await api(Role.COMPLIANCE)
+    person = await world.person(ANN)
+    await client.post("/v1/regulations", json=ORDER)
+    real = Erasure.destroy
+
+    async def dying(self, *given):  # type: ignore[no-untyped-def]
+        await real(self, *given)
+        raise RuntimeError("died before the commit")
+
+    monkeypatch.setattr(Erasure, "destroy", dying)
+    await world.pass_time(24 * HOUR + MINUTE)
+    monkeypatch.setattr(Erasure, "destroy", real)
+    assert len(await world.hub.replay.erasure.journal.read()) == 1
+    hold = (await client.post("/v1/legal-holds", json={"recipient": {"email": ANN}, "reason": "case"})).json()
+    assert await world.hub.replay.run(world.db) == (0, 0)
+    assert (await client.get(f"/v1/recipients/{ids.show('rcp', person)}")).status_code == 200
+    await world.pass_time(HOUR)
+    assert (await client.delete(f"/v1/legal-holds/{hold['id']}")).status_code == 204
+    await world.pass_time(5 * MINUTE)
+    assert (await client.get(f"/v1/recipients/{ids.show('rcp', person)}")).status_code == 404
+
+
+async def test_what_is_done_again_is_done_whole(world: World, api: Client) -> None:
+    """What was to be sent is not, proofs are held, the vendors are named, and who approved still did."""
+    first, second = await api(Role.COMPLIANCE), await api(Role.COMPLIANCE)
+    person = await world.person(ANN)
+    await world.decide(ANN, "granted", "email")
+    await world.sent(ANN, mail(), purpose="marketing")
+    waiting = await world.send(ANN, mail(), send_at=world.clock.now() + 99 * HOUR)
+    await first.put("/v1/privacy-settings", json={"approvals": ["erase"]})
+    await remember(world)
+    body = {**ORDER, "immediate": True, "keep_opt_outs": False}
+    made = (await first.post("/v1/regulations", json=body)).json()
+    await second.post(f"/v1/regulations/{made['id']}/approve")
+    await world.pass_time(2 * MINUTE)
+    before = (await first.get(f"/v1/regulations/{made['id']}")).json()
+    assert before["state"] == "done"
+    await restore(world, person)
+    assert await world.hub.replay.run(world.db) == (1, 0)
+    await world.pass_time(2 * MINUTE)
+    after = (await first.get(f"/v1/regulations/{made['id']}")).json()
+    assert after["state"] == "done"
+    assert after["approved_by"] == before["approved_by"]
+    assert set(after["systems"]) == set(before["systems"])
+    assert after["systems"]["proofs"]["detail"] == {"held": 1}
+    assert len((await first.get("/v1/proofs")).json()["data"]) == 1
+    assert (await world.message(waiting)).final
+    assert after["erased_at"] == before["erased_at"]
