@@ -121,13 +121,15 @@ class Regulations:
 
     async def cancel(self, tx: Tx, caller: Caller, regulation_id: UUID) -> Regulation:
         """Take an order back, or end a restriction. Audited. Raises 409 where it is carried out already."""
+        people = await self._everyone(tx, caller.workspace_id, regulation_id)
         order = await self._locked(tx, caller.workspace_id, regulation_id)
         if order.state not in UNDONE:
             raise NotCancellable(order.state)
         order = replace(order, state=State.CANCELLED, cancelled_by=caller.actor, cancelled_at=tx.now)
         await store.write(tx, order)
         if order.type in (Type.ERASE, Type.RESTRICT):
-            await self._release(tx, caller.workspace_id, order)
+            for one in people:
+                await self._release(tx, caller.workspace_id, one)
         await audit(tx, caller.workspace_id, caller.actor, "regulation.cancelled", order.shown, {})
         await self.events.append(tx, [event(order, "cancelled", reason="taken_back")])
         return order
@@ -324,9 +326,16 @@ class Regulations:
             if isinstance(one, HubError):
                 raise one
 
-    async def _release(self, tx: Tx, workspace_id: WorkspaceId, order: Regulation) -> None:
+    async def _everyone(self, tx: Tx, workspace_id: WorkspaceId, regulation_id: UUID) -> list[UUID]:
+        """Whom an order restricts, locked: a merge hands a restriction on, and a split leaves it with both."""
+        order = await self.read(tx, workspace_id, regulation_id)
+        people = await self.erasure.identity.ever_one_with(tx, workspace_id, order.recipient_ids)
+        locked = await self.recipients.lock(tx, [(workspace_id, RecipientId(one)) for one in people], skip_locked=False)
+        return sorted(set(locked.values()))
+
+    async def _release(self, tx: Tx, workspace_id: WorkspaceId, recipient_id: UUID) -> None:
         """End the restriction of a person, unless another order wants it."""
-        person = await self.erasure.recipients.held(tx, workspace_id, order.recipient_id)
+        person = await self.erasure.recipients.held(tx, workspace_id, recipient_id)
         if person is None:
             return
         standing = await store.of_person(tx, workspace_id, person.ids, [*OPEN, State.IN_FORCE])
