@@ -43,6 +43,21 @@ async def split(world: World, person: UUID, merge: UUID) -> None:
 
 
 @pytest.mark.parametrize("type", ["restrict", "erase"])
+async def test_an_order_waits_for_a_begin_under_way_and_names_what_it_started(
+    world: World, api: Client, type: str
+) -> None:
+    client, person = await api(Role.COMPLIANCE), await world.person(ANN)
+    await world.send(ANN, mail())
+    await world.worker.claim()
+    [attempt] = await world.rows(STARTED, world.side, person)
+    made = await order(client, type)
+    assert made["in_flight"] == [ids.show("att", attempt["id"])]
+    await world.worker.finish()
+    read = (await client.get(f"/v1/regulations/{made['id']}")).json()
+    assert read["in_flight"] == [], "it says what is under way when it is answered"
+
+
+@pytest.mark.parametrize("type", ["restrict", "erase"])
 async def test_a_begin_skips_who_is_being_restricted_and_sees_it_later(world: World, api: Client, type: str) -> None:
     client, person = await api(Role.COMPLIANCE), await world.person(ANN)
     queued = await world.send(ANN, mail())

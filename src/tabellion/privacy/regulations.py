@@ -117,7 +117,7 @@ class Regulations:
         await store.write(tx, order)
         await audit(tx, caller.workspace_id, caller.actor, "regulation.approved", order.shown, {})
         await self.events.append(tx, [event(order, "approved")])
-        return await self._begin(tx, order, person)
+        return await self._answered(tx, await self._begin(tx, order, person), person)
 
     async def cancel(self, tx: Tx, caller: Caller, regulation_id: UUID) -> Regulation:
         """Take an order back, or end a restriction. Audited. Raises 409 where it is carried out already."""
@@ -263,7 +263,7 @@ class Regulations:
             await self.erasure.restrict(tx, workspace_id, person.ids)
         if made.state is State.SCHEDULED:
             made = await self._begin(tx, made, person)
-        return made
+        return await self._answered(tx, made, person)
 
     async def _made(self, tx: Tx, workspace_id: WorkspaceId, actor: str, asked: Order, person: Person) -> Regulation:
         settings, _ = await self.settings(tx, workspace_id)
@@ -298,6 +298,13 @@ class Regulations:
                 return await self._end(tx, replace(order, state=State.DONE, done_at=tx.now))
             case Type.EXPORT:
                 return await self._end(tx, replace(order, state=State.DONE, done_at=tx.now))
+
+    async def _answered(self, tx: Tx, order: Regulation, person: Person) -> Regulation:
+        """The order, with what it came too late for where it stops what is sent."""
+        if order.type is not Type.ERASE and order.state is not State.IN_FORCE:
+            return order
+        started = await self.erasure.messages.in_flight(tx, WorkspaceId(order.workspace_id), person.ids)
+        return replace(order, in_flight=started)
 
     async def _end(self, tx: Tx, order: Regulation) -> Regulation:
         order = replace(order, systems={"hub": System(SystemState.DONE, at=tx.now)})
