@@ -96,9 +96,9 @@ async def violet(world: World, api: Client) -> UUID:
     return person
 
 
-async def erased(world: World, api: Client, person: UUID) -> Mapping[str, Any]:
+async def erased(world: World, api: Client, person: UUID, **more: Any) -> Mapping[str, Any]:
     client = await api(Role.COMPLIANCE)
-    order = {"type": "erase", "recipient": ids.show("rcp", person), "verified_by": "ticket", "immediate": True}
+    order = {"type": "erase", "recipient": ids.show("rcp", person), "verified_by": "ticket", "immediate": True} | more
     made = (await client.post("/v1/regulations", json=order)).json()
     await world.pass_time(2 * MINUTE)
     done: Mapping[str, Any] = (await client.get(f"/v1/regulations/{made['id']}")).json()
@@ -152,6 +152,22 @@ async def test_nothing_of_the_person_is_left_in_rows_or_files(
     assert here([*files, *outside], NEEDLES) == []
     assert here(changes, SEALED) == []
     assert world.lines.getvalue().find("Evergreen") == -1
+
+
+async def test_not_even_a_hash_of_an_address_is_left_where_nothing_was_to_be_kept(world: World, api: Client) -> None:
+    person = await violet(world, api)
+    refs = [world.ref(one) for one in (EMAIL, SECOND_EMAIL, NUMBER)]
+    hashes = [await world.db.run(lambda tx, ref=ref: world.hub.recipients.hashed(tx, world.side, ref)) for ref in refs]  # type: ignore[misc]
+    needles = [one.hex() for one in hashes]
+    sql = "insert into vendor_blocks (workspace_id, identifier_hash, sender, blocked_at) values ($1, $2, '+1', now())"
+    await world.execute(sql, world.side, hashes[-1])
+    done = await erased(world, api, person, keep_opt_outs=False)
+    found = {
+        (table, needle) for table, all_ in (await rows(world)).items() for row in all_ for needle in needles
+        if needle in row
+    }  # fmt: skip
+    assert found == set()
+    assert done["systems"]["consent"]["detail"]["opt_outs_kept"] == 0
 
 
 async def test_every_id_of_the_person_is_gone_and_nobody_else_is(world: World, api: Client) -> None:
