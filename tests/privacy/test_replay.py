@@ -9,6 +9,7 @@ from tabellion.access.types import Role
 from tabellion.core import ids
 from tabellion.privacy.erasure import Erasure
 from tabellion.privacy.orders import State
+from tabellion.recipients.types import Ref
 
 from .conftest import ANN, HOUR, MINUTE, Client, World, mail
 
@@ -100,7 +101,7 @@ async def test_somebody_who_is_here_again_is_erased_again(world: World, api: Cli
 
 TABLES = (
     "recipients", "identifiers", "subject_keys", "recipient_versions", "regulations", "legal_holds", "consent_entries",
-    "messages", "attempts", "held_proofs",
+    "messages", "attempts", "held_proofs", "merges",
 )  # fmt: skip
 
 
@@ -171,3 +172,34 @@ async def test_what_is_done_again_is_done_whole(world: World, api: Client) -> No
     assert len((await first.get("/v1/proofs")).json()["data"]) == 1
     assert (await world.message(waiting)).final
     assert after["erased_at"] == before["erased_at"]
+
+
+async def test_who_became_one_since_is_erased_as_both_that_they_were(world: World, api: Client) -> None:
+    client = await api(Role.COMPLIANCE)
+    ann, anna = await world.person(ANN), await world.person("anna@example.org")
+    await world.decide("anna@example.org", "granted", "email")
+    await world.sent("anna@example.org", mail(), purpose="marketing")
+    await remember(world)
+    pair = Ref(id=ann), Ref(id=anna)
+    await world.db.run(lambda tx: world.hub.identity.merge(tx, world.side, pair, "one", "key_1"))
+    body = {**ORDER, "immediate": True, "keep_opt_outs": False}
+    made = (await client.post("/v1/regulations", json=body)).json()
+    await world.pass_time(2 * MINUTE)
+    await restore(world, ann, anna)
+    assert await world.hub.replay.run(world.db) == (1, 0)
+    await world.pass_time(2 * MINUTE)
+    for one in (ann, anna):
+        assert (await client.get(f"/v1/recipients/{ids.show('rcp', one)}")).status_code == 404
+    done = (await client.get(f"/v1/regulations/{made['id']}")).json()
+    assert done["state"] == "done"
+    assert done["systems"]["recipients"]["detail"] == {"identifiers": 2}
+    assert done["systems"]["proofs"]["detail"] == {"held": 1}
+    assert await world.hub.replay.run(world.db) == (0, 0)
+
+
+async def test_who_is_not_here_at_all_is_no_hindrance(world: World, api: Client) -> None:
+    """A dump from before there was such a person."""
+    await remember(world)
+    await erased(world, api)
+    await restore(world)
+    assert await world.hub.replay.run(world.db) == (0, 0)
