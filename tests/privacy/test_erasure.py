@@ -15,12 +15,13 @@ import pytest
 from tabellion.access.types import Role
 from tabellion.core import ids
 from tabellion.core.crypto import Key
-from tabellion.core.errors import HubError
+from tabellion.core.errors import HubError, Misconfigured
 from tabellion.core.vault import open_vault
 from tabellion.ledger import merkle
 from tabellion.messages.types import Content
 from tabellion.privacy import jobs
 from tabellion.privacy.erasure import Erasure
+from tabellion.privacy.journal import Journal
 
 from .conftest import HOUR, MINUTE, SECOND, Client, World, mail, sms
 
@@ -350,3 +351,27 @@ async def test_a_callback_about_several_people_is_emptied_when_one_is_erased(wor
 def test_one_transaction_does_not_take_all_orders_at_once() -> None:
     assert 1 <= jobs.MOST <= 20
     assert msgspec.json.encode(jobs.EXECUTE) == b'"regulation.execute"'
+
+
+async def test_an_erasure_goes_on_however_long_something_kept_it_from_it(
+    world: World, api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its job gave up after some tries; the order could neither be carried out, taken back nor ordered anew."""
+    person = await world.person(EMAIL)
+    client = await api(Role.COMPLIANCE)
+    real = Journal.append
+
+    async def full(self: Journal, erased: Any) -> None:
+        raise Misconfigured("journal_unwritable", "no space left on device")
+
+    monkeypatch.setattr(Journal, "append", full)
+    order = {"type": "erase", "recipient": ids.show("rcp", person), "verified_by": "ticket", "immediate": True}
+    made = (await client.post("/v1/regulations", json=order)).json()
+    for _ in range(100):
+        await world.pass_time(2 * HOUR)
+    assert await world.rows("select 1 from dead_letters"), "somebody is told"
+    assert (await client.get(f"/v1/recipients/{ids.show('rcp', person)}")).status_code == 200
+    monkeypatch.setattr(Journal, "append", real)
+    await world.pass_time(3 * HOUR)
+    await world.pass_time(2 * MINUTE)
+    assert (await client.get(f"/v1/regulations/{made['id']}")).json()["state"] == "done"
