@@ -172,6 +172,11 @@ async def _(tx: Tx, of: Asked) -> None:
     await consent.forget(tx, of.name, of.all("recipients", "id"), [])
 
 
+@writes(consent, "unblock")
+async def _(tx: Tx, of: Asked) -> None:
+    await consent.unblock(tx, of.name, of.all("vendor_blocks", "identifier_hash"))
+
+
 @writes(identity, "forget")
 async def _(tx: Tx, of: Asked) -> None:
     await identity.forget(tx, of.name, of.all("recipients", "id"))

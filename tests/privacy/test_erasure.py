@@ -15,12 +15,13 @@ import pytest
 from tabellion.access.types import Role
 from tabellion.core import ids
 from tabellion.core.crypto import Key
-from tabellion.core.errors import HubError
+from tabellion.core.errors import HubError, Misconfigured
 from tabellion.core.vault import open_vault
 from tabellion.ledger import merkle
 from tabellion.messages.types import Content
 from tabellion.privacy import jobs
 from tabellion.privacy.erasure import Erasure
+from tabellion.privacy.journal import Journal
 
 from .conftest import HOUR, MINUTE, SECOND, Client, World, mail, sms
 
@@ -96,9 +97,9 @@ async def violet(world: World, api: Client) -> UUID:
     return person
 
 
-async def erased(world: World, api: Client, person: UUID) -> Mapping[str, Any]:
+async def erased(world: World, api: Client, person: UUID, **more: Any) -> Mapping[str, Any]:
     client = await api(Role.COMPLIANCE)
-    order = {"type": "erase", "recipient": ids.show("rcp", person), "verified_by": "ticket", "immediate": True}
+    order = {"type": "erase", "recipient": ids.show("rcp", person), "verified_by": "ticket", "immediate": True} | more
     made = (await client.post("/v1/regulations", json=order)).json()
     await world.pass_time(2 * MINUTE)
     done: Mapping[str, Any] = (await client.get(f"/v1/regulations/{made['id']}")).json()
@@ -152,6 +153,22 @@ async def test_nothing_of_the_person_is_left_in_rows_or_files(
     assert here([*files, *outside], NEEDLES) == []
     assert here(changes, SEALED) == []
     assert world.lines.getvalue().find("Evergreen") == -1
+
+
+async def test_not_even_a_hash_of_an_address_is_left_where_nothing_was_to_be_kept(world: World, api: Client) -> None:
+    person = await violet(world, api)
+    refs = [world.ref(one) for one in (EMAIL, SECOND_EMAIL, NUMBER)]
+    hashes = [await world.db.run(lambda tx, ref=ref: world.hub.recipients.hashed(tx, world.side, ref)) for ref in refs]  # type: ignore[misc]
+    needles = [one.hex() for one in hashes]
+    sql = "insert into vendor_blocks (workspace_id, identifier_hash, sender, blocked_at) values ($1, $2, '+1', now())"
+    await world.execute(sql, world.side, hashes[-1])
+    done = await erased(world, api, person, keep_opt_outs=False)
+    found = {
+        (table, needle) for table, all_ in (await rows(world)).items() for row in all_ for needle in needles
+        if needle in row
+    }  # fmt: skip
+    assert found == set()
+    assert done["systems"]["consent"]["detail"]["opt_outs_kept"] == 0
 
 
 async def test_every_id_of_the_person_is_gone_and_nobody_else_is(world: World, api: Client) -> None:
@@ -334,3 +351,27 @@ async def test_a_callback_about_several_people_is_emptied_when_one_is_erased(wor
 def test_one_transaction_does_not_take_all_orders_at_once() -> None:
     assert 1 <= jobs.MOST <= 20
     assert msgspec.json.encode(jobs.EXECUTE) == b'"regulation.execute"'
+
+
+async def test_an_erasure_goes_on_however_long_something_kept_it_from_it(
+    world: World, api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its job gave up after some tries; the order could neither be carried out, taken back nor ordered anew."""
+    person = await world.person(EMAIL)
+    client = await api(Role.COMPLIANCE)
+    real = Journal.append
+
+    async def full(self: Journal, erased: Any) -> None:
+        raise Misconfigured("journal_unwritable", "no space left on device")
+
+    monkeypatch.setattr(Journal, "append", full)
+    order = {"type": "erase", "recipient": ids.show("rcp", person), "verified_by": "ticket", "immediate": True}
+    made = (await client.post("/v1/regulations", json=order)).json()
+    for _ in range(100):
+        await world.pass_time(2 * HOUR)
+    assert await world.rows("select 1 from dead_letters"), "somebody is told"
+    assert (await client.get(f"/v1/recipients/{ids.show('rcp', person)}")).status_code == 200
+    monkeypatch.setattr(Journal, "append", real)
+    await world.pass_time(3 * HOUR)
+    await world.pass_time(2 * MINUTE)
+    assert (await client.get(f"/v1/regulations/{made['id']}")).json()["state"] == "done"

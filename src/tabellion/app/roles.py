@@ -202,7 +202,8 @@ def _follow(process: Process) -> None:
     _spawn(process, process.followers.run())
     _spawn(process, _tidy(process.hub))
     hub = process.hub
-    _spawn(process, _every(TIDY, around.log, lambda: hub.regulations.watch(around.db)))
+    orders = (hub.regulations.watch, hub.regulations.resume)
+    _spawn(process, _every(TIDY, around.log, *(partial(one, around.db) for one in orders)))
     _spawn(process, _every(DECLARED, around.log, lambda: hub.indexes.advance(around.db)))
     _spawn(process, _age(hub))
 

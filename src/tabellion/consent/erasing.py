@@ -91,6 +91,7 @@ class Erasing:
         mine = [one for one in standing if one.recipient_id in person.ids or one.identifier_hash in hashes]
         if kept:
             await self._state(tx, workspace_id, purposes, person, statements(person, mine), mine, actor)
+        await store.unblock(tx, workspace_id, sorted({*hashes}.difference(kept)))
         return await store.forget(tx, workspace_id, person.ids, sorted(kept))
 
     async def _state(

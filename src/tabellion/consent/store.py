@@ -336,6 +336,14 @@ async def block(tx: Tx, workspace_id: UUID, blocked: Sequence[tuple[bytes, str, 
     )  # fmt: skip
 
 
+async def unblock(tx: Tx, workspace_id: UUID, hashes: Sequence[bytes]) -> None:
+    """Forget what vendors refuse to send to identifiers."""
+    await tx.execute(
+        "delete from vendor_blocks where workspace_id = $1 and identifier_hash = any($2::bytea[])",
+        workspace_id, hashes,
+    )  # fmt: skip
+
+
 async def blocks(tx: Tx, places: Iterable[Place]) -> dict[Place, frozenset[str]]:
     """The senders that each identifier is blocked for; those without a block are left out."""
     rows = await tx.rows(

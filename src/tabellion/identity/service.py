@@ -211,6 +211,11 @@ class Identity:
         merge = Merge(merge_id, from_id, to_id, rule, HUB, tx.now, None, None, sealed, moved, consent)
         await store.insert(tx, workspace_id, merge)
 
+    async def ever_one_with(self, tx: Tx, workspace_id: WorkspaceId, people: Sequence[UUID]) -> set[UUID]:
+        """The people, and whom each of them is or was merged with."""
+        merges = await store.of(tx, workspace_id, people)
+        return {*people, *(one for merge in merges for one in (merge.from_id, merge.into_id))}
+
     async def forget(self, tx: Tx, workspace_id: WorkspaceId, people: Sequence[UUID]) -> None:
         """End what merges of people rested on; they are being erased, and are locked."""
         await store.forget(tx, workspace_id, people)

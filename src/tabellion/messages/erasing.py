@@ -30,6 +30,10 @@ class Erasing:
         await self.messages.save(tx, list(progress.values()))
         return len(found)
 
+    async def in_flight(self, tx: Tx, workspace_id: WorkspaceId, people: Sequence[UUID]) -> list[UUID]:
+        """The attempts to people that have started and not ended. The people are locked."""
+        return [one.id for one in await store.in_flight(tx, workspace_id, people, [])]
+
     async def relied_on(self, tx: Tx, workspace_id: WorkspaceId, people: Sequence[UUID]) -> list[Relied]:
         """The consent entries that messages to people rested on."""
         return await store.relied_on(tx, workspace_id, people)

@@ -121,14 +121,10 @@ class Erasure:
             return await self._spare(tx, order, person)
         if await self.messages.cancel(tx, side, person.ids, BATCH) == BATCH:
             return order
-        held = await self._put_aside(tx, side, order.id, person)
-        vendors = await self._vendors(tx, side, person.ids)
         order = replace(
             order, recipient_ids=person.ids, erased_at=tx.now, backups_expire_at=self.vault.backups_expire_at(tx.now)
         )
-        order = await self.destroy(tx, order, person)
-        order = _counted(order, "proofs", SystemState.DONE, tx.now, held=len(held))
-        return _next(replace(order, systems={**order.systems, **vendors}), None, Step.MESSAGES)
+        return _next(await self.destroy(tx, order, person), None, Step.MESSAGES)
 
     async def destroy(self, tx: Tx, order: Regulation, person: Person, known: Collection[bytes] = ()) -> Regulation:
         """The part that cannot be taken back; the journal knows before the database does.
@@ -137,6 +133,8 @@ class Erasure:
         """
         side, keep = WorkspaceId(order.workspace_id), order.options.keep_opt_outs
         hashes = sorted({*known, *(one.hash for one in person.identifiers)}) if keep else []
+        held = await self._put_aside(tx, side, order.id, person)
+        vendors = await self._vendors(tx, side, person.ids)
         entries = await self.consent.erase(tx, side, person, ACTOR, hashes)
         await self.identity.forget(tx, side, person.ids)
         await self.queue.forget(tx, side, person.ids)
@@ -145,10 +143,14 @@ class Erasure:
         await audit(tx, side, ACTOR, "recipient.erased", order.shown, {"ids": len(person.ids)})
         order = _counted(order, "recipients", SystemState.DONE, tx.now, identifiers=len(person.identifiers))
         order = _counted(order, "identity", SystemState.DONE, tx.now, ids=len(person.ids))
-        return _counted(order, "consent", SystemState.DONE, tx.now, entries=entries, opt_outs_kept=keep)
+        order = _counted(order, "consent", SystemState.DONE, tx.now, entries=entries, opt_outs_kept=keep)
+        order = _counted(order, "proofs", SystemState.DONE, tx.now, held=len(held))
+        return replace(order, systems={**order.systems, **vendors})
 
     async def _put_aside(self, tx: Tx, side: WorkspaceId, regulation_id: UUID, person: Person) -> Sequence[HeldProof]:
-        """Hold the proofs of what messages to the person relied on."""
+        """Hold the proofs of what messages to the person relied on. Of somebody nobody can read there are none."""
+        if not person.identifiers:
+            return []
         relied = await self.messages.relied_on(tx, side, person.ids)
         policy = await self.retention.policy(tx, side)
         until = {entry: at for entry, at in _needed(relied, policy.proof_days).items() if at > tx.now}
@@ -202,9 +204,12 @@ class Erasure:
         return replace(order, certificate=signed)
 
     async def _block(self, tx: Tx, order: Regulation) -> Regulation:
-        """A legal hold stands: the order waits for its end. Nothing is sent to the person meanwhile."""
+        """A legal hold stands: the order waits for its end, and then begins anew: callbacks will have come in.
+
+        Nothing is sent to the person meanwhile.
+        """
         await self.events.append(tx, [event(order, "blocked", reason="legal_hold")])
-        return replace(order, state=State.BLOCKED)
+        return replace(order, state=State.BLOCKED, progress=Progress())
 
     async def _spare(self, tx: Tx, order: Regulation, person: Person) -> Regulation:
         """Somebody idle came back before they were erased: everything is as it was."""
@@ -271,6 +276,8 @@ def journaled(order: Regulation, hashes: Sequence[bytes]) -> Erased:
         hashes=hashes,
         requested_by=order.requested_by,
         verified_by=order.verified_by,
+        approved_by=order.approved_by,
+        approved_at=order.approved_at,
         created_at=order.created_at,
         erased_at=order.erased_at,
     )

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
-from tabellion.jobs.types import Begun, Claimed, Dead, Done, Later, Ruling
+from tabellion.jobs.service import enqueue
+from tabellion.jobs.types import Begun, Claimed, Dead, Done, Lane, Later, NewJob, Ruling
 from tabellion.privacy import regulation_store as store
 from tabellion.privacy.erasure import Erasure
 from tabellion.privacy.orders import State
@@ -17,6 +18,8 @@ from tabellion.recipients.service import Recipients
 EXECUTE: Final = "regulation.execute"
 MOST: Final = 10
 """Orders that one transaction carries on."""
+AGAIN: Final = timedelta(hours=1)
+"""After which an order whose job gave up is tried anew."""
 SOON: Final = timedelta(milliseconds=50)
 
 
@@ -58,8 +61,10 @@ class Execute:
         return None
 
     async def died(self, tx: Tx, jobs: Sequence[Claimed]) -> None:
-        """The order stays as it is, and becomes overdue; its dead letter says what failed."""
-        return
+        """Tried anew, for nobody else could carry the order on: its dead letter says what failed."""
+        at = tx.now + AGAIN
+        again = [NewJob(WorkspaceId(job.workspace_id), EXECUTE, job.payload, Lane.NORMAL, at) for job in jobs]
+        await enqueue(tx, again)
 
 
 def _soon(tx: Tx) -> Later:

@@ -44,6 +44,8 @@ class Erased(msgspec.Struct, frozen=True, kw_only=True):
     verified_by: str
     created_at: datetime
     erased_at: datetime
+    approved_by: str | None = None
+    approved_at: datetime | None = None
 
 
 class _Line(msgspec.Struct, frozen=True):

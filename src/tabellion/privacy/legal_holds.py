@@ -30,10 +30,8 @@ class LegalHolds:
         require_compliance(caller, "a legal hold")
         if until is not None and until <= tx.now:
             raise Invalid("invalid_request", "until lies in the past; leave it out, or name when the hold ends")
-        [found] = await self.recipients.resolve(tx, caller.workspace_id, [ref], create=False)
-        if isinstance(found, HubError):
-            raise found
-        hold = LegalHold(ids.new(), found.recipient_id, reason, caller.actor, tx.now, until)
+        recipient_id = await self._locked(tx, caller.workspace_id, ref)
+        hold = LegalHold(ids.new(), recipient_id, reason, caller.actor, tx.now, until)
         await store.insert(tx, caller.workspace_id, hold)
         await self._told(tx, caller, hold, "set")
         return hold
@@ -67,6 +65,19 @@ class LegalHolds:
     async def anywhere(self, tx: Tx) -> bool:
         """Whether a hold stands on any side."""
         return await store.anywhere(tx)
+
+    async def _locked(self, tx: Tx, workspace_id: WorkspaceId, ref: Ref) -> RecipientId:
+        """Whom a ref means when everything under way about them is over: an erasure looks for holds under this lock."""
+        [found] = await self.recipients.resolve(tx, workspace_id, [ref], create=False)
+        if isinstance(found, HubError):
+            raise found
+        await self.recipients.lock(tx, [(workspace_id, found.recipient_id)], skip_locked=False)
+        [again] = await self.recipients.resolve(tx, workspace_id, [ref], create=False)
+        if isinstance(again, HubError):
+            raise again
+        if again.recipient_id != found.recipient_id:
+            return await self._locked(tx, workspace_id, ref)
+        return RecipientId(again.recipient_id)
 
     async def _told(self, tx: Tx, caller: Caller, hold: LegalHold, word: str) -> None:
         shown, person = ids.show("lgh", hold.id), ids.show("rcp", hold.recipient_id)

@@ -110,6 +110,8 @@ class Regulation(msgspec.Struct, frozen=True):
     progress: Progress = Progress()
     certificate: str | None = None
     backups_expire_at: datetime | None = None
+    in_flight: Sequence[UUID] = ()
+    """Attempts that had started when the order was taken; it is known only then."""
 
     @property
     def shown(self) -> str:

@@ -168,6 +168,22 @@ async def not_erased(tx: Tx, orders: Sequence[tuple[UUID, UUID]]) -> list[UUID]:
     return [row["id"] for row in rows]
 
 
+async def blocked(tx: Tx, after: tuple[UUID, UUID] | None, most: int) -> list[tuple[UUID, UUID, UUID]]:
+    """(side, order, recipient) of the orders that wait for the end of a legal hold, of all sides."""
+    side, last = after or (None, None)
+    rows = await tx.rows(
+        """
+        select workspace_id, id, recipient_id
+          from regulations
+         where state = 'blocked' and ($1::uuid is null or (workspace_id, id) > ($1, $2))
+         order by workspace_id, id
+         limit $3
+        """,
+        side, last, most,
+    )  # fmt: skip
+    return [tuple(row) for row in rows]
+
+
 async def become_overdue(tx: Tx, most: int) -> list[Regulation]:
     """Those that should have been carried out by now and that nobody was told of yet; now they are."""
     rows = await tx.rows(

@@ -66,6 +66,8 @@ class RegulationView(Struct, frozen=True):
     backups_expire_at: datetime | None
     """When no backup can be read either."""
     systems: dict[str, SystemView]
+    in_flight: list[str]
+    """In the answer to an order that stops what is sent: the attempts that had started before. Else empty."""
 
 
 class RegulationPage(Struct, frozen=True):
@@ -103,4 +105,5 @@ def shown(one: Regulation) -> RegulationView:
         done_at=one.done_at,
         backups_expire_at=one.backups_expire_at,
         systems={name: SystemView(system.state, system.detail, system.at) for name, system in one.systems.items()},
+        in_flight=[ids.show("att", attempt) for attempt in one.in_flight],
     )

@@ -16,7 +16,7 @@ from tabellion.consent.types import ANY, Decision, Method, NewDecision, Rank
 from tabellion.core import ids
 from tabellion.core.db import Database, Tx
 from tabellion.core.errors import Conflict, HubError, Invalid, NotFound
-from tabellion.core.ids import WorkspaceId
+from tabellion.core.ids import RecipientId, WorkspaceId
 from tabellion.core.wake import Bell
 from tabellion.events.service import EventLog
 from tabellion.jobs.service import enqueue
@@ -117,17 +117,19 @@ class Regulations:
         await store.write(tx, order)
         await audit(tx, caller.workspace_id, caller.actor, "regulation.approved", order.shown, {})
         await self.events.append(tx, [event(order, "approved")])
-        return await self._begin(tx, order, person)
+        return await self._answered(tx, await self._begin(tx, order, person), person)
 
     async def cancel(self, tx: Tx, caller: Caller, regulation_id: UUID) -> Regulation:
         """Take an order back, or end a restriction. Audited. Raises 409 where it is carried out already."""
+        people = await self._everyone(tx, caller.workspace_id, regulation_id)
         order = await self._locked(tx, caller.workspace_id, regulation_id)
         if order.state not in UNDONE:
             raise NotCancellable(order.state)
         order = replace(order, state=State.CANCELLED, cancelled_by=caller.actor, cancelled_at=tx.now)
         await store.write(tx, order)
         if order.type in (Type.ERASE, Type.RESTRICT):
-            await self._release(tx, caller.workspace_id, order)
+            for one in people:
+                await self._release(tx, caller.workspace_id, one)
         await audit(tx, caller.workspace_id, caller.actor, "regulation.cancelled", order.shown, {})
         await self.events.append(tx, [event(order, "cancelled", reason="taken_back")])
         return order
@@ -188,6 +190,7 @@ class Regulations:
 
     async def released(self, tx: Tx, workspace_id: WorkspaceId, recipient_id: UUID) -> None:
         """Go on with the orders about a person that waited for the end of a legal hold."""
+        await self.recipients.lock(tx, [(workspace_id, RecipientId(recipient_id))], skip_locked=False)
         people = await self.recipients.meant(tx, workspace_id, Ref(id=recipient_id))
         if await self.holds.stand(tx, workspace_id, people):
             return
@@ -214,6 +217,14 @@ class Regulations:
             found = await db.run(self._overdue)
             total += found
         return total
+
+    async def resume(self, db: Database) -> None:
+        """Go on with the orders that waited for a legal hold whose time is over."""
+        after: tuple[UUID, UUID] | None = None
+        while page := await db.run(lambda tx, after=after: store.blocked(tx, after, BATCH)):  # type: ignore[misc]
+            for side, _, person in page:
+                await db.run(lambda tx, side=side, person=person: self.released(tx, WorkspaceId(side), person))  # type: ignore[misc]
+            after = page[-1][:2]
 
     async def _overdue(self, tx: Tx) -> int:
         late = await store.become_overdue(tx, BATCH)
@@ -252,7 +263,7 @@ class Regulations:
             await self.erasure.restrict(tx, workspace_id, person.ids)
         if made.state is State.SCHEDULED:
             made = await self._begin(tx, made, person)
-        return made
+        return await self._answered(tx, made, person)
 
     async def _made(self, tx: Tx, workspace_id: WorkspaceId, actor: str, asked: Order, person: Person) -> Regulation:
         settings, _ = await self.settings(tx, workspace_id)
@@ -288,6 +299,13 @@ class Regulations:
             case Type.EXPORT:
                 return await self._end(tx, replace(order, state=State.DONE, done_at=tx.now))
 
+    async def _answered(self, tx: Tx, order: Regulation, person: Person) -> Regulation:
+        """The order, with what it came too late for where it stops what is sent."""
+        if order.type is not Type.ERASE and order.state is not State.IN_FORCE:
+            return order
+        started = await self.erasure.messages.in_flight(tx, WorkspaceId(order.workspace_id), person.ids)
+        return replace(order, in_flight=started)
+
     async def _end(self, tx: Tx, order: Regulation) -> Regulation:
         order = replace(order, systems={"hub": System(SystemState.DONE, at=tx.now)})
         await store.write(tx, order)
@@ -315,9 +333,16 @@ class Regulations:
             if isinstance(one, HubError):
                 raise one
 
-    async def _release(self, tx: Tx, workspace_id: WorkspaceId, order: Regulation) -> None:
+    async def _everyone(self, tx: Tx, workspace_id: WorkspaceId, regulation_id: UUID) -> list[UUID]:
+        """Whom an order restricts, locked: a merge hands a restriction on, and a split leaves it with both."""
+        order = await self.read(tx, workspace_id, regulation_id)
+        people = await self.erasure.identity.ever_one_with(tx, workspace_id, order.recipient_ids)
+        locked = await self.recipients.lock(tx, [(workspace_id, RecipientId(one)) for one in people], skip_locked=False)
+        return sorted(set(locked.values()))
+
+    async def _release(self, tx: Tx, workspace_id: WorkspaceId, recipient_id: UUID) -> None:
         """End the restriction of a person, unless another order wants it."""
-        person = await self.erasure.recipients.held(tx, workspace_id, order.recipient_id)
+        person = await self.erasure.recipients.held(tx, workspace_id, recipient_id)
         if person is None:
             return
         standing = await store.of_person(tx, workspace_id, person.ids, [*OPEN, State.IN_FORCE])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -14,10 +15,10 @@ from tabellion.jobs.service import enqueue
 from tabellion.jobs.types import Lane, NewJob
 from tabellion.ledger.types import Forked
 from tabellion.privacy import regulation_store as store
-from tabellion.privacy.erasure import SETTLE, Erasure, journaled
+from tabellion.privacy.erasure import BATCH, SETTLE, Erasure, journaled
 from tabellion.privacy.jobs import EXECUTE
 from tabellion.privacy.journal import Erased
-from tabellion.privacy.orders import Options, Progress, Regulation, State, Step, Type
+from tabellion.privacy.orders import OPEN, Options, Progress, Regulation, State, Step, Type
 from tabellion.recipients.erasing import Person
 
 PAGE: Final = 500
@@ -52,23 +53,34 @@ class Replay:
     async def _redo(self, tx: Tx, erased: Erased) -> bool:
         """Erase those of the journal's people who are here; whether anybody was."""
         side = WorkspaceId(erased.workspace_id)
-        standing = await store.lock(tx, side, erased.regulation_id)
-        if standing is not None and standing.state is State.CANCELLED:
-            return False  # written down, not committed, and then taken back
-        people = await self.erasure.recipients.unerased(tx, side, erased.recipient_ids)
+        people = await self._people(tx, side, erased)
         if not people:
             return False
-        for one in people:
-            person = await self._held(tx, side, one)
-            if person is not None:
-                await self._redo_of(tx, erased, person)
+        standing = await store.lock(tx, side, erased.regulation_id)
+        if standing is not None and await self._left_alone(tx, side, standing, people):
+            return False
+        order = self._order(erased, people, tx.now)
+        await store.insert(tx, order)
+        for person in people:
+            while await self.erasure.messages.cancel(tx, side, person.ids, BATCH) == BATCH:
+                pass
+            order = await self.erasure.destroy(tx, order, person, erased.hashes)
+        await store.write(tx, order)
+        await enqueue(tx, [NewJob(side, EXECUTE, {"regulation": order.id.hex}, Lane.NORMAL, tx.now + SETTLE)])
         return True
 
-    async def _redo_of(self, tx: Tx, erased: Erased, person: Person) -> None:
-        order = await self._order(tx, erased, person)
-        await self.erasure.destroy(tx, order, person, erased.hashes)
-        job = NewJob(WorkspaceId(order.workspace_id), EXECUTE, {"regulation": order.id.hex}, Lane.NORMAL)
-        await enqueue(tx, [NewJob(job.workspace_id, job.kind, job.payload, job.lane, tx.now + SETTLE)])
+    async def _people(self, tx: Tx, side: WorkspaceId, erased: Erased) -> list[Person]:
+        """Those of the journal's people who are here, locked: one that was merged since may be several again."""
+        here = await self.erasure.recipients.unerased(tx, side, erased.recipient_ids)
+        found = [await self._held(tx, side, one) for one in here]
+        return list({one.root: one for one in found if one is not None}.values())
+
+    async def _left_alone(self, tx: Tx, side: WorkspaceId, standing: Regulation, people: Sequence[Person]) -> bool:
+        """Whether it was written down, not committed, and then taken back, or waits for the end of a legal hold."""
+        if standing.state is State.CANCELLED:
+            return True
+        everyone = [one for person in people for one in person.ids]
+        return standing.state in OPEN and await self.erasure.holds.stand(tx, side, everyone)
 
     async def _held(self, tx: Tx, side: WorkspaceId, recipient_id: UUID) -> Person | None:
         """The person, locked. Of one from a backup so old that nobody can read it any more, the ids alone."""
@@ -79,28 +91,28 @@ class Replay:
                 raise
             return await self.erasure.recipients.unread(tx, side, recipient_id)
 
-    async def _order(self, tx: Tx, erased: Erased, person: Person) -> Regulation:
+    def _order(self, erased: Erased, people: Sequence[Person], now: datetime) -> Regulation:
         """The order as the restored database has it, or made again, at the point where the tidying begins."""
-        told = Regulation(
+        first, everyone = erased.recipient_ids[0], {one for person in people for one in person.ids}
+        return Regulation(
             workspace_id=erased.workspace_id,
             id=erased.regulation_id,
             type=Type.ERASE,
             state=State.RUNNING,
-            recipient_id=erased.recipient_ids[0],
-            recipient_ids=sorted({*erased.recipient_ids, *person.ids}, key=lambda one: one != erased.recipient_ids[0]),
+            recipient_id=first,
+            recipient_ids=sorted({*erased.recipient_ids, *everyone}, key=lambda one: one != first),
             requested_by=erased.requested_by,
             verified_by=erased.verified_by,
             options=Options(keep_opt_outs=bool(erased.hashes)),
             created_at=erased.created_at,
             execute_at=erased.erased_at,
             due_at=erased.created_at,
+            approved_by=erased.approved_by,
+            approved_at=erased.approved_at,
             erased_at=erased.erased_at,
-            backups_expire_at=self.erasure.vault.backups_expire_at(tx.now),
+            backups_expire_at=self.erasure.vault.backups_expire_at(now),
             progress=Progress(Step.MESSAGES),
         )
-        await store.insert(tx, told)
-        await store.write(tx, told)
-        return told
 
     async def _write_again(self, db: Database, known: set[object]) -> int:
         """Write into the journal what the database knows and the journal lost."""
