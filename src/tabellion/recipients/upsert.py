@@ -58,7 +58,7 @@ from tabellion.recipients.types import (
 )
 
 IMPORT = "import"
-"""How the source of what is brought in from a file begins."""
+"""What the source of a file is, before its colon, where it speaks for nobody."""
 
 
 class Upsert:
@@ -77,7 +77,9 @@ class Upsert:
         settings: RecipientSettings = DEFAULT,
         policy: Policy = USUAL,
         above: Above | None = None,
+        brought: bool = False,
     ) -> None:
+        self._brought = brought or source.partition(":")[0] == IMPORT
         self._policy = policy
         self._above = above
         self._vault = vault
@@ -107,7 +109,7 @@ class Upsert:
 
     async def _kept_away(self, units: Sequence[Unit]) -> dict[int, Upserted | HubError]:
         """The units that would bring an erased person back; somebody who came back by themselves is not imported."""
-        if not self._source.startswith(IMPORT):
+        if not self._brought:
             return {}
         erased = await erasure_store.remembered(self._tx, self._workspace_id, {one for u in units for one in u.named})
         return {unit.index: was_erased() for unit in units if not erased.isdisjoint(unit.named)}
