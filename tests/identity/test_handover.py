@@ -12,7 +12,20 @@ from tabellion.core.ids import WorkspaceId
 from tabellion.identity.types import Rule
 from tabellion.providers.base import Channel
 from tabellion.recipients.settings import RecipientSettings, SharedDevice
-from tabellion.recipients.types import Device, Health, Kind, Platform, PushProvider, Ref, Resolved, SharedIdentifier
+from tabellion.recipients.types import (
+    Device,
+    Health,
+    Kind,
+    Named,
+    NewRecipient,
+    Platform,
+    Profile,
+    PushProvider,
+    Ref,
+    Resolved,
+    SharedIdentifier,
+    Upserted,
+)
 
 from .people import APP, People, browser, crm, mail, push, token
 
@@ -90,6 +103,37 @@ async def test_a_unit_that_would_be_too_much_leaves_all_as_it_was(people: People
     assert refused.code == "too_many_identifiers"
     assert (set(await people.owns(ann)), set(await people.owns(visitor))) == ({"ann", TABLET}, {PHONE})
     assert await resolves(people, Ref(kind=Kind.EMAIL, value="ann@x.org")) is None
+
+
+async def test_a_unit_with_too_much_of_a_kind_takes_no_token(people: People) -> None:
+    """What the token has nothing to do with refuses it as well: the one who had the token keeps it, and its grant."""
+    await set_(people, RecipientSettings(limits={"email": 1}))
+    ann, bob = await people.one(crm("ann"), mail("ann@x.org")), await people.one(crm("bob"), token(PHONE))
+    await people.say("granted", push(PHONE), "push")
+    [refused] = await people.upsert([crm("ann"), mail("anna@x.org"), token(PHONE)])
+    assert isinstance(refused, HubError)
+    assert refused.code == "too_many_identifiers"
+    assert (set(await people.owns(ann)), set(await people.owns(bob))) == ({"ann", "ann@x.org"}, {"bob", PHONE})
+    assert await says(people, bob, PHONE) == ("allowed", True)
+    assert await people.events("identifier.released") == []
+
+
+async def test_traits_that_are_too_much_under_authority_take_no_token(people: People) -> None:
+    """What the source would clear, and may not, counts: the refusal comes before anything changed hands."""
+    await set_(people, RecipientSettings(authority={"bio": ["crm", "web"]}))
+    bob, absorbed = await people.one(crm("bob"), token(PHONE)), people.hub.identity.absorbed
+
+    async def says_of_ann(source: str, *unit: Named, **traits: object) -> Upserted | HubError:
+        new = [NewRecipient((crm("ann"), *unit), Profile(traits=traits))]
+        upsert = people.hub.recipients.upsert
+        [one] = await people.run(lambda tx: upsert(tx, people.side, new, absorbed=absorbed, source=source))
+        return one  # type: ignore[no-any-return]
+
+    await says_of_ann("crm", bio="b" * 20_000)
+    refused = await says_of_ann("web", token(PHONE), bio=None, essay="e" * 20_000)
+    assert isinstance(refused, HubError)
+    assert refused.code == "traits_too_large"
+    assert set(await people.owns(bob)) == {"bob", PHONE}
 
 
 # devices that change hands

@@ -228,8 +228,10 @@ class Upsert:
             return list(plans), seen
         settled = {plan.unit.index: plan for plan in plans}
         refused = []
+        counts = await self._counts(open_)
         for plan in open_:
             try:
+                rules.require_room(grown(plan, counts), "/identifiers", self._policy.limits)
                 settled[plan.unit.index] = await self._settled(plan, seen)
             except HubError as refusal:
                 answers[plan.unit.index] = refusal
@@ -266,11 +268,12 @@ class Upsert:
         """Return if all that comes to one person is not too much. Raises `Invalid`: this unit leaves nothing behind."""
         whole = [seen.records[one] for one in (plan.match.into, *plan.match.joins) if one]
         traits: dict[str, Any] = {}
+        owners: Owners = {}
         for record in whole:
-            traits = {**sealing.open_traits(self._workspace_id, record, self._keys[record.id])[0], **traits}
-        patch = plan.unit.new.profile.traits
-        after = traits if patch is UNSET else {} if patch is None else rules.merge_patch(traits, patch)
-        for document in (traits, after):
+            said, whose = sealing.open_traits(self._workspace_id, record, self._keys[record.id])
+            traits, owners = {**said, **traits}, {**whose, **owners}
+        ruled = self._writer.ruled(plan.unit.new.profile, Standing(None, None, traits, owners))
+        for document in (traits, _laid_over(traits, ruled.profile)):
             rules.traits(document, "/traits")
         coming = Counter(named.kind for one, (named, _) in others.items() if one in plan.unit.named)
         for one in plan.match.joins:
