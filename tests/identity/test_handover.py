@@ -1,6 +1,7 @@
 """Anonymous to known, devices that change hands, shared ones, and refreshed tokens: with consent, over everything."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -134,6 +135,27 @@ async def test_traits_that_are_too_much_under_authority_take_no_token(people: Pe
     assert isinstance(refused, HubError)
     assert refused.code == "traits_too_large"
     assert set(await people.owns(bob)) == {"bob", PHONE}
+
+
+async def test_a_visitor_does_not_say_what_a_higher_source_says_there_is_not(people: People) -> None:
+    """The say of a source, be it that there is nothing, stands when somebody anonymous becomes the person."""
+    await set_(people, RecipientSettings(authority={"plan": ["crm", "web"], "locale": ["crm", "web"]}))
+    upsert, absorbed = people.hub.recipients.upsert, people.hub.identity.absorbed
+
+    async def says_(source: str, *unit: Named, **profile: Any) -> UUID:
+        new = [NewRecipient(unit, Profile(**profile))]
+        [one] = await people.run(lambda tx: upsert(tx, people.side, new, absorbed=absorbed, source=source))
+        return one.recipient_id  # type: ignore[no-any-return]
+
+    ann = await says_("crm", crm("ann"), locale=None, traits={"plan": None})
+    await says_("web", browser("b-1"), locale="de", traits={"plan": "pro", "campaign": "spring"})
+    await people.one(crm("ann"), browser("b-1"))
+    one = await people.read(ann)
+    assert (one.locale, one.traits) == (None, {"campaign": "spring"})
+    assert one.owners == {"plan": "crm", "locale": "crm"}
+    [told] = (await people.explain(ann)).merges
+    await people.split(ann, told.merge.id)
+    assert (await people.read(ann)).owners == {"plan": "crm", "locale": "crm"}
 
 
 # devices that change hands
