@@ -158,6 +158,21 @@ async def test_a_visitor_does_not_say_what_a_higher_source_says_there_is_not(peo
     assert (await people.read(ann)).owners == {"plan": "crm", "locale": "crm"}
 
 
+async def test_nobody_makes_two_visitors_one_without_proof(people: People) -> None:
+    """Whoever guesses a visitor's id and has a public key ties nobody to it."""
+    one, other = await people.one(browser("b-1"), token(PHONE)), await people.one(browser("b-2"))
+    upsert, absorbed = people.hub.recipients.upsert, people.hub.identity.absorbed
+    for unit in ((browser("b-1"), browser("b-2"), token(TABLET)), (browser("b-2"), token(NEWER, replaces=PHONE))):
+        new = [NewRecipient(unit, Profile(traits={"both": True}), unproven=True)]
+        [made] = await people.run(lambda tx, new=new: upsert(tx, people.side, new, absorbed=absorbed))
+        assert isinstance(made, Upserted)
+    assert (set(await people.owns(one)), set(await people.owns(other))) == ({"b-1", PHONE}, {"b-2"})
+    assert [(await people.read(each)).traits for each in (one, other)] == [{}, {}]
+    assert (await people.owns(one))[PHONE].health is Health.OK
+    assert [await resolves(people, push(each)) for each in (TABLET, NEWER)] == [None, None]
+    assert await people.events("recipient.merged") == []
+
+
 # devices that change hands
 
 

@@ -83,7 +83,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     gains: Sequence[bytes] = ()
     """What others had until now."""
     guarded: bool = False
-    """It means somebody known, and nobody vouches for it: only a device's denial is left of it."""
+    """It means somebody known, or several, and nobody vouches for it: only a device's denial is left of it."""
 
     @property
     def target(self) -> UUID:
@@ -103,7 +103,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         return same and there and meant(self.unit, people, seen, self.adds) == self.match
 
     def guard(self) -> "Plan":
-        """What is left of it where somebody named is known."""
+        """What is left of it where nobody vouches for what it would change."""
         named = {one: devices.denial(named) for one, named in self.unit.named.items() if one not in self.adds}
         unit = replace(self.unit, named=named, replaced={}, new=replace(self.unit.new, profile=Profile()))
         return Plan(unit, Match(self.match.into), self.people, (), guarded=True)

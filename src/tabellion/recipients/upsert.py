@@ -210,12 +210,17 @@ class Upsert:
         return [plan for plan in plans if plan.stands(seen, locked)], seen
 
     async def _guard(self, plans: Sequence[Plan]) -> list[Plan]:
-        """The plans, without what would change somebody known where nobody vouches for it. The people are locked."""
+        """The plans, without what nobody vouches for that would change somebody known, or make two visitors one.
+
+        The people are locked.
+        """
         doubtful = {one for plan in plans if plan.unit.new.unproven for one in plan.people}
         if not doubtful:
             return list(plans)
         known = await store.known(self._tx, self._workspace_id, sorted(doubtful), sorted(NAMELESS))
-        doubted = [plan.unit.new.unproven and not known.isdisjoint(plan.people) for plan in plans]
+        doubted = [
+            plan.unit.new.unproven and (bool(plan.match.joins) or not known.isdisjoint(plan.people)) for plan in plans
+        ]
         await self._withdraw([plan for plan, doubt in zip(plans, doubted, strict=True) if doubt and plan.adds])
         return [plan.guard() if doubt else plan for plan, doubt in zip(plans, doubted, strict=True)]
 
