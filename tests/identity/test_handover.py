@@ -19,6 +19,7 @@ from tabellion.recipients.types import (
     Kind,
     Named,
     NewRecipient,
+    Permission,
     Platform,
     Profile,
     PushProvider,
@@ -218,6 +219,17 @@ async def test_history_tells_that_it_left_and_came(people: People) -> None:
     for person, had, has in ((bob, {"bob", PHONE}, {"bob"}), (ann, {"ann"}, {"ann", PHONE})):
         assert set(await people.owns(person)) == has
         assert {one.value for one in (await people.as_of(person, before)).identifiers} == had
+
+
+async def test_the_past_shows_a_lost_token_as_its_owner_had_it(people: People) -> None:
+    """What the next owner says of the device is not what the one before said."""
+    bob = await people.one(crm("bob"), token(PHONE, permission=Permission.DENIED))
+    before = await people.owns(bob)
+    people.clock.advance(timedelta(minutes=1))
+    at = people.clock.now() - timedelta(seconds=1)
+    await people.one(crm("ann"), token(PHONE, permission=Permission.GRANTED))
+    was = await people.as_of(bob, at)
+    assert {one.value: one for one in was.identifiers} == before
 
 
 async def test_a_token_goes_back_and_forth_within_one_batch(people: People) -> None:
