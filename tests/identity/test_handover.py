@@ -174,6 +174,17 @@ async def test_nobody_makes_two_visitors_one_without_proof(people: People) -> No
     assert await people.events("recipient.merged") == []
 
 
+async def test_a_user_token_s_account_is_not_the_one_whose_browser_is_named(people: People) -> None:
+    """The token vouches for the user; that the browser is theirs the page says, and anybody could."""
+    ann = await people.one(mail("ann@x.org"), browser("b-1"))
+    upsert, absorbed = people.hub.recipients.upsert, people.hub.identity.absorbed
+    new = [NewRecipient((crm("eve"), browser("b-1")), vouched=True)]
+    [made] = await people.run(lambda tx: upsert(tx, people.side, new, absorbed=absorbed))
+    assert isinstance(made, Upserted)
+    assert (made.recipient_id != ann, made.created) == (True, True)
+    assert (set(await people.owns(ann)), set(await people.owns(made.recipient_id))) == ({"ann@x.org", "b-1"}, {"eve"})
+
+
 # devices that change hands
 
 
