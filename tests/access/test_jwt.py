@@ -152,6 +152,18 @@ def test_what_has_not_the_form_of_a_token_names_no_key(token):
     assert refused.value.code == "user_token_invalid"
 
 
+def test_what_is_nested_without_end_is_refused_like_any_other():
+    """Within the bytes that a token may have, and as deep as no decoder goes."""
+    deep = b"[" * 1400 + b"]" * 1400
+    head = b'{"x":' + deep + b',"kid":"%s","alg":"HS256"}' % ids.show("utk", KEY).encode()
+    with pytest.raises(Unauthorized) as refused:
+        named_key(raw(head))
+    assert refused.value.code == "user_token_invalid"
+    assert refusal(raw(head))[0] == "user_token_invalid"
+    said = json.dumps(claims()).encode()[:-1] + b',"x":' + deep + b"}"
+    assert refusal(signed(said))[0] == "user_token_invalid"
+
+
 def test_only_a_public_key_of_the_algorithm_is_registered():
     assert public_pem(public(ED), "EdDSA", "/public_key") == public(ED)
     assert public_pem("\n" + public(P256) + "\n", "ES256", "/public_key") == public(P256)

@@ -1,6 +1,7 @@
 """Anonymous to known, devices that change hands, shared ones, and refreshed tokens: with consent, over everything."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,7 +13,21 @@ from tabellion.core.ids import WorkspaceId
 from tabellion.identity.types import Rule
 from tabellion.providers.base import Channel
 from tabellion.recipients.settings import RecipientSettings, SharedDevice
-from tabellion.recipients.types import Device, Health, Kind, Platform, PushProvider, Ref, Resolved, SharedIdentifier
+from tabellion.recipients.types import (
+    Device,
+    Health,
+    Kind,
+    Named,
+    NewRecipient,
+    Permission,
+    Platform,
+    Profile,
+    PushProvider,
+    Ref,
+    Resolved,
+    SharedIdentifier,
+    Upserted,
+)
 
 from .people import APP, People, browser, crm, mail, push, token
 
@@ -92,6 +107,84 @@ async def test_a_unit_that_would_be_too_much_leaves_all_as_it_was(people: People
     assert await resolves(people, Ref(kind=Kind.EMAIL, value="ann@x.org")) is None
 
 
+async def test_a_unit_with_too_much_of_a_kind_takes_no_token(people: People) -> None:
+    """What the token has nothing to do with refuses it as well: the one who had the token keeps it, and its grant."""
+    await set_(people, RecipientSettings(limits={"email": 1}))
+    ann, bob = await people.one(crm("ann"), mail("ann@x.org")), await people.one(crm("bob"), token(PHONE))
+    await people.say("granted", push(PHONE), "push")
+    [refused] = await people.upsert([crm("ann"), mail("anna@x.org"), token(PHONE)])
+    assert isinstance(refused, HubError)
+    assert refused.code == "too_many_identifiers"
+    assert (set(await people.owns(ann)), set(await people.owns(bob))) == ({"ann", "ann@x.org"}, {"bob", PHONE})
+    assert await says(people, bob, PHONE) == ("allowed", True)
+    assert await people.events("identifier.released") == []
+
+
+async def test_traits_that_are_too_much_under_authority_take_no_token(people: People) -> None:
+    """What the source would clear, and may not, counts: the refusal comes before anything changed hands."""
+    await set_(people, RecipientSettings(authority={"bio": ["crm", "web"]}))
+    bob, absorbed = await people.one(crm("bob"), token(PHONE)), people.hub.identity.absorbed
+
+    async def says_of_ann(source: str, *unit: Named, **traits: object) -> Upserted | HubError:
+        new = [NewRecipient((crm("ann"), *unit), Profile(traits=traits))]
+        upsert = people.hub.recipients.upsert
+        [one] = await people.run(lambda tx: upsert(tx, people.side, new, absorbed=absorbed, source=source))
+        return one  # type: ignore[no-any-return]
+
+    await says_of_ann("crm", bio="b" * 20_000)
+    refused = await says_of_ann("web", token(PHONE), bio=None, essay="e" * 20_000)
+    assert isinstance(refused, HubError)
+    assert refused.code == "traits_too_large"
+    assert set(await people.owns(bob)) == {"bob", PHONE}
+
+
+async def test_a_visitor_does_not_say_what_a_higher_source_says_there_is_not(people: People) -> None:
+    """The say of a source, be it that there is nothing, stands when somebody anonymous becomes the person."""
+    await set_(people, RecipientSettings(authority={"plan": ["crm", "web"], "locale": ["crm", "web"]}))
+    upsert, absorbed = people.hub.recipients.upsert, people.hub.identity.absorbed
+
+    async def says_(source: str, *unit: Named, **profile: Any) -> UUID:
+        new = [NewRecipient(unit, Profile(**profile))]
+        [one] = await people.run(lambda tx: upsert(tx, people.side, new, absorbed=absorbed, source=source))
+        return one.recipient_id  # type: ignore[no-any-return]
+
+    ann = await says_("crm", crm("ann"), locale=None, traits={"plan": None})
+    await says_("web", browser("b-1"), locale="de", traits={"plan": "pro", "campaign": "spring"})
+    await people.one(crm("ann"), browser("b-1"))
+    one = await people.read(ann)
+    assert (one.locale, one.traits) == (None, {"campaign": "spring"})
+    assert one.owners == {"plan": "crm", "locale": "crm"}
+    [told] = (await people.explain(ann)).merges
+    await people.split(ann, told.merge.id)
+    assert (await people.read(ann)).owners == {"plan": "crm", "locale": "crm"}
+
+
+async def test_nobody_makes_two_visitors_one_without_proof(people: People) -> None:
+    """Whoever guesses a visitor's id and has a public key ties nobody to it."""
+    one, other = await people.one(browser("b-1"), token(PHONE)), await people.one(browser("b-2"))
+    upsert, absorbed = people.hub.recipients.upsert, people.hub.identity.absorbed
+    for unit in ((browser("b-1"), browser("b-2"), token(TABLET)), (browser("b-2"), token(NEWER, replaces=PHONE))):
+        new = [NewRecipient(unit, Profile(traits={"both": True}), unproven=True)]
+        [made] = await people.run(lambda tx, new=new: upsert(tx, people.side, new, absorbed=absorbed))
+        assert isinstance(made, Upserted)
+    assert (set(await people.owns(one)), set(await people.owns(other))) == ({"b-1", PHONE}, {"b-2"})
+    assert [(await people.read(each)).traits for each in (one, other)] == [{}, {}]
+    assert (await people.owns(one))[PHONE].health is Health.OK
+    assert [await resolves(people, push(each)) for each in (TABLET, NEWER)] == [None, None]
+    assert await people.events("recipient.merged") == []
+
+
+async def test_a_user_token_s_account_is_not_the_one_whose_browser_is_named(people: People) -> None:
+    """The token vouches for the user; that the browser is theirs the page says, and anybody could."""
+    ann = await people.one(mail("ann@x.org"), browser("b-1"))
+    upsert, absorbed = people.hub.recipients.upsert, people.hub.identity.absorbed
+    new = [NewRecipient((crm("eve"), browser("b-1")), vouched=True)]
+    [made] = await people.run(lambda tx: upsert(tx, people.side, new, absorbed=absorbed))
+    assert isinstance(made, Upserted)
+    assert (made.recipient_id != ann, made.created) == (True, True)
+    assert (set(await people.owns(ann)), set(await people.owns(made.recipient_id))) == ({"ann@x.org", "b-1"}, {"eve"})
+
+
 # devices that change hands
 
 
@@ -137,6 +230,17 @@ async def test_history_tells_that_it_left_and_came(people: People) -> None:
     for person, had, has in ((bob, {"bob", PHONE}, {"bob"}), (ann, {"ann"}, {"ann", PHONE})):
         assert set(await people.owns(person)) == has
         assert {one.value for one in (await people.as_of(person, before)).identifiers} == had
+
+
+async def test_the_past_shows_a_lost_token_as_its_owner_had_it(people: People) -> None:
+    """What the next owner says of the device is not what the one before said."""
+    bob = await people.one(crm("bob"), token(PHONE, permission=Permission.DENIED))
+    before = await people.owns(bob)
+    people.clock.advance(timedelta(minutes=1))
+    at = people.clock.now() - timedelta(seconds=1)
+    await people.one(crm("ann"), token(PHONE, permission=Permission.GRANTED))
+    was = await people.as_of(bob, at)
+    assert {one.value: one for one in was.identifiers} == before
 
 
 async def test_a_token_goes_back_and_forth_within_one_batch(people: People) -> None:

@@ -28,7 +28,7 @@ from tabellion.identity.review_types import (
 from tabellion.identity.types import Rule
 from tabellion.recipients.types import IdentityConflict, NewRecipient, Profile, Upserted
 
-from .people import People, email, named
+from .people import People, crm, email, named, token
 
 ANN, ANNA, PHONE = "ann@example.org", "anna@example.org", "+12025550111"
 SOURCE = "import:people.csv"
@@ -193,6 +193,20 @@ async def test_three_become_one(desk: Desk) -> None:
     assert isinstance(done, Decided)
     assert len(done.merges) == 2
     assert {(await desk.read(one)).id for one in people} == {done.recipient_id}
+
+
+async def test_whose_device_it_was_is_not_made_one_with_them(desk: Desk) -> None:
+    """Two known persons are in conflict; a third one only used the device before."""
+    ann, phone = await desk.two()
+    bob = await desk.one(crm("bob"), token("token-of-the-phone"))
+    brought = NewRecipient((named(ANN), named(PHONE), token("token-of-the-phone")))
+    await desk.brings(brought)
+    [item] = await desk.items()
+    assert set(item.recipients) == {ann, phone}
+    done = await desk.accept(item.id)
+    assert isinstance(done, Decided)
+    assert (await desk.read(bob)).id == bob
+    assert set(await desk.owns(done.recipient_id)) == {"crm-1", ANN, PHONE, "token-of-the-phone"}
 
 
 async def test_a_restricted_address_becomes_part_of_them(desk: Desk) -> None:

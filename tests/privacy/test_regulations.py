@@ -122,7 +122,14 @@ async def test_who_was_erased_stays_opted_out_and_no_import_brings_them_back(wor
         )
     )
     assert [one.code for one in refused] == ["recipient_erased", "recipient_erased"]  # type: ignore[union-attr]
-    back = await client.post("/v1/recipients", json={"identifiers": [{"kind": "email", "value": ANN}]})
+    told = await world.db.run(
+        lambda tx: world.hub.intake.upsert(tx, world.side, again, source="crm", actor="command_line")
+    )
+    codes = [one.code for one in told]  # type: ignore[union-attr]
+    assert codes == ["recipient_erased", "recipient_erased"], "whomever the file speaks for"
+    back = await client.post(
+        "/v1/recipients", json={"identifiers": [{"kind": "email", "value": ANN}], "source": "importer"}
+    )
     assert back.status_code == 201, "who comes back by themselves is somebody new"
     assert await checked(client, "marketing") == (False, "objected")
     assert await checked(client) == (True, "unknown_allowed")

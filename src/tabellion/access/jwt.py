@@ -58,7 +58,7 @@ def named_key(token: str) -> UUID:
     try:
         head = msgspec.json.decode(base64.urlsafe_b64decode(parts[0] + "=" * (-len(parts[0]) % 4)), type=Head)
         return ids.parse("utk", head.kid)
-    except (ValueError, msgspec.MsgspecError, HubError):
+    except (ValueError, RecursionError, msgspec.MsgspecError, HubError):
         raise unsound() from None
 
 
@@ -90,11 +90,11 @@ def _signed(token: str, algorithm: Algorithm, material: str) -> Claims:
             # RFC 9864 renames EdDSA; what signs tokens goes on writing it, and here the curve is the key's anyway.
             warnings.simplefilter("ignore", SecurityWarning)
             found = jws.deserialize_compact(token, _key(algorithm, material), algorithms=NAMES[algorithm])
-    except (JoseError, ValueError, TypeError, KeyError):
+    except (JoseError, ValueError, TypeError, KeyError, RecursionError):
         raise unsound() from None
     try:
         return msgspec.json.decode(found.payload or b"", type=Claims)
-    except (ValueError, msgspec.MsgspecError):
+    except (ValueError, RecursionError, msgspec.MsgspecError):
         raise invalid("it needs the claims sub, aud, iat and exp") from None
 
 

@@ -9,8 +9,12 @@ from tabellion.core.db import Tx
 from tabellion.core.errors import HubError
 from tabellion.core.ids import WorkspaceId
 from tabellion.identity.review_types import Candidate
+from tabellion.recipients.resolution import is_strong
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Kind, Named, NewRecipient, Recipient, Ref, Resolved
+
+Found = tuple[Named, Resolved | HubError]
+"""An identifier of a unit, and whose it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,13 @@ async def _clash(
     recipients: Recipients,
     workspace_id: WorkspaceId,
     unit: NewRecipient,
-    found: Sequence[tuple[Named, Resolved | HubError]],
+    found: Sequence[Found],
     known: Mapping[UUID, Recipient],
 ) -> Clash | None:
     owners: dict[UUID, list[Named]] = {}
     hashes: list[bytes] = []
     newcomer: Named | None = None
-    for named, owner in found:
+    for named, owner in _telling(found):
         if isinstance(owner, Resolved) and owner.identifier is not None and owner.recipient_id in known:
             owners.setdefault(owner.recipient_id, []).append(named)
             hashes.append(owner.identifier.hash)
@@ -80,6 +84,12 @@ async def _clash(
         return Clash(unit, owners, known, None, hashes) if len(clash.full) > 1 else None
     hash_ = await recipients.hashed(tx, workspace_id, Ref(kind=newcomer.kind, value=newcomer.value))
     return Clash(unit, owners, known, newcomer, [*hashes, hash_ or b""])
+
+
+def _telling(found: Sequence[Found]) -> Sequence[Found]:
+    """What says whom a unit means: what is strong, where that is somebody's. Who used a device before is not meant."""
+    strong = [(named, owner) for named, owner in found if is_strong(named.kind)]
+    return strong if any(isinstance(owner, Resolved) for _, owner in strong) else found
 
 
 def _has_external_id(recipient: Recipient) -> bool:

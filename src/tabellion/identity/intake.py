@@ -30,8 +30,8 @@ class Intake:
         The review is opened in this transaction. One about the same identifiers that is open or was rejected is it
         already: it only counts that it was seen again.
         """
-        absorbed = self.identity.absorbed
-        answers = await self.recipients.upsert(tx, workspace_id, units, absorbed=absorbed, source=source, actor=actor)
+        absorbed, upsert = self.identity.absorbed, self.recipients.upsert
+        answers = await upsert(tx, workspace_id, units, absorbed=absorbed, source=source, actor=actor, brought=True)
         refused = {index: one for index, one in enumerate(answers) if isinstance(one, IdentityConflict)}
         if not refused:
             return answers

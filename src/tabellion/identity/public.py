@@ -21,7 +21,7 @@ def unit(recipients: Recipients, call: Call[RecipientBody]) -> NewRecipient:
     made = recipients.unit(side, [*named, *about], body.profile())
     places = [pointer for _, pointer in named]
     known.require((one.kind, one.value, place) for one, place in zip(made.identifiers, places, strict=False))
-    return NewRecipient(made.identifiers, made.profile, unproven=user is None)
+    return NewRecipient(made.identifiers, made.profile, unproven=user is None, vouched=user is not None)
 
 
 def _refuse_proof(body: RecipientBody) -> None:

@@ -121,8 +121,8 @@ class Reviews:
         return [*clash.full, made.recipient_id]
 
     async def _upsert(self, tx: Tx, workspace_id: WorkspaceId, unit: NewRecipient, source: str, actor: str) -> Upserted:
-        absorbed = self.identity.absorbed
-        [one] = await self.recipients.upsert(tx, workspace_id, [unit], absorbed=absorbed, source=source, actor=actor)
+        absorbed, upsert = self.identity.absorbed, self.recipients.upsert
+        [one] = await upsert(tx, workspace_id, [unit], absorbed=absorbed, source=source, actor=actor, brought=True)
         if isinstance(one, HubError):
             raise one
         return one

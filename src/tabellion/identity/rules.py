@@ -34,23 +34,26 @@ def winner(one: Recipient, other: Recipient) -> tuple[Recipient, Recipient, Winn
 def filled(into: Document, from_: Document) -> tuple[dict[str, Any], list[Path]]:
     """`into` with what only `from_` has, and the paths of what was taken.
 
-    A trait is one value: an object in it is taken whole, or not at all.
+    A trait is one value: an object in it is taken whole, or not at all. What a source has the say of in `into` is not
+    taken, be it that there is nothing.
     """
     merged, taken = dict(into), list[Path]()
+    said: Mapping[str, str] = into.get(OWNERS, {})
     for name, value in from_.items():
         if name == OWNERS:
             continue
         if name == TRAITS:
             mine = into.get(name, {})
-            merged[name] = {**value, **mine}
-            taken += [(name, trait) for trait in value if trait not in mine]
-        elif name not in into:
+            came = {trait: one for trait, one in value.items() if trait not in mine and trait not in said}
+            merged[name] = {**came, **mine}
+            taken += [(name, trait) for trait in came]
+        elif name not in into and name not in said:
             merged[name] = value
             taken.append((name,))
-    mine, came = into.get(OWNERS, {}), {path[-1] for path in taken}
-    owners = {name: owner for name, owner in from_.get(OWNERS, {}).items() if name in came and name not in mine}
+    fields = {path[-1] for path in taken}
+    owners = {name: owner for name, owner in from_.get(OWNERS, {}).items() if name in fields and name not in said}
     if owners:
-        merged[OWNERS] = {**mine, **owners}
+        merged[OWNERS] = {**said, **owners}
     return merged, taken + [(OWNERS, name) for name in owners]
 
 

@@ -111,11 +111,12 @@ class Handover:
         return Handed(hash_, case.to_id, value)
 
     async def _note_loss(self, case: Case, owner: UUID, hashes: Sequence[bytes]) -> None:
-        """The owner's next version, without them."""
+        """The owner's next version, without them. They are still as the owner had them."""
         record = case.records[owner]
         after = replace(record, version=record.version + 1)
         await store.write(self.tx, self.workspace_id, [after])
-        lost = tuple((known(one, *case.named[one]), None) for one in hashes)
+        owned = {row.hash: row for row in await store.identifiers(self.tx, [(self.workspace_id, owner)])}
+        lost = tuple((sealing.open_identifier(owned[one], case.keys[owner]), None) for one in hashes)
         change = Change(identifiers=lost)
         version = Version(owner, after.version, change.fields, case.keys[owner], change)
         await history.keep(self.tx, self.workspace_id, [version], source=self.source, actor=self.actor)

@@ -83,7 +83,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     gains: Sequence[bytes] = ()
     """What others had until now."""
     guarded: bool = False
-    """It means somebody known, and nobody vouches for it: only a device's denial is left of it."""
+    """It means somebody known, or several, and nobody vouches for it: only a device's denial is left of it."""
 
     @property
     def target(self) -> UUID:
@@ -103,7 +103,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         return same and there and meant(self.unit, people, seen, self.adds) == self.match
 
     def guard(self) -> "Plan":
-        """What is left of it where somebody named is known."""
+        """What is left of it where nobody vouches for what it would change."""
         named = {one: devices.denial(named) for one, named in self.unit.named.items() if one not in self.adds}
         unit = replace(self.unit, named=named, replaced={}, new=replace(self.unit.new, profile=Profile()))
         return Plan(unit, Match(self.match.into), self.people, (), guarded=True)
@@ -169,13 +169,13 @@ def own_of(plan: Plan, seen: Seen) -> list[bytes]:
 
 
 def unclear(unit: Unit, found: Mapping[bytes, Found], policy: Policy) -> set[UUID]:
-    """Of whom it matters what else they have: others are named too, or what they may have one of only."""
+    """Of whom it matters what else they have: others are named too, what they may have one of only, or a user."""
     if all(is_strong(named.kind) for named in unit.all.values()):
         return set()
     full = {found[one].recipient_id for one in unit.all if one in found and not found[one].address_only}
     kinds = {named.kind for named in unit.named.values()} - {Kind.EXTERNAL_ID}
     single = any(is_strong(kind) and policy.limit(kind) == 1 for kind in kinds)
-    return full if len(full) > 1 or single else set()
+    return full if len(full) > 1 or single or unit.new.vouched else set()
 
 
 def plan_all(units: Iterable[Unit], seen: Seen) -> Iterator[tuple[Unit, Plan | HubError]]:
@@ -204,4 +204,5 @@ def meant(unit: Unit, people: set[UUID], seen: Seen, adds: Collection[bytes]) ->
         Owner(one.id, one.address_only, frozenset(named[one.id]), seen.kinds(one.id, unit, adds), one.id in lesser)
         for one in found
     ]
-    return resolution.match(owners, {unit.named[one].kind for one in adds}, seen.policy)
+    new = {unit.named[one].kind for one in adds}
+    return resolution.match(owners, new, seen.policy, strictly=unit.new.vouched)

@@ -87,10 +87,13 @@ class Match:
     """Known persons with weak identifiers that are named: theirs are, from now on, this one's device, if not shared."""
 
 
-def match(owners: Sequence[Owner], new: Set[Kind], policy: Policy = USUAL) -> Match | IdentityConflict:
+def match(
+    owners: Sequence[Owner], new: Set[Kind], policy: Policy = USUAL, *, strictly: bool = False
+) -> Match | IdentityConflict:
     """Whom a unit means that names identifiers of owners, and new ones of kinds that nobody has.
 
-    Two known persons are never merged silently, nor is one that has another external_id already.
+    Two known persons are never merged silently, nor is one that has another external_id already. `strictly`: new
+    strong identifiers are never a known person's by weak ones.
     """
     full = sorted((one for one in owners if not one.address_only), key=lambda one: (_said(one, policy), one.id))
     hidden = tuple(sorted(one.id for one in owners if one.address_only))
@@ -102,7 +105,7 @@ def match(owners: Sequence[Owner], new: Set[Kind], policy: Policy = USUAL) -> Ma
     identified = bool(strong or hidden or any(map(is_strong, new)))
     if not strong and not identified and _even(full, policy):
         return _several(full)
-    target = strong[0] if strong else _by_weak(full, new, policy) if identified else _first(full)
+    target = strong[0] if strong else _by_weak(full, new, policy, strictly) if identified else _first(full)
     joins = tuple(one.id for one in full if one is not target and not one.known)
     yields = tuple(one.id for one in full if one is not target and one.known) if identified else ()
     if target is None and hidden:
@@ -110,14 +113,14 @@ def match(owners: Sequence[Owner], new: Set[Kind], policy: Policy = USUAL) -> Ma
     return Match(target.id if target else None, False, hidden, joins, yields)
 
 
-def _by_weak(full: Sequence[Owner], new: Set[Kind], policy: Policy) -> Owner | None:
+def _by_weak(full: Sequence[Owner], new: Set[Kind], policy: Policy, strictly: bool) -> Owner | None:
     """Whom strong identifiers belong to that nobody has yet, and that are named with weak ones of others.
 
     The one known person, where they can have another of each; else who was anonymous until now; else somebody new.
     """
     known = [one for one in full if one.known]
     single = {kind for kind in new if is_strong(kind) and policy.limit(kind) == 1}
-    if len(known) == 1 and not known[0].holds & single:
+    if len(known) == 1 and not strictly and not known[0].holds & single:
         return known[0]
     return next((one for one in full if not one.known), None)
 

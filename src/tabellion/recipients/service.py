@@ -415,12 +415,14 @@ class Recipients:
         absorbed: Absorbed,
         source: str = "api",
         actor: str | None = None,
+        brought: bool = False,
     ) -> list[Upserted | HubError]:
         """Make or change one recipient a unit, in order; a refused unit leaves nothing behind and stops no other.
 
         Units that name a common identifier apply one after the other. `absorbed` is called, with both rows locked,
         for each address-only recipient that becomes part of another. History names `actor`, the key that asked.
-        What `source` may set, and what a null of it does, is as the settings have it.
+        What `source` may set, and what a null of it does, is as the settings have it. What is `brought`, by a file or
+        another system and whatever its source, brings nobody back who was erased.
         """
         settings = self.settings.of(workspace_id)
         if settings.null_of(source) is Nulls.IGNORE:
@@ -436,6 +438,7 @@ class Recipients:
             settings=settings,
             policy=self.settings.policy(workspace_id),
             above=self.above,
+            brought=brought,
         )
         return await work.run(units)
 

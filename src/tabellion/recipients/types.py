@@ -214,6 +214,8 @@ class NewRecipient(msgspec.Struct, frozen=True):
     profile: Profile = Profile()
     unproven: bool = False
     """Nobody vouches for what it says: who is known stays as they are, but for a device that shows nothing any more."""
+    vouched: bool = False
+    """A user token vouches for its strong identifiers alone: by a browser or a device it means nobody who is known."""
 
 
 class Recipient(msgspec.Struct, frozen=True):

@@ -58,7 +58,7 @@ from tabellion.recipients.types import (
 )
 
 IMPORT = "import"
-"""How the source of what is brought in from a file begins."""
+"""What the source of a file is, before its colon, where it speaks for nobody."""
 
 
 class Upsert:
@@ -77,7 +77,9 @@ class Upsert:
         settings: RecipientSettings = DEFAULT,
         policy: Policy = USUAL,
         above: Above | None = None,
+        brought: bool = False,
     ) -> None:
+        self._brought = brought or source.partition(":")[0] == IMPORT
         self._policy = policy
         self._above = above
         self._vault = vault
@@ -107,7 +109,7 @@ class Upsert:
 
     async def _kept_away(self, units: Sequence[Unit]) -> dict[int, Upserted | HubError]:
         """The units that would bring an erased person back; somebody who came back by themselves is not imported."""
-        if not self._source.startswith(IMPORT):
+        if not self._brought:
             return {}
         erased = await erasure_store.remembered(self._tx, self._workspace_id, {one for u in units for one in u.named})
         return {unit.index: was_erased() for unit in units if not erased.isdisjoint(unit.named)}
@@ -208,12 +210,17 @@ class Upsert:
         return [plan for plan in plans if plan.stands(seen, locked)], seen
 
     async def _guard(self, plans: Sequence[Plan]) -> list[Plan]:
-        """The plans, without what would change somebody known where nobody vouches for it. The people are locked."""
+        """The plans, without what nobody vouches for that would change somebody known, or make two visitors one.
+
+        The people are locked.
+        """
         doubtful = {one for plan in plans if plan.unit.new.unproven for one in plan.people}
         if not doubtful:
             return list(plans)
         known = await store.known(self._tx, self._workspace_id, sorted(doubtful), sorted(NAMELESS))
-        doubted = [plan.unit.new.unproven and not known.isdisjoint(plan.people) for plan in plans]
+        doubted = [
+            plan.unit.new.unproven and (bool(plan.match.joins) or not known.isdisjoint(plan.people)) for plan in plans
+        ]
         await self._withdraw([plan for plan, doubt in zip(plans, doubted, strict=True) if doubt and plan.adds])
         return [plan.guard() if doubt else plan for plan, doubt in zip(plans, doubted, strict=True)]
 
@@ -226,8 +233,10 @@ class Upsert:
             return list(plans), seen
         settled = {plan.unit.index: plan for plan in plans}
         refused = []
+        counts = await self._counts(open_)
         for plan in open_:
             try:
+                rules.require_room(grown(plan, counts), "/identifiers", self._policy.limits)
                 settled[plan.unit.index] = await self._settled(plan, seen)
             except HubError as refusal:
                 answers[plan.unit.index] = refusal
@@ -264,11 +273,12 @@ class Upsert:
         """Return if all that comes to one person is not too much. Raises `Invalid`: this unit leaves nothing behind."""
         whole = [seen.records[one] for one in (plan.match.into, *plan.match.joins) if one]
         traits: dict[str, Any] = {}
+        owners: Owners = {}
         for record in whole:
-            traits = {**sealing.open_traits(self._workspace_id, record, self._keys[record.id])[0], **traits}
-        patch = plan.unit.new.profile.traits
-        after = traits if patch is UNSET else {} if patch is None else rules.merge_patch(traits, patch)
-        for document in (traits, after):
+            said, whose = sealing.open_traits(self._workspace_id, record, self._keys[record.id])
+            traits, owners = {**said, **traits}, {**whose, **owners}
+        ruled = self._writer.ruled(plan.unit.new.profile, Standing(None, None, traits, owners))
+        for document in (traits, _laid_over(traits, ruled.profile)):
             rules.traits(document, "/traits")
         coming = Counter(named.kind for one, (named, _) in others.items() if one in plan.unit.named)
         for one in plan.match.joins:
