@@ -3,6 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
+from msgspec.structs import replace
+
 from tabellion.consent import store as consent
 from tabellion.core import ids, vault
 from tabellion.core.db import Tx
@@ -36,6 +38,7 @@ async def make(tx: Tx, side: WorkspaceId) -> None:
         side, ids.new(), Type.ERASE, State.BLOCKED, recipient, [recipient], "key", word, Options(), tx.now, tx.now, soon
     )
     await regulations.insert(tx, order)
+    await regulations.insert(tx, replace(order, id=ids.new(), state=State.CANCELLED))
     await regulations.set_settings(tx, side, {"approvals": []})
     await holds.insert(tx, side, LegalHold(ids.new(), recipient, word, "key", tx.now, soon))
     proof = HeldProof(ids.new(), order.id, ids.new(), 1, word, word.encode(), tx.now, soon)
@@ -68,6 +71,13 @@ async def _(tx: Tx, of: Asked) -> Any:
 async def _(tx: Tx, of: Asked) -> Any:
     people = of.all("recipients", "id")
     return [one.id for one in await regulations.of_person(tx, of.name, people, list(State))]
+
+
+@reads(regulations, "not_erased")
+async def _(tx: Tx, of: Asked) -> Any:
+    """Those that need no more."""
+    asked = of.pairs("regulations", "id")
+    return sorted({one for _, one in asked} - set(await regulations.not_erased(tx, asked)))
 
 
 @reads(regulations, "settings")

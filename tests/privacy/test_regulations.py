@@ -143,6 +143,22 @@ async def test_who_was_erased_stays_opted_out_and_no_import_brings_them_back(wor
     assert not (await client.post("/v1/consents", json=consent)).json()["applied"], "only the person lifts it"
 
 
+async def test_an_import_refuses_nobody_for_the_browser_that_an_erased_person_used(world: World, api: Client) -> None:
+    client = await api(Role.OWNER)
+    shared = {"kind": "anonymous", "value": "browser-1"}
+    named = [{"kind": "email", "value": ANN}, shared]
+    assert (await client.post("/v1/recipients", json={"identifiers": named})).status_code == 201
+    await order(client, NOW)
+    await world.pass_time(2 * MINUTE)
+    bob, browser = Named(Kind.EMAIL, "bob@example.com"), Named(Kind.ANONYMOUS, "browser-1")
+    rows = [[(bob, "/0"), (browser, "/1")], [(browser, "/0")]]
+    brought = [world.hub.recipients.unit(world.side, row, Profile()) for row in rows]
+    told = await world.db.run(
+        lambda tx: world.hub.intake.upsert(tx, world.side, brought, source="crm", actor="command_line")
+    )
+    assert [getattr(one, "code", None) for one in told] == [None, "recipient_erased"]
+
+
 async def test_nothing_of_a_refusal_is_kept_where_nothing_was_to_be_kept(world: World, api: Client) -> None:
     client = await api(Role.COMPLIANCE)
     await world.person(ANN)

@@ -39,7 +39,7 @@ from tabellion.recipients.devices import Said
 from tabellion.recipients.handover import Case, Handover
 from tabellion.recipients.history import Version
 from tabellion.recipients.plans import Plan, Seen, Step, Unit, apart, grown, own_of, plan_all, unclear, unit_of
-from tabellion.recipients.resolution import USUAL, Policy
+from tabellion.recipients.resolution import USUAL, Policy, is_strong
 from tabellion.recipients.settings import DEFAULT, RecipientSettings
 from tabellion.recipients.store import Record
 from tabellion.recipients.types import (
@@ -111,8 +111,10 @@ class Upsert:
         """The units that would bring an erased person back; somebody who came back by themselves is not imported."""
         if not self._brought:
             return {}
-        erased = await erasure_store.remembered(self._tx, self._workspace_id, {one for u in units for one in u.named})
-        return {unit.index: was_erased() for unit in units if not erased.isdisjoint(unit.named)}
+        telling = {unit.index: _telling(unit) for unit in units}
+        hashes = {one for some in telling.values() for one in some}
+        erased = await erasure_store.remembered(self._tx, self._workspace_id, hashes)
+        return {index: was_erased() for index, some in telling.items() if not erased.isdisjoint(some)}
 
     async def _turn(self, units: Sequence[Unit]) -> dict[int, Upserted | HubError]:
         """The answers of units that share no identifier; those left out must be tried again."""
@@ -460,6 +462,11 @@ class Upsert:
     def _refused(self, step: Step) -> Iterator[Event]:
         for one in step.ignored:
             yield happened.field_refused(self._workspace_id, step.person, one, self._source)
+
+
+def _telling(unit: Unit) -> set[bytes]:
+    """What of a unit says whom it means: what is strong, where there is any; others use the same browser."""
+    return {one for one, named in unit.named.items() if is_strong(named.kind)} or set(unit.named)
 
 
 def was_erased() -> Conflict:
