@@ -6,18 +6,17 @@ whom it was ends. The leaves of the tree stay, and say nothing about anybody wit
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from tabellion.consent import record as records
 from tabellion.consent import store
-from tabellion.consent.batch import Batch
 from tabellion.consent.placing import reached
-from tabellion.consent.recording import LOG, Recorder
+from tabellion.consent.recording import Recorder
+from tabellion.consent.stating import Stated, state
 from tabellion.consent.types import (
     ANY,
     Decision,
-    Incoming,
     Method,
     NewDecision,
     Outcome,
@@ -35,8 +34,6 @@ from tabellion.core.ids import WorkspaceId
 from tabellion.recipients.erasing import Person
 from tabellion.recipients.types import DELIVERABLE, Identifier, Ref
 
-MOST: Final = 256
-"""Entries that the ledger takes at once."""
 MARKETING: Final = "marketing"
 
 
@@ -90,26 +87,13 @@ class Erasing:
         standing = await store.around_decisions(tx, workspace_id, hashes, person.ids)
         mine = [one for one in standing if one.recipient_id in person.ids or one.identifier_hash in hashes]
         if kept:
-            await self._state(tx, workspace_id, purposes, person, statements(person, mine), mine, actor)
+            said = statements(person, mine)
+            await state(
+                self.recorder, tx, workspace_id, purposes, mine, said,
+                lambda some: (_entry(one, person.root, actor, tx.now) for one in some),
+            )  # fmt: skip
         await store.unblock(tx, workspace_id, sorted({*hashes}.difference(kept)))
         return await store.forget(tx, workspace_id, person.ids, sorted(kept))
-
-    async def _state(
-        self,
-        tx: Tx,
-        workspace_id: WorkspaceId,
-        purposes: Purposes,
-        person: Person,
-        said: Sequence[Statement],
-        standing: Sequence[Standing],
-        actor: str,
-    ) -> None:
-        log = await self.recorder.ledger.origin(tx, workspace_id, LOG) if said else ""
-        for first in range(0, len(said), MOST):
-            batch = Batch(purposes, tx.now, standing)
-            for one in said[first : first + MOST]:
-                _write(batch, one, person.root, log, tx, actor)
-            await self.recorder.state(tx, workspace_id, purposes, batch)
 
 
 # pure
@@ -135,8 +119,7 @@ def statements(person: Person, standing: Iterable[Standing]) -> list[Statement]:
     return said
 
 
-def _write(batch: Batch, said: Statement, root: UUID, log: str, tx: Tx, actor: str) -> None:
-    entry_id = ids.new()
+def _entry(said: Statement, root: UUID, actor: str, now: datetime) -> Stated:
     outcome = Outcome(said.decision, Rank.SECRET_KEY, applied=True, strength=said.strength)
     new = NewDecision(
         recipient=Ref(id=root),
@@ -152,8 +135,5 @@ def _write(batch: Batch, said: Statement, root: UUID, log: str, tx: Tx, actor: s
         evidence={"entry": ids.show("cns", said.of.id)} if said.of else None,
     )
     scope = Scope(root, said.identifier.hash, False, said.channel, said.purpose)
-    effective_at = said.of.effective_at if said.of else tx.now
-    incoming = Incoming(scope, said.decision, None, Method.ERASURE, Rank.SECRET_KEY, effective_at)
     placed = Placed(scope, said.identifier, address_only=False)
-    record = records.committed(entry_id, log, placed, new, outcome, effective_at, tx.now)
-    batch.write(entry_id, new, incoming, placed, outcome, record)
+    return Stated(new, placed, outcome, said.of.effective_at if said.of else now)

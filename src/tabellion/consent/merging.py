@@ -5,21 +5,20 @@ split (`docs/decisions/0006-merge-and-split.md`). As restrictions of a person co
 restrictive verdict wins by itself; entries of method `merge` and `split` say so in the ledger.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from msgspec.structs import replace
 
-from tabellion.consent import record as records
 from tabellion.consent import store
-from tabellion.consent.batch import Batch
-from tabellion.consent.recording import LOG, Recorder
+from tabellion.consent.recording import Recorder
+from tabellion.consent.stating import Stated, state
 from tabellion.consent.types import (
     Because,
     Decision,
-    Incoming,
     Joined,
     Method,
     NewDecision,
@@ -34,9 +33,6 @@ from tabellion.core import ids
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
 from tabellion.recipients.types import Ref
-
-MOST: Final = 256
-"""Entries that the ledger takes at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,7 @@ class Merging:
         entries = await store.move(tx, workspace_id, why.from_id, why.into_id)
         theirs = [replace(one, recipient_id=why.into_id) for one in standing if one.id not in doubled]
         said = [Statement(why.into_id, Method.MERGE, one) for one in widest(theirs)]
-        made = await self._say(tx, workspace_id, purposes, why, said, theirs)
+        made = await state(self.recorder, tx, workspace_id, purposes, theirs, said, _entries(why, theirs, tx.now))
         stated = {entry: one.of.id for entry, one in zip(made, said, strict=True)}
         return Joined(entries, stated, await store.latest(tx, workspace_id, why.into_id))
 
@@ -96,26 +92,8 @@ class Merging:
         now = [replace(one, recipient_id=why.from_id) if one.id in back else one for one in standing]
         ended = [Statement(why.into_id, Method.SPLIT, one, ends=True) for one in now if one.id in fallen]
         copied = [Statement(why.from_id, Method.SPLIT, one) for one in between]
-        await self._say(tx, workspace_id, purposes, why, ended + copied, now)
-
-    async def _say(
-        self,
-        tx: Tx,
-        workspace_id: WorkspaceId,
-        purposes: Purposes,
-        why: Because,
-        said: Sequence[Statement],
-        standing: Sequence[Standing],
-    ) -> list[UUID]:
-        """Record statements, as many at once as the ledger takes; the ids of their entries."""
-        made: list[UUID] = []
-        log = await self.recorder.ledger.origin(tx, workspace_id, LOG) if said else ""
-        for first in range(0, len(said), MOST):
-            batch = Batch(purposes, tx.now, standing)
-            for one in said[first : first + MOST]:
-                made.append(_write(batch, one, why, standing, log, tx))
-            await self.recorder.state(tx, workspace_id, purposes, batch)
-        return made
+        said = ended + copied
+        await state(self.recorder, tx, workspace_id, purposes, now, said, _entries(why, now, tx.now))
 
 
 # pure
@@ -156,9 +134,15 @@ def fallen_statements(joined: Joined, others: Iterable[Joined]) -> set[UUID]:
 _NOTHING: Final[frozenset[UUID]] = frozenset()
 
 
-def _write(batch: Batch, said: Statement, why: Because, standing: Sequence[Standing], log: str, tx: Tx) -> UUID:
-    """Take a statement into the batch. What lifted the restriction it says again lifts it too."""
-    entry_id, of = ids.new(), said.of
+def _entries(
+    why: Because, standing: Sequence[Standing], now: datetime
+) -> Callable[[Sequence[Statement]], Iterator[Stated]]:
+    return lambda said: (_entry(one, why, standing, now) for one in said)
+
+
+def _entry(said: Statement, why: Because, standing: Sequence[Standing], now: datetime) -> Stated:
+    """What lifted the restriction it says again lifts it too."""
+    of = said.of
     decision = Decision.EXPIRED if said.ends else of.decision
     lifting = (one.id for one in standing if of.log_index in one.lifts and one.recipient_id == said.about)
     outcome = Outcome(
@@ -186,10 +170,5 @@ def _write(batch: Batch, said: Statement, why: Because, standing: Sequence[Stand
             "entry": ids.show("cns", of.id),
         },
     )
-    scope = Scope(said.about, None, True, of.channel, of.purpose)
-    effective_at = tx.now if said.ends else of.effective_at
-    incoming = Incoming(scope, decision, None, said.method, of.rank, effective_at)
-    placed = Placed(scope, None, address_only=False)
-    record = records.committed(entry_id, log, placed, new, outcome, effective_at, tx.now)
-    batch.write(entry_id, new, incoming, placed, outcome, record)
-    return entry_id
+    placed = Placed(Scope(said.about, None, True, of.channel, of.purpose), None, address_only=False)
+    return Stated(new, placed, outcome, now if said.ends else of.effective_at)

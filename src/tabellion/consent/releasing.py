@@ -6,15 +6,15 @@ covers whoever has it. Of a refreshed token see `docs/decisions/0012-resolution.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from tabellion.consent import record as records
 from tabellion.consent import store
-from tabellion.consent.batch import UNNUMBERED, Batch
-from tabellion.consent.recording import LOG, Recorder
+from tabellion.consent.batch import UNNUMBERED
+from tabellion.consent.recording import Recorder
+from tabellion.consent.stating import Stated, state
 from tabellion.consent.types import (
     Decision,
-    Incoming,
     Method,
     NewDecision,
     Outcome,
@@ -30,8 +30,6 @@ from tabellion.core.ids import WorkspaceId
 from tabellion.recipients.devices import same_app
 from tabellion.recipients.types import Identifier, Ref
 
-MOST = 256
-"""Entries that the ledger takes at once."""
 HUB = "hub"
 
 
@@ -102,16 +100,14 @@ class Releasing:
         standing: Sequence[Standing],
         actor: str | None,
     ) -> None:
-        """Record statements, as many at once as the ledger takes."""
-        log = await self.recorder.ledger.origin(tx, workspace_id, LOG) if said else ""
-        for first in range(0, len(said), MOST):
-            batch = Batch(purposes, tx.now, standing)
+        def entries(batch: Sequence[Statement]) -> Iterator[Stated]:
             again: dict[int, int] = {}
-            for one in said[first : first + MOST]:
+            for place, one in enumerate(batch):
                 if one.of.strength:
-                    again[one.of.log_index] = UNNUMBERED + len(batch.written)
-                _write(batch, one, recipient_id, again, actor or HUB, log, tx)
-            await self.recorder.state(tx, workspace_id, purposes, batch)
+                    again[one.of.log_index] = UNNUMBERED + place
+                yield _entry(one, recipient_id, again, actor or HUB, tx.now)
+
+        await state(self.recorder, tx, workspace_id, purposes, standing, said, entries)
 
 
 # pure
@@ -136,11 +132,9 @@ def _refreshed(
                 yield Statement(one, owned[new], "token_refreshed")
 
 
-def _write(
-    batch: Batch, said: Statement, recipient_id: UUID, again: Mapping[int, int], actor: str, log: str, tx: Tx
-) -> None:
-    """Take a statement into the batch. `again` are restrictions said again before, and what they are in the batch."""
-    entry_id, of = ids.new(), said.of
+def _entry(said: Statement, recipient_id: UUID, again: Mapping[int, int], actor: str, now: datetime) -> Stated:
+    """`again` are restrictions said again before, and what they are in the batch."""
+    of = said.of
     decision = Decision.EXPIRED if said.ends else of.decision
     outcome = Outcome(
         decision,
@@ -164,16 +158,5 @@ def _write(
         expires_at=None if said.ends else of.expires_at,
     )
     scope = Scope(recipient_id, said.identifier.hash, False, of.channel, of.purpose)
-    effective_at = tx.now if said.ends else of.effective_at
-    incoming = Incoming(
-        scope, decision, new.basis, Method.IDENTIFIER_RELEASED, of.rank, effective_at, expires_at=new.expires_at
-    )
     placed = Placed(scope, said.identifier, address_only=False)
-    batch.write(
-        entry_id,
-        new,
-        incoming,
-        placed,
-        outcome,
-        records.committed(entry_id, log, placed, new, outcome, effective_at, tx.now),
-    )
+    return Stated(new, placed, outcome, now if said.ends else of.effective_at)
