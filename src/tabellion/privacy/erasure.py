@@ -96,21 +96,28 @@ class Erasure:
                 return await self.certify(tx, _done(order, tx.now))
 
     async def _search(self, tx: Tx, order: Regulation) -> Regulation:
-        side = WorkspaceId(order.workspace_id)
-        person = await self.recipients.held(tx, side, order.recipient_id)
-        if person is None:
-            return await self._vanished(tx, order)
-        if await self.holds.stand(tx, side, person.ids):
-            return await self._block(tx, order)
-        if order.requested_by == RETENTION and not await self.idle.still(tx, side, person.ids):
-            return await self._spare(tx, order, person)
+        person = await self._erasable(tx, order)
+        if isinstance(person, Regulation):
+            return person
         after = UUID(order.progress.cursor) if order.progress.cursor else None
-        cursor, found = await self.webhooks.search(tx, side, person.identifiers, after)
+        cursor, found = await self.webhooks.search(tx, WorkspaceId(order.workspace_id), person.identifiers, after)
         order = replace(order, state=State.RUNNING, recipient_ids=person.ids)
         order = _counted(order, "callbacks", SystemState.PENDING, tx.now, erased=found)
         return _next(order, cursor.hex if cursor else None, Step.ERASE)
 
     async def _erase(self, tx: Tx, order: Regulation) -> Regulation:
+        person = await self._erasable(tx, order)
+        if isinstance(person, Regulation):
+            return person
+        if await self.messages.cancel(tx, WorkspaceId(order.workspace_id), person.ids, BATCH) == BATCH:
+            return order
+        order = replace(
+            order, recipient_ids=person.ids, erased_at=tx.now, backups_expire_at=self.vault.backups_expire_at(tx.now)
+        )
+        return _next(await self.destroy(tx, order, person), None, Step.MESSAGES)
+
+    async def _erasable(self, tx: Tx, order: Regulation) -> Person | Regulation:
+        """The person, locked, where they may be erased now; else the order as it waits or ends."""
         side = WorkspaceId(order.workspace_id)
         person = await self.recipients.held(tx, side, order.recipient_id)
         if person is None:
@@ -119,12 +126,7 @@ class Erasure:
             return await self._block(tx, order)
         if order.requested_by == RETENTION and not await self.idle.still(tx, side, person.ids):
             return await self._spare(tx, order, person)
-        if await self.messages.cancel(tx, side, person.ids, BATCH) == BATCH:
-            return order
-        order = replace(
-            order, recipient_ids=person.ids, erased_at=tx.now, backups_expire_at=self.vault.backups_expire_at(tx.now)
-        )
-        return _next(await self.destroy(tx, order, person), None, Step.MESSAGES)
+        return person
 
     async def destroy(self, tx: Tx, order: Regulation, person: Person, known: Collection[bytes] = ()) -> Regulation:
         """The part that cannot be taken back; the journal knows before the database does.
