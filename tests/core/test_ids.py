@@ -95,8 +95,18 @@ def test_later_ids_sort_after_earlier_ones(monkeypatch: pytest.MonkeyPatch) -> N
     assert made == sorted(made)
 
 
+def test_ids_of_one_millisecond_sort_as_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two entries of the audit made in one millisecond were listed the wrong way round."""
+    made = []
+    for nanoseconds in range(0, 1_000_000, 250):
+        monkeypatch.setattr(ids.time, "time_ns", lambda past=nanoseconds: 1_795_251_600_000_000_000 + past)
+        made.append(ids.new())
+    assert made == sorted(made)
+    assert len({one.int >> 80 for one in made}) == 1
+    assert {one.version for one in made} == {7}
+
+
 def test_ids_of_one_millisecond_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ids.time, "time_ns", lambda: 1_795_251_600_000_000_000)
     made = [ids.new() for _ in range(1000)]
     assert len(set(made)) == 1000
-    assert len({one.int >> 64 & 0xFFF for one in made}) > 100

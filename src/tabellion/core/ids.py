@@ -31,11 +31,13 @@ _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
 
 
 def new() -> UUID:
-    """A new UUIDv7 (RFC 9562): 48 bits of milliseconds, then random bits. Sorts by creation time."""
-    random = int.from_bytes(os.urandom(10), "big")
-    stamp = time.time_ns() // 1_000_000
-    value = stamp << 80 | 0x7 << 76 | (random >> 62 & 0xFFF) << 64 | 0b10 << 62 | random & 0x3FFF_FFFF_FFFF_FFFF
-    return UUID(int=value)
+    """A new UUIDv7 (RFC 9562): 48 bits of milliseconds, 12 of a fraction of one (method 3 of its 6.2), 62 random bits.
+
+    Sorts by creation time, to a quarter of a microsecond.
+    """
+    random = int.from_bytes(os.urandom(8), "big") & 0x3FFF_FFFF_FFFF_FFFF
+    stamp, rest = divmod(time.time_ns(), 1_000_000)
+    return UUID(int=stamp << 80 | 0x7 << 76 | (rest << 12) // 1_000_000 << 64 | 0b10 << 62 | random)
 
 
 def floor(moment: datetime) -> UUID:
