@@ -48,7 +48,7 @@ class Dice:
         self._thrown: Counter[int] | None = None
 
     def urandom(self, size: int) -> bytes:
-        if self._thrown is None or size not in (10, 32):
+        if self._thrown is None or size not in (8, 32):
             return os.urandom(size)
         self._thrown[size] += 1
         return sha256(f"{size}: {self._thrown[size]}".encode()).digest()[:size]
@@ -56,7 +56,7 @@ class Dice:
     def time_ns(self) -> int:
         if self._thrown is None:
             return time.time_ns()
-        return (1_800_000_000_000 + self._thrown[10]) * 1_000_000
+        return (1_800_000_000_000 + self._thrown[8]) * 1_000_000
 
     def taken_up(self) -> Counter[int]:
         """Where they lie, for `put_back`."""
