@@ -16,10 +16,13 @@ from tabellion.core.crypto import b64url
 from tabellion.core.db import Database, connect
 from tabellion.core.errors import Conflict, HubError
 from tabellion.core.ids import WorkspaceId
+from tabellion.core.vault import Vault
 from tabellion.ledger import note
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import CHECK_EVERY, Ledger
 from tabellion.ledger.types import Forked, Leaf
+
+from .conftest import INSTALL
 
 if TYPE_CHECKING:
     from tests.conftest import Server
@@ -137,12 +140,18 @@ async def test_a_database_put_back_under_a_running_process_is_refused_at_once(
 
 
 async def test_growing_past_the_published_size_does_not_hide_the_loss(
-    restored: Database, other_process: Callable[[], Ledger], append: Append, folder: Path, tmp_path: Path
+    restored: Database, other_process: Callable[[], Ledger], append: Append, folder: Path, tmp_path: Path, vault: Vault
 ) -> None:
-    """An older copy that grew on while the keys folder was away: larger than published, and yet another tree."""
+    """An older copy that grew on while the keys folder was away: larger than published, and yet another tree.
+
+    That process is over when the folder comes back; it once published its own tree into it.
+    """
     move(folder, tmp_path)
-    await append(restored, other_process(), 256)
-    await append(restored, other_process(), 256)
+    meanwhile = Checkpoints(folder)
+    process = Ledger(vault, meanwhile, INSTALL)
+    await append(restored, process, 256)
+    await append(restored, process, 256)
+    await meanwhile.close()
     move(tmp_path, folder)
     with pytest.raises(Forked, match="does not begin with the tree that was published at 300"):
         await append(restored, other_process(), 1)
