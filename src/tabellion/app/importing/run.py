@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from uuid import UUID
 
+from tabellion.app.importing.batches import durable, read
 from tabellion.app.importing.beside import Count, Progress, ProgressFile, Rejects, Same
 from tabellion.app.importing.mapping import Reader
 from tabellion.app.importing.types import Place, Reason, Row, Source
-from tabellion.core.errors import HubError, Invalid, Overloaded
+from tabellion.core.errors import HubError
 from tabellion.recipients.types import NewRecipient, Upserted
 
 MOST = 1000
@@ -37,8 +38,7 @@ class Batch:
     names: set[tuple[str, str]] = field(default_factory=set)
     """Whom it names."""
 
-    def take(self, row: Row, read: Callable[[Row], NewRecipient | Reason]) -> None:
-        one = read(row)
+    def take(self, row: Row, one: NewRecipient | Reason) -> None:
         self.after = row.after
         if isinstance(one, Reason):
             self.refused.append((row, one))
@@ -99,18 +99,10 @@ class Import:
     async def _next(self, rows: Iterator[Row]) -> Batch:
         batch = Batch(Place())
         for number, row in enumerate(islice(rows, self.most), 1):
-            batch.take(row, self._read)
+            batch.take(row, read(row, self.reader.unit))
             if number % BREATH == 0:
                 await asyncio.sleep(0)
         return batch
-
-    def _read(self, row: Row) -> NewRecipient | Reason:
-        if row.flaw is not None:
-            return row.flaw
-        try:
-            return self.reader.unit(row.values)
-        except Invalid as refusal:
-            return Reason.of(refusal)
 
     async def _settle(
         self, sent: deque[_Sent], at: Progress, rejects: Rejects, show: Callable[[Progress], None]
@@ -153,13 +145,4 @@ class Import:
         return Progress(self.same, batch.after, count, rejects.add(refused))
 
     async def _stored(self, units: Sequence[NewRecipient]) -> Answers:
-        """The answers to units; half of them at a time where all take too long."""
-        if not self.store or not units:
-            return [None] * len(units)
-        try:
-            return await self.store(units)
-        except Overloaded:
-            if len(units) == 1:
-                raise
-        middle = len(units) // 2
-        return [*await self._stored(units[:middle]), *await self._stored(units[middle:])]
+        return await durable(self.store, units) if self.store else [None] * len(units)

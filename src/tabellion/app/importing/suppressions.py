@@ -4,6 +4,7 @@ Running it again adds nothing to the ledger: what stands is told apart under the
 recorded.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 
 from tabellion.access.service import find_workspace
 from tabellion.app.domains import domains
+from tabellion.app.importing.batches import durable, read
 from tabellion.app.importing.beside import Count, Progress, ProgressFile, Rejects, Same, digest
 from tabellion.app.importing.decisions import REASONS, Reader, Suppression, choose
 from tabellion.app.importing.recipients import Wanted, bring, progress_of, source_name
@@ -26,7 +28,7 @@ from tabellion.consent.service import MOST
 from tabellion.consent.types import ANY, STATED, Recorded
 from tabellion.core.config import Settings
 from tabellion.core.db import Tx
-from tabellion.core.errors import HubError, Invalid, Overloaded
+from tabellion.core.errors import HubError, Invalid
 from tabellion.core.ids import WorkspaceId
 from tabellion.recipients.types import Health, Resolved
 
@@ -158,13 +160,13 @@ class Listed:
 
     async def _bring(self, batch: Sequence[Row], at: Progress, rejects: Rejects) -> Progress:
         """Rows made durable: their rejects are kept, then their end. Killed between, they are repeated."""
-        read = [(row, self._read(row)) for row in batch]
-        sound = [(row, one) for row, one in read if isinstance(one, Suppression)]
+        stated = [(row, read(row, self.reader.unit)) for row in batch]
+        sound = [(row, one) for row, one in stated if isinstance(one, Suppression)]
         answers = await self._stored([one for _, one in sound])
         late = (
             (row, Reason.of(one)) for (row, _), one in zip(sound, answers, strict=True) if isinstance(one, HubError)
         )
-        refused = sorted([*_flawed(read), *late], key=lambda one: one[0].line)
+        refused = sorted([*_flawed(stated), *late], key=lambda one: one[0].line)
         became = [one.value for one in answers if isinstance(one, Became)]
         counted: Mapping[str, int] = {
             name: getattr(at.count, name) + became.count(name) for name in (one.value for one in Became)
@@ -173,29 +175,12 @@ class Listed:
         count = replace(at.count, rows=rows, rejected=rejected, **counted)
         after = Progress(self.same, batch[-1].after, count, rejects.add(refused))
         if self.store:
-            self.progress.write(after)
+            await asyncio.to_thread(self.progress.write, after)
         return after
 
-    def _read(self, row: Row) -> Suppression | Reason:
-        if row.flaw is not None:
-            return row.flaw
-        try:
-            return self.reader.unit(row.values)
-        except Invalid as refusal:
-            return Reason.of(refusal)
-
     async def _stored(self, some: Sequence[Suppression]) -> Answers:
-        """The answers to suppressions; half of them at a time where all take too long."""
-        if not self.store or not some:
-            return [Became.APPLIED] * len(some)
-        try:
-            return await self.store(some)
-        except Overloaded:
-            if len(some) == 1:
-                raise
-        middle = len(some) // 2
-        return [*await self._stored(some[:middle]), *await self._stored(some[middle:])]
+        return await durable(self.store, some) if self.store else [Became.APPLIED] * len(some)
 
 
-def _flawed(read: Sequence[tuple[Row, Suppression | Reason]]) -> Iterator[tuple[Row, Reason]]:
-    return ((row, one) for row, one in read if isinstance(one, Reason))
+def _flawed(stated: Sequence[tuple[Row, Suppression | Reason]]) -> Iterator[tuple[Row, Reason]]:
+    return ((row, one) for row, one in stated if isinstance(one, Reason))
