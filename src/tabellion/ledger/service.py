@@ -15,7 +15,7 @@ from tabellion.core.vault import Vault
 from tabellion.ledger import merkle, note, rules, store, tree
 from tabellion.ledger.merkle import Frontier
 from tabellion.ledger.published import Checkpoints
-from tabellion.ledger.types import Appended, Forked, Head, Leaf, LogId, Problem, SigningKey
+from tabellion.ledger.types import Appended, Forked, Head, Leaf, LogId, Problem, Published, SigningKey
 
 CHECK_EVERY: Final = timedelta(seconds=5)
 """How long a process goes on without comparing a log with the checkpoint outside the database. A change of the
@@ -78,6 +78,11 @@ class Ledger:
     async def checkpoint(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> str:
         """The signed head (a note) of the log, of size 0 when nothing was appended yet."""
         return (await self._head(tx, workspace_id, log)).checkpoint
+
+    async def published(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> Published:
+        """The head that is shown to others, and that receipts lead to: the integrated one while there is no witness."""
+        head = await self._head(tx, workspace_id, log)
+        return Published(head.size, head.checkpoint, witnessed=False)
 
     async def origin(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> str:
         """The name of the log, as it stands in its checkpoints and in committed records."""

@@ -64,6 +64,17 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """The head that a log shows: the integrated one, or the last that its witnesses cosigned."""
+
+    size: int
+    checkpoint: str
+    """The signed note, with the cosignatures there are."""
+    witnessed: bool
+    """Whether it carries the cosignatures that the policy asks for; False without a policy."""
+
+
+@dataclass(frozen=True, slots=True)
 class SigningKey:
     public_key: bytes
     sealed: bytes
