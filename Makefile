@@ -8,8 +8,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN := .venv/ready-to-run
 TEST := .venv/ready-to-test
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
-.PHONY: run demo test bench schema lock clean
+.PHONY: run demo test bench docs schema lock clean
 
 run: $(RUN)  ## the whole hub, until Ctrl-C
 	@$(BIN)/tabellion up --test-key $(ARGS)
@@ -22,10 +23,14 @@ test: $(TEST)  ## format, lint, types, import rules, tests: what CI runs
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(SITE) build --strict --quiet
 	$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
 bench: $(TEST)  ## a table, and benchmarks/results/*.json
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(TEST)  ## the documentation as a site, on http://127.0.0.1:8000, made anew when a page changes
+	$(SITE) serve --strict $(ARGS)
 
 schema: $(RUN)  ## write migrations/schema.sql anew
 	$(BIN)/python -m tabellion.migrations.schema
