@@ -73,6 +73,11 @@ async def _(tx: Tx, of: Asked) -> Any:
     return [one.id for one in await regulations.of_person(tx, of.name, people, list(State))]
 
 
+@reads(regulations, "being_erased")
+async def _(tx: Tx, of: Asked) -> Any:
+    return await regulations.being_erased(tx, of.name, of.all("recipients", "id"), list(State))
+
+
 @reads(regulations, "not_erased")
 async def _(tx: Tx, of: Asked) -> Any:
     """Those that need no more."""

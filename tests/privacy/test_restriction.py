@@ -11,6 +11,7 @@ import pytest
 
 from tabellion.access.types import Role
 from tabellion.core import ids
+from tabellion.core.errors import Conflict
 from tabellion.recipients.types import Ref
 
 from .conftest import ANN, SECOND, Client, World, mail
@@ -126,3 +127,16 @@ async def test_who_was_restricted_only_by_a_merge_is_free_again_too(world: World
     assert [await sendable(client, one) for one in (ANN, OLGA)] == [False, False]
     assert (await client.delete(f"/v1/regulations/{made['id']}")).status_code == 200
     assert [await sendable(client, one) for one in (ANN, OLGA)] == [True, True]
+
+
+async def test_nobody_is_split_off_while_an_erasure_is_open(world: World, api: Client) -> None:
+    """The two would end differently: one erased, the other restricted until somebody notices."""
+    client = await api(Role.COMPLIANCE)
+    rich, ann = await world.person(OLGA, "+12025550133"), await world.person(ANN)
+    merge = await merged(world, rich, ann)
+    made = await order(client, "erase")
+    with pytest.raises(Conflict) as refused:
+        await split(world, rich, merge)
+    assert refused.value.code == "erasure_open"
+    assert (await client.delete(f"/v1/regulations/{made['id']}")).status_code == 200
+    await split(world, rich, merge)

@@ -51,7 +51,7 @@ from tabellion.privacy.jobs import Execute
 from tabellion.privacy.journal import Journal
 from tabellion.privacy.legal_holds import LegalHolds
 from tabellion.privacy.proofs import Proofs
-from tabellion.privacy.regulations import Regulations
+from tabellion.privacy.regulations import Regulations, being_erased
 from tabellion.privacy.replay import Replay
 from tabellion.privacy.rounds import Rounds
 from tabellion.privacy.service import Retention
@@ -172,7 +172,7 @@ def wire(around: Surroundings) -> Hub:
     accounts = Accounts(around.vault, ALL, around.simulator, around.clock, sides.mode_of, hosts)
     queue = Queue(around.vault, around.events)
     consent = Consent(around.vault, recipients, ledger, around.events, in_flight, queue.grants_refused)
-    identity = recipients.above = Identity(around.vault, recipients, consent, around.events)
+    identity = recipients.above = Identity(around.vault, recipients, consent, around.events, being_erased)
     messages = Messages(around.vault, recipients, consent, accounts, around.events, around.bell)
     webhooks = Webhooks(around.vault, consent, providers, around.bell)
     carrier = Carrier(http, smtp)

@@ -19,12 +19,14 @@ from tabellion.identity import rules, store
 from tabellion.identity.types import (
     HUB,
     AddressOnly,
+    BeingErased,
     Evidence,
     Explained,
     Known,
     Merge,
     MergedFurther,
     MergeUndone,
+    OpenErasure,
     Rule,
     SameRecipient,
     Told,
@@ -40,11 +42,14 @@ from tabellion.recipients.types import IdentityConflict, Named, NewRecipient, Re
 class Identity:
     """The only way to merge and split. What a merge does is stored with it, so that a split can undo it."""
 
-    def __init__(self, vault: Vault, recipients: Recipients, consent: Consent, events: EventLog) -> None:
+    def __init__(
+        self, vault: Vault, recipients: Recipients, consent: Consent, events: EventLog, being_erased: BeingErased
+    ) -> None:
         self._vault = vault
         self._recipients = recipients
         self._consent = consent
         self._events = events
+        self._being_erased = being_erased
         self._moving = Moving(vault, recipients.settings)
 
     async def merge(
@@ -164,14 +169,16 @@ class Identity:
     async def split(self, tx: Tx, workspace_id: WorkspaceId, recipient_id: UUID, merge_id: UUID, actor: str) -> Merge:
         """Take a merge back; both have what they had, and what was said in between as the rule has it.
 
-        Raises `NotFound` where the recipient has no such merge, `Conflict` where it was taken back already, or the
-        recipient it went into was itself merged since.
+        Raises `NotFound` where the recipient has no such merge, `Conflict` where it was taken back already, the
+        recipient it went into was itself merged since, or one of the two is being erased.
         """
         [root] = await self._held(tx, workspace_id, (Ref(id=recipient_id),))
         merge = await self._standing(tx, workspace_id, root, merge_id)
         people = await self._moving.read(tx, workspace_id, [merge.from_id, merge.into_id])
         if len(people) < 2:
             raise Conflict("recipient_erased", "one of the two was erased; the merge cannot be taken back")
+        if await self._being_erased(tx, workspace_id, [merge.from_id, merge.into_id]):
+            raise OpenErasure()
         from_, into = people[merge.from_id], people[merge.into_id]
         evidence = await self._opened(tx, workspace_id, merge)
         taken = [tuple(path) for path in evidence.taken] if evidence else []

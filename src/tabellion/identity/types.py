@@ -4,18 +4,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
 
 from tabellion.consent.types import Joined
+from tabellion.core.db import Tx
 from tabellion.core.errors import Conflict, NotFound
+from tabellion.core.ids import WorkspaceId
 from tabellion.recipients.moving import Moved
 from tabellion.recipients.types import Identifier
 
 HUB = "hub"
 """Who merges where nobody asked for it."""
+
+
+class BeingErased(Protocol):
+    async def __call__(self, tx: Tx, workspace_id: WorkspaceId, people: Sequence[UUID]) -> bool:
+        """Whether there is an open order to erase one of the people, who are locked."""
+        ...
 
 
 class Rule(StrEnum):
@@ -121,6 +129,15 @@ class UnknownMerge(NotFound):
 class MergeUndone(Conflict):
     def __init__(self, shown: str) -> None:
         super().__init__("merge_undone", f"{shown} was taken back already")
+
+
+class OpenErasure(Conflict):
+    def __init__(self) -> None:
+        super().__init__(
+            "erasure_open",
+            "one of the two is being erased, which would end differently for each; cancel the order first, or let it"
+            " end (GET /v1/regulations?state=scheduled)",
+        )
 
 
 class MergedFurther(Conflict):

@@ -122,6 +122,20 @@ async def people_of(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], s
     return {row["id"] for row in rows}
 
 
+async def being_erased(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], states: Sequence[str]) -> bool:
+    """Whether there is an order to erase one of the people in one of the states."""
+    found: bool = await tx.value(
+        """
+        select exists (
+            select
+              from regulations
+             where workspace_id = $1 and recipient_ids && $2::uuid[] and type = 'erase' and state = any($3::text[]))
+        """,
+        workspace_id, recipient_ids, states,
+    )  # fmt: skip
+    return found
+
+
 async def count_open(tx: Tx, workspace_id: UUID, requested_by: str) -> int:
     """How many regulations that somebody ordered are not carried out yet."""
     count: int = await tx.value(

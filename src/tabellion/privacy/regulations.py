@@ -56,6 +56,11 @@ MARKETING: Final = "marketing"
 BATCH: Final = 500
 
 
+async def being_erased(tx: Tx, workspace_id: WorkspaceId, people: Sequence[UUID]) -> bool:
+    """Whether there is an open order to erase one of the people."""
+    return await store.being_erased(tx, workspace_id, people, list(OPEN))
+
+
 class Order(msgspec.Struct, frozen=True):
     """What is asked for."""
 
