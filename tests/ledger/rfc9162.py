@@ -73,7 +73,7 @@ class Malformed(Exception):
 def includes(m: int, n: int, hashed: bytes, proof: Sequence[bytes], root: bytes) -> bool:
     """Whether proof is one that the leaf with this hash is number m of the n under root."""
     try:
-        return 0 <= m < n and _root_from_path(m, n, hashed, proof) == root
+        return 0 <= m < n and _are_hashes(hashed, *proof) and _root_from_path(m, n, hashed, proof) == root
     except Malformed:
         return False
 
@@ -94,7 +94,7 @@ def _root_from_path(m: int, n: int, hashed: bytes, proof: Sequence[bytes]) -> by
 def extends(m: int, n: int, old: bytes, new: bytes, proof: Sequence[bytes]) -> bool:
     """Whether proof is one that the n entries under new begin with the m under old."""
     try:
-        return 0 < m <= n and _roots_from_proof(m, n, old, True, proof) == (old, new)
+        return 0 < m <= n and _are_hashes(*proof) and _roots_from_proof(m, n, old, True, proof) == (old, new)
     except Malformed:
         return False
 
@@ -112,6 +112,10 @@ def _roots_from_proof(m: int, n: int, old: bytes, complete: bool, proof: Sequenc
         return before, node(after, sibling)
     before, after = _roots_from_proof(m - k, n - k, old, False, below)
     return node(sibling, before), node(sibling, after)
+
+
+def _are_hashes(*values: bytes) -> bool:
+    return all(len(one) == sha256().digest_size for one in values)
 
 
 def _require(holds: object) -> None:
