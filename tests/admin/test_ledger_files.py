@@ -284,6 +284,18 @@ async def test_a_log_that_has_a_successor_stays_readable(
     assert names == [before.split("\n")[0], after.split("\n")[0]]
 
 
+async def test_a_gap_is_not_served_as_if_nothing_were_missing(
+    db: Database, ledger: Ledger, workspace: Workspace, get: Get
+) -> None:
+    """A cache would keep it for a year."""
+    await grow(db, ledger, workspace.live, 3)
+    await db.run(lambda tx: tx.execute("delete from ledger_leaves where index = 1"))
+    for path in ("tile/entries/000.p/3", "tile/0/000.p/3", "proof/inclusion?index=0"):
+        answer = await get(path)
+        assert (answer.status_code, answer.json()["code"]) == (503, "ledger_forked")
+    assert (await get("tile/entries/000.p/1")).status_code == 200
+
+
 # without a key
 
 
