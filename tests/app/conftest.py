@@ -13,7 +13,7 @@ import pytest
 from litestar import Request, Response, get, post
 from litestar.params import Parameter
 
-from tabellion.access import token_routes
+from tabellion.access import audit_routes, token_routes
 from tabellion.access.answers import Answer
 from tabellion.access.calls import Call
 from tabellion.access.edge import Edge, hot, note
@@ -163,7 +163,16 @@ def things(edge: Edge, vault: Vault, deed: Deed) -> list[Any]:
         edge, "POST", "/v1/open", "recipients:write", Thing, make_open,
         answer_type=Made, status=201, example={"name": "x"}, summary="Make a thing", tags=("Things",), public_key=True,
     )  # fmt: skip
-    return [made, make_cold, opened, read, read_one, *ROUTES, *token_routes.routes(edge, vault)]
+    return [
+        made,
+        make_cold,
+        opened,
+        read,
+        read_one,
+        *ROUTES,
+        *audit_routes.routes(edge),
+        *token_routes.routes(edge, vault),
+    ]
 
 
 @pytest.fixture

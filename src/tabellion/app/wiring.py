@@ -10,6 +10,7 @@ from uuid import UUID
 from tabellion.access.edge import Edge
 from tabellion.access.keyring import KeyRing
 from tabellion.access.service import mode_of
+from tabellion.access.trail import Trail
 from tabellion.access.types import Mode
 from tabellion.accounts.rules import CustomHosts
 from tabellion.accounts.service import Accounts
@@ -167,6 +168,7 @@ def wire(around: Surroundings) -> Hub:
     keyring = KeyRing(around.db)
     checkpoints = Checkpoints(around.keys.checkpoints)
     ledger = Ledger(around.vault, checkpoints, around.install_id)
+    around.db.provide(Trail(around.vault, ledger))
     recipients = Recipients(around.vault, around.events, SettingsBook(around.blocked_values))
     hosts = CustomHosts(AddressPolicy.of(around.private_networks))
     accounts = Accounts(around.vault, ALL, around.simulator, around.clock, sides.mode_of, hosts)

@@ -35,6 +35,6 @@ def succeed_ledger(
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Start the successor of a log that has lost entries, where no newer backup brings them back."""
+    """Start the successors of the logs that have lost entries, where no newer backup brings them back."""
     made = wait(succeed(where.settings, workspace, mode))
-    show(made, json, f"the log goes on as {made['origin']}")
+    show(made, json, "\n".join(f"the log goes on as {origin}" for origin in made["origins"]))
