@@ -29,7 +29,10 @@ COMMANDS: Final = {
         "recipients": ("importing:import_recipients", "Make or update the recipients in a file."),
         "suppressions": ("importing:import_suppressions", "Write no more to the addresses in a file."),
     },
-    "ledger": {"succeed": ("upkeep:succeed_ledger", "Start the successor of a log that has lost entries.")},
+    "ledger": {
+        "rotate-key": ("upkeep:rotate_ledger_key", "Let a new key sign a log from now on."),
+        "succeed": ("upkeep:succeed_ledger", "Start the successor of a log that has lost entries."),
+    },
 }
 """Each command by its group and name: the function in `commands/` that is loaded when it is called, and its line in
 the list of commands, for which nothing is loaded."""

@@ -1,6 +1,6 @@
 """The commands about the logs of a workspace side."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from tabellion.access import service
 from tabellion.access.types import Mode
@@ -10,9 +10,12 @@ from tabellion.core.config import Settings
 from tabellion.core.db import Tx
 from tabellion.core.errors import Conflict
 from tabellion.core.ids import WorkspaceId
+from tabellion.ledger.note import Verifier
 from tabellion.ledger.service import Ledger
+from tabellion.ledger.types import VerifierKey
 
-LOGS: Final = ("consent", "audit")
+Log = Literal["consent", "audit"]
+LOGS: Final[tuple[Log, ...]] = ("consent", "audit")
 """In the order of their locks."""
 
 
@@ -42,3 +45,28 @@ async def _succeed(tx: Tx, ledger: Ledger, side: WorkspaceId) -> list[str]:
     if not origins:
         raise sound[0]
     return origins
+
+
+async def rotate_key(settings: Settings, workspace: str, mode: Mode, log: Log) -> dict[str, Any]:
+    """A new signing key in place of a log's old one, audited: both with the tree sizes that they sign."""
+    async with opened(settings) as hub:
+
+        async def work(tx: Tx) -> dict[str, Any]:
+            found = await service.find_workspace(tx, workspace)
+            side = found.side(mode)
+            *_, old, new = await hub.ledger.rotate_key(tx, side, log)
+            detail = {"retired": key_line(old), "key": key_line(new), "size": new.from_size}
+            await service.audit(tx, side, service.COMMAND_LINE, "ledger.key_rotated", new.origin, detail)
+            shown = {"workspace": ids.show("wsp", found.id), "mode": mode, "log": log, "origin": new.origin}
+            return {**shown, "key": _range(new), "retired": _range(old)}
+
+        return await hub.db.run(work)
+
+
+def key_line(key: VerifierKey) -> str:
+    return Verifier(key.origin, key.public_key).line()
+
+
+def _range(key: VerifierKey) -> dict[str, Any]:
+    """A key as `GET /v1/ledger/keys` shows it."""
+    return {"vkey": key_line(key), "from_size": key.from_size, "to_size": key.to_size}
