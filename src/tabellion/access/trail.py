@@ -10,18 +10,20 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
 
+import msgspec
+
 from tabellion.access import store
 from tabellion.access.types import AuditEntry
 from tabellion.core import ids
-from tabellion.core.crypto import Key, b64url, canonical
+from tabellion.core.crypto import Key, b64, canonical
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.ledger.rules import AUDIT, MOST_LEAVES
 from tabellion.ledger.service import Ledger
-from tabellion.ledger.types import Leaf
+from tabellion.ledger.types import Leaf, LogId
 
-__all__ = ["AUDIT", "Trail", "commitment", "entry_key", "record"]
+__all__ = ["AUDIT", "Trail", "entry_key", "leaf", "record"]
 
 BEGAN: Final = "audit.began"
 """The action by which a log takes over what was audited before there was one: its detail has their number and hash."""
@@ -49,6 +51,11 @@ class Trail:
     async def key(self, tx: Tx, workspace_id: WorkspaceId) -> Key:
         """The key of a side that the keys of its entries are derived from."""
         return await self._vault.workspace(tx, workspace_id, "audit")
+
+    async def disclosed(self, tx: Tx, workspace_id: WorkspaceId, entry: AuditEntry, log: LogId) -> dict[str, Any]:
+        """What shows an entry to others: HMAC-SHA256 of the record's canonical JSON under the key is its commitment."""
+        key = entry_key(await self.key(tx, workspace_id), entry)
+        return {"record": msgspec.json.decode(record(entry, self._ledger.name(log))), "key": b64(key.raw())}
 
     async def _append(self, tx: Tx, side: WorkspaceId, entries: list[AuditEntry]) -> None:
         key = await self.key(tx, side)
@@ -104,12 +111,10 @@ def entry_key(key: Key, entry: AuditEntry) -> Key:
     return key.derive(f"audit:{entry.id}")
 
 
-def commitment(key: Key, entry: AuditEntry, log: str) -> bytes:
-    return entry_key(key, entry).hash(record(entry, log))
-
-
 def leaf(key: Key, entry: AuditEntry, log: str) -> Leaf:
-    return Leaf(entry.id, "audit", commitment(key, entry, log), entry.at.astimezone(UTC).date())
+    """The entry of the log with this origin: HMAC-SHA256 of the record under the entry's key, and the day."""
+    commitment = entry_key(key, entry).hash(record(entry, log))
+    return Leaf(entry.id, "audit", commitment, entry.at.astimezone(UTC).date())
 
 
 def plain(detail: Mapping[str, object]) -> dict[str, object]:
@@ -136,8 +141,3 @@ def _values(value: object) -> Iterable[object]:
 def _moment(at: datetime) -> str:
     """RFC 3339 in UTC, to the microsecond: all that the row holds."""
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def shown_key(key: Key, entry: AuditEntry) -> str:
-    """The key of an entry as a receipt discloses it."""
-    return b64url(entry_key(key, entry).raw())

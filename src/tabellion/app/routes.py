@@ -64,7 +64,7 @@ def build(hub: Hub, settings: Settings) -> App:
     public = PublicDecisions(db, hub.recipients, hub.consent, attach)
     routes = [
         *access.ROUTES,
-        *audit_routes.routes(edge),
+        *audit_routes.routes(edge, hub.trail, hub.reading),
         *token_routes.routes(edge, around.vault),
         *accounts.routes(edge, hub.accounts),
         *admin_events.routes(edge, hub.recipients),

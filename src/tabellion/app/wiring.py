@@ -105,6 +105,7 @@ class Hub:
     edge: Edge
     checkpoints: Checkpoints
     ledger: Ledger
+    trail: Trail
     reading: Reading
     recipients: Recipients
     accounts: Accounts
@@ -172,7 +173,8 @@ def wire(around: Surroundings) -> Hub:
     keyring = KeyRing(around.db)
     checkpoints = Checkpoints(around.keys.checkpoints)
     ledger = Ledger(around.vault, checkpoints, around.install_id)
-    around.db.provide(Trail(around.vault, ledger))
+    trail = Trail(around.vault, ledger)
+    around.db.provide(trail)
     reading = Reading(ledger)
     recipients = Recipients(around.vault, around.events, SettingsBook(around.blocked_values))
     hosts = CustomHosts(AddressPolicy.of(around.private_networks))
@@ -245,6 +247,7 @@ def wire(around: Surroundings) -> Hub:
         edge=Edge(around.db, keyring, around.vault, around.log, around.metrics),
         checkpoints=checkpoints,
         ledger=ledger,
+        trail=trail,
         reading=reading,
         recipients=recipients,
         accounts=accounts,

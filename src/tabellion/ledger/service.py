@@ -91,19 +91,25 @@ class Ledger:
         """The head, locked until the transaction ends, of a log made on first use: what is appended next is next."""
         return await self._locked(tx, workspace_id, log)
 
-    async def generations(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> list[Head]:
-        """The heads of the log and of those it succeeds, the first one first; none where nothing was appended yet."""
-        return await store.generations(tx, workspace_id, log)
+    def name(self, log: LogId) -> str:
+        """The origin of a log, as its checkpoints begin."""
+        return rules.origin(self._install_id, log)
 
     async def entries(self, tx: Tx, log: LogId, start: int, past: int) -> list[Entry]:
         """The entries at the indexes from start up to, not including, past: those that there are rows of."""
         return await store.entries(tx, log, range(start, past))
 
-    async def stated(self, head: Head) -> list[note.Checkpoint]:
-        """What was signed about a log: its head, and what was published of it before. Raises `BadNote`."""
-        own = note.verify_checkpoint(head.checkpoint, [note.Verifier(head.origin, head.public_key)])
-        published = await self._checkpoints.last(head.origin)
-        return [own, *([published] if published else [])]
+    async def stated(
+        self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent"
+    ) -> list[tuple[Head, note.Checkpoint | None]]:
+        """The heads of the log and of those it succeeds, the first one first, each with its checkpoint outside.
+
+        That was read before the head: a sound head is not below it. Nothing where nothing was appended yet.
+        """
+        origins = [head.origin for head in await store.generations(tx, workspace_id, log)]
+        published = [await self._checkpoints.last(origin) for origin in origins]
+        heads = await store.generations(tx, workspace_id, log)
+        return list(zip(heads, published, strict=False))
 
     async def checkpoint(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> str:
         """The signed head (a note) of the log, of size 0 when nothing was appended yet."""
