@@ -40,8 +40,13 @@ class Behind(Ledger):
 
 
 @pytest.fixture
-def ledger(vault: Vault, tmp_path: Path) -> Behind:
-    return Behind(vault, Checkpoints(tmp_path / "keys" / "checkpoints"), INSTALL)
+async def checkpoints(vault: Vault, tmp_path: Path) -> Checkpoints:
+    return Checkpoints(tmp_path / "keys" / "checkpoints")
+
+
+@pytest.fixture
+def ledger(vault: Vault, checkpoints: Checkpoints) -> Behind:
+    return Behind(vault, checkpoints, INSTALL)
 
 
 @pytest.fixture
@@ -248,13 +253,20 @@ async def test_the_audit_log_is_read_in_the_same_way(
 
 
 async def test_a_log_that_has_a_successor_stays_readable(
-    db: Database, ledger: Ledger, workspace: Workspace, get: Get
+    db: Database, ledger: Ledger, checkpoints: Checkpoints, workspace: Workspace, get: Get
 ) -> None:
-    """Under its generation, with its own checkpoint, files and proofs; its key stands before the successor's."""
-    await grow(db, ledger, workspace.live, 3)
+    """Under its generation, with its own checkpoint, files and proofs; its key stands before the successor's, and ends
+    with what it last published.
+    """
+    await grow(db, ledger, workspace.live, 1)
     before = (await get("checkpoint")).text
-
-    await db.run(lambda tx: tx.execute("update ledger_heads set size = 1, frontier = decode(repeat('00', 32), 'hex')"))
+    head = "select size, frontier, checkpoint from ledger_heads"
+    [row] = await db.run(lambda tx: tx.rows(head))
+    await grow(db, ledger, workspace.live, 2)
+    await checkpoints.flush()
+    restored = "update ledger_heads set size = $1, frontier = $2, checkpoint = $3"
+    await db.run(lambda tx: tx.execute("delete from ledger_leaves where index > 0"))
+    await db.run(lambda tx: tx.execute(restored, *row))
     await db.run(lambda tx: ledger.succeed(tx, workspace.live))
     after = (await get("checkpoint")).text
     assert (before.split("\n")[0][:-1], after.split("\n")[:2]) == (
@@ -266,7 +278,9 @@ async def test_a_log_that_has_a_successor_stays_readable(
     old, new = (await get("consent-1/tile/entries/000.p/1")), (await get("tile/entries/000.p/1"))
     assert (b'"type":"consent"' in old.content, b'"type":"successor"' in new.content) == (True, True)
     assert (await get("consent-1/proof/inclusion?index=0&size=1")).json()["path"] == []
-    names = [one["vkey"].split("+")[0] for one in (await get("keys")).json()["keys"]]
+    keys = (await get("keys")).json()["keys"]
+    assert [(one["from_size"], one["to_size"]) for one in keys] == [(0, 3), (0, None)]
+    names = [one["vkey"].split("+")[0] for one in keys]
     assert names == [before.split("\n")[0], after.split("\n")[0]]
 
 

@@ -276,17 +276,34 @@ async def tiles_from(tx: Tx, log: LogId, level: int, index: int, limit: int) -> 
     return [Tile(*row) for row in rows]
 
 
-async def tile_roots(tx: Tx, log: LogId, level: int, indexes: Sequence[int]) -> dict[int, bytes]:
-    """The roots of these full tiles, which are the nodes of the level above."""
+async def tile_roots(tx: Tx, log: LogId, tiles: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+    """The roots of these full tiles, by level and index: the nodes of the level above."""
     rows = await tx.rows(
         """
-        select index, root
-          from ledger_tiles
-         where workspace_id = $1 and log = $2 and generation = $3 and level = $4 and index = any($5::bigint[])
+        select t.level, t.index, t.root
+          from unnest($4::smallint[], $5::bigint[]) as wanted (level, index)
+          join ledger_tiles t
+            on t.workspace_id = $1 and t.log = $2 and t.generation = $3
+           and t.level = wanted.level and t.index = wanted.index
         """,
-        *log, level, indexes,
+        *log, *columns(list(tiles), 2),
     )  # fmt: skip
-    return {row["index"]: row["root"] for row in rows}
+    return {(row["level"], row["index"]): row["root"] for row in rows}
+
+
+async def tiles(tx: Tx, log: LogId, wanted: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+    """The hashes of those of these tiles that are full, by level and index."""
+    rows = await tx.rows(
+        """
+        select t.level, t.index, t.hashes
+          from unnest($4::smallint[], $5::bigint[]) as wanted (level, index)
+          join ledger_tiles t
+            on t.workspace_id = $1 and t.log = $2 and t.generation = $3
+           and t.level = wanted.level and t.index = wanted.index
+        """,
+        *log, *columns(list(wanted), 2),
+    )  # fmt: skip
+    return {(row["level"], row["index"]): row["hashes"] for row in rows}
 
 
 async def insert_tiles(tx: Tx, log: LogId, tiles: Sequence[Tile]) -> None:
