@@ -260,12 +260,12 @@ async def test_a_log_that_has_a_successor_stays_readable(
     """
     await grow(db, ledger, workspace.live, 1)
     before = (await get("checkpoint")).text
-    head = "select size, frontier, checkpoint from ledger_heads"
+    head = "select size, frontier, checkpoint from ledger_heads where log = 'consent'"
     [row] = await db.run(lambda tx: tx.rows(head))
     await grow(db, ledger, workspace.live, 2)
     await checkpoints.flush()
-    restored = "update ledger_heads set size = $1, frontier = $2, checkpoint = $3"
-    await db.run(lambda tx: tx.execute("delete from ledger_leaves where index > 0"))
+    restored = "update ledger_heads set size = $1, frontier = $2, checkpoint = $3 where log = 'consent'"
+    await db.run(lambda tx: tx.execute("delete from ledger_leaves where index > 0 and log = 'consent'"))
     await db.run(lambda tx: tx.execute(restored, *row))
     await db.run(lambda tx: ledger.succeed(tx, workspace.live))
     after = (await get("checkpoint")).text

@@ -9,7 +9,7 @@ from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import ResponseSpec
 from litestar.params import Parameter, QueryParameter
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from tabellion.access.answers import Cursor, Limit, next_cursor, read_cursor
 from tabellion.access.edge import Edge
@@ -21,11 +21,12 @@ from tabellion.core.db import Tx
 from tabellion.core.errors import Conflict
 from tabellion.ledger.reading import Reading
 
+Moment = Annotated[datetime, Meta(tz=True)]
 Actor = Annotated[str | None, Parameter(max_length=200, description="Who: a key's id, `command_line`, `hub`.")]
 Action = Annotated[str | None, Parameter(max_length=200, description="What was done, as `key.created`.")]
 Target = Annotated[str | None, Parameter(max_length=300, description="To what: an id, or the name of a setting.")]
-Since = Annotated[datetime | None, QueryParameter(name="from", description="Not before this moment (RFC 3339).")]
-Until = Annotated[datetime | None, QueryParameter(name="to", description="Before this moment (RFC 3339).")]
+Since = Annotated[Moment | None, QueryParameter(name="from", description="Not before this moment (RFC 3339).")]
+Until = Annotated[Moment | None, QueryParameter(name="to", description="Before this moment (RFC 3339).")]
 LATER = ResponseSpec(
     None,
     description="Conflict: `not_yet_published`, ask again after `Retry-After`; or `not_in_log`",
