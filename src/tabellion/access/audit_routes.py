@@ -9,7 +9,7 @@ from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import ResponseSpec
 from litestar.params import Parameter, QueryParameter
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from tabellion.access.answers import Cursor, Limit, next_cursor, read_cursor
 from tabellion.access.edge import Edge
@@ -18,15 +18,14 @@ from tabellion.access.trail import Trail
 from tabellion.access.types import AuditEntry, AuditFilter, Caller
 from tabellion.core import ids
 from tabellion.core.db import Tx
-from tabellion.core.errors import Conflict
+from tabellion.core.errors import Conflict, HubError
 from tabellion.ledger.reading import Reading
 
-Moment = Annotated[datetime, Meta(tz=True)]
 Actor = Annotated[str | None, Parameter(max_length=200, description="Who: a key's id, `command_line`, `hub`.")]
 Action = Annotated[str | None, Parameter(max_length=200, description="What was done, as `key.created`.")]
 Target = Annotated[str | None, Parameter(max_length=300, description="To what: an id, or the name of a setting.")]
-Since = Annotated[Moment | None, QueryParameter(name="from", description="Not before this moment (RFC 3339).")]
-Until = Annotated[Moment | None, QueryParameter(name="to", description="Before this moment (RFC 3339).")]
+Since = Annotated[datetime | None, QueryParameter(name="from", description="Not before this moment (RFC 3339).")]
+Until = Annotated[datetime | None, QueryParameter(name="to", description="Before this moment (RFC 3339).")]
 LATER = ResponseSpec(
     None,
     description="Conflict: `not_yet_published`, ask again after `Retry-After`; or `not_in_log`",
@@ -67,6 +66,7 @@ def routes(edge: Edge, trail: Trail, reading: Reading) -> list[HTTPRouteHandler]
 
         Each is an entry of the side's log `audit` as well, signed in the transaction that did it.
         """
+        _require_offset(since, until)
         before, wanted = read_cursor(cursor), AuditFilter(actor, action, target, since, until)
         async with edge.db.transaction() as tx:
             entries = await list_audit(tx, caller.workspace_id, wanted, limit, before)
@@ -99,6 +99,13 @@ def routes(edge: Edge, trail: Trail, reading: Reading) -> list[HTTPRouteHandler]
         return Response(text, media_type=MediaType.TEXT, headers=headers)
 
     return [get_page, get_one, get_receipt]
+
+
+def _require_offset(*moments: datetime | None) -> None:
+    """Refuse a moment of which one has to guess where it was."""
+    if any(one is not None and one.tzinfo is None for one in moments):
+        detail = "say from and to with their offset: 2026-11-21T09:00:00Z, or +01:00 for Z (%2B for the plus)"
+        raise HubError("invalid_parameter", detail, 400)
 
 
 async def _receipt(tx: Tx, trail: Trail, reading: Reading, caller: Caller, entry_id: UUID, *, unwitnessed: bool) -> str:
