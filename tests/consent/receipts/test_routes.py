@@ -62,7 +62,8 @@ class Side:
 
     async def entries(self) -> list[bytes]:
         rows = await self.hub.rows(
-            "select leaf from ledger_leaves where workspace_id = $1 order by index", self.workspace.live
+            "select leaf from ledger_leaves where workspace_id = $1 and log = 'consent' order by index",
+            self.workspace.live,
         )
         return [row["leaf"] for row in rows]
 
@@ -213,10 +214,11 @@ async def test_an_entry_of_a_log_with_a_successor_keeps_its_receipt(side: Side) 
     """Under the last head of its own generation and that one's key."""
     consent, hub = await side.grant(), side.hub
     [entry], key = await side.entries(), await side.vkey()
-    [row] = await hub.rows("select size, frontier, checkpoint from ledger_heads where workspace_id = $1", hub.side)
+    ours = "workspace_id = $1 and log = 'consent'"
+    [row] = await hub.rows(f"select size, frontier, checkpoint from ledger_heads where {ours}", hub.side)
     await side.grant("bob@example.org")
-    await hub.rows("delete from ledger_leaves where workspace_id = $1 and index = 1", hub.side)
-    await hub.rows("update ledger_heads set size = $1, frontier = $2, checkpoint = $3", *row)
+    await hub.rows(f"delete from ledger_leaves where {ours} and index = 1", hub.side)
+    await hub.rows("update ledger_heads set size = $1, frontier = $2, checkpoint = $3 where log = 'consent'", *row)
     await hub.db.run(lambda tx: hub.ledger.succeed(tx, hub.side))
     assert (await side.vkey()) != key
     proved((await side.receipt(consent)).text, key, entry)
