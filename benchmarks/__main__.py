@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, end_to_end, idle, jobs, ledger, recipients
+from benchmarks import accept, end_to_end, idle, jobs, ledger, recipients, verify
 
 RESULTS = Path(__file__).parent / "results"
 ALL: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
@@ -26,6 +26,7 @@ ALL: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "end_to_end": end_to_end.run,
     "idle": idle.run,
     "recipients": recipients.run,
+    "verify": verify.run,
 }
 
 
