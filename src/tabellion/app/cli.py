@@ -29,7 +29,11 @@ COMMANDS: Final = {
         "recipients": ("importing:import_recipients", "Make or update the recipients in a file."),
         "suppressions": ("importing:import_suppressions", "Write no more to the addresses in a file."),
     },
-    "ledger": {"succeed": ("upkeep:succeed_ledger", "Start the successor of a log that has lost entries.")},
+    "ledger": {
+        "succeed": ("upkeep:succeed_ledger", "Start the successor of a log that has lost entries."),
+        "verify": ("verifying:verify_ledger", "Check a copy of a log, or one behind a URL, by its key alone."),
+    },
+    "receipt": {"verify": ("verifying:verify_receipt", "Check a receipt, and show what it proves.")},
 }
 """Each command by its group and name: the function in `commands/` that is loaded when it is called, and its line in
 the list of commands, for which nothing is loaded."""
@@ -38,6 +42,7 @@ GROUPS: Final = {
     "keys": "API keys: shown once, stored hashed.",
     "import": "Files brought in, with progress, what was refused, and a second run that goes on.",
     "ledger": "The signed logs of decisions.",
+    "receipt": "Proofs of single entries.",
 }
 WRONG_USAGE: Final = frozenset({"setting_invalid", "setting_unknown", "keys_required"})
 """What is refused with these codes stands on the command line, in the environment or in the file."""
