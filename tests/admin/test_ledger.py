@@ -17,6 +17,7 @@ from tabellion.core import ids
 from tabellion.core.db import Database
 from tabellion.core.vault import Vault
 from tabellion.ledger.published import Checkpoints
+from tabellion.ledger.reading import Reading
 from tabellion.ledger.service import Ledger
 from tabellion.ledger.types import Leaf
 
@@ -32,7 +33,7 @@ def ledger(vault: Vault, tmp_path: Path) -> Ledger:
 
 @pytest.fixture
 def routes(ledger: Ledger) -> Routes:
-    return lambda edge: admin.routes(edge, ledger)
+    return lambda edge: admin.routes(edge, Reading(ledger))
 
 
 async def test_the_checkpoint_and_the_key_verify_without_us(

@@ -239,7 +239,7 @@ def parameters(scope: Any, handler: BaseRouteHandler) -> frozenset[str]:
     taken = handler.parsed_fn_signature.parameters.items()
     queried = (_name(name, field) for name, field in taken if not _is_header(field))
     placed: Collection[str] = scope.get("path_params", {})
-    return frozenset(queried) - GIVEN - frozenset(placed)
+    return frozenset(queried) - GIVEN - frozenset(placed) - handler.resolve_dependencies().keys()
 
 
 def _name(name: str, field: FieldDefinition) -> str:

@@ -1,38 +1,117 @@
-"""`/v1/ledger`: the signed head of a workspace side's consent log, and the keys to check it with."""
+"""`/v1/ledger`: the logs of a workspace side with a key, and whether anybody may read them without."""
 
-from litestar import get
-from litestar.enums import MediaType
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Request, Response, get, put
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.spec import Example
+from litestar.params import Parameter
 
 from tabellion.access.edge import Edge
+from tabellion.access.service import audit
 from tabellion.access.types import Caller
-from tabellion.ledger.service import Ledger
+from tabellion.admin import ledger_public
+from tabellion.admin.ledger_files import View, resources
+from tabellion.core.db import Tx
+from tabellion.core.errors import NotFound
+from tabellion.ledger.paths import LONGEST, LogName, parse_log
+from tabellion.ledger.reading import LOGS, Reading, log_id
+
+PREFIX: Final = "/v1/ledger"
+READ: Final = {"scope": "ledger:read"}
 
 
-def routes(edge: Edge, ledger: Ledger) -> list[HTTPRouteHandler]:
-    @get(
-        "/v1/ledger/checkpoint", opt={"scope": "ledger:read"}, media_type=MediaType.TEXT, tags=["Ledger"],
-        summary="Read the checkpoint",
+class PublicationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which logs anybody may read."""
+
+    published: bool = False
+    """The log of decisions."""
+    audit_published: bool = False
+    """The audit trail's. Its entries say no more than those of decisions, but their number and days do."""
+
+
+class LogView(msgspec.Struct, frozen=True):
+    log: str
+    published_at: datetime | None
+    path: str
+    """Where it is read without a key, once it is published."""
+
+
+class PublicationView(msgspec.Struct, frozen=True):
+    published: bool
+    audit_published: bool
+    logs: list[LogView]
+
+
+def routes(edge: Edge, reading: Reading) -> list[HTTPRouteHandler]:
+    async def own(caller: Caller) -> View:
+        return View(caller.workspace_id, LogName("consent", None), "private")
+
+    async def named(
+        caller: Caller,
+        log: Annotated[
+            str,
+            Parameter(
+                max_length=LONGEST,
+                description="`consent` or `audit`: the log in use. With `-1` behind: that generation, where the log"
+                " has a successor.",
+                examples=[Example(value="audit")],
+            ),
+        ],
+    ) -> View:
+        known = parse_log(log)
+        if known.name not in LOGS:
+            raise NotFound("not_found", "there is no such log; there are `consent` and `audit`")
+        return View(caller.workspace_id, known, "private")
+
+    return [
+        *resources(PREFIX, READ, own, edge, reading),
+        *resources(f"{PREFIX}/{{log:str}}", READ, named, edge, reading),
+        *ledger_public.routes(edge, reading),
+        *_settings(edge, reading),
+    ]
+
+
+def _settings(edge: Edge, reading: Reading) -> list[HTTPRouteHandler]:
+    async def shown(tx: Tx, caller: Caller) -> PublicationView:
+        found = await reading.publications(tx, caller.workspace_id)
+        logs = [
+            LogView(
+                name,
+                found[name].published_at if name in found else None,
+                f"{ledger_public.PREFIX}/{log_id(caller.workspace_id, name)}",
+            )
+            for name in LOGS
+        ]
+        return PublicationView("consent" in found, "audit" in found, logs)
+
+    @get("/v1/ledger/settings", opt=READ, tags=["Ledger"], summary="Read whether the logs are published")
+    async def read_settings(caller: Caller) -> PublicationView:
+        """Off by default. `logs` says where anybody would read them, whether they may now or not."""
+        async with edge.db.transaction() as tx:
+            return await shown(tx, caller)
+
+    @put(
+        "/v1/ledger/settings", tags=["Ledger"], summary="Publish the logs, or stop",
+        opt={"scope": "ledger:write", "example": {"published": True}},
     )  # fmt: skip
-    async def read_checkpoint(caller: Caller) -> str:
-        """The signed head of the consent log: a C2SP `tlog-checkpoint`, which is a signed note.
+    async def set_settings(
+        request: Request[Any, Any, Any], caller: Caller, data: PublicationBody
+    ) -> Response[PublicationView]:
+        """From then on anybody reads the log without a key: commitments and days, no person and no address. Audited.
 
-        Three lines (origin, number of entries, base64 of the RFC 9162 root hash), an empty line, and the signature
-        over the three. Every acknowledged decision is in the tree it signs. A log without entries has size 0.
+        What is left out is off. Caches may keep for a year what was read while it was on.
         """
-        return await edge.db.run(lambda tx: ledger.checkpoint(tx, caller.workspace_id))
+        chosen = {"consent": data.published, "audit": data.audit_published}
 
-    @get(
-        "/v1/ledger/key",
-        opt={"scope": "ledger:read"},
-        media_type=MediaType.TEXT,
-        tags=["Ledger"],
-        summary="Read the keys",
-    )
-    async def read_keys(caller: Caller) -> str:
-        """One verifier key line (C2SP `signed-note`, Ed25519) for each key the log was ever signed with, the current
-        one last. Keep them: a checkpoint or a receipt is checked against a key, not against this hub.
-        """
-        return await edge.db.run(lambda tx: ledger.verifier_keys(tx, caller.workspace_id))
+        async def work(tx: Tx) -> tuple[int, PublicationView]:
+            await reading.publish(tx, caller.workspace_id, frozenset(name for name, on in chosen.items() if on))
+            detail = msgspec.to_builtins(data)
+            await audit(tx, caller.workspace_id, caller.actor, "ledger_settings.set", "ledger_settings", detail)
+            return 200, await shown(tx, caller)
 
-    return [read_checkpoint, read_keys]
+        return await edge.mutate(request, caller, "ledger:write", work)
+
+    return [read_settings, set_settings]

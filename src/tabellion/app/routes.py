@@ -16,6 +16,7 @@ from tabellion.app.http import create_app
 from tabellion.app.wiring import Callbacks, Hub
 from tabellion.consent import routes as consent
 from tabellion.consent.public import PublicDecisions
+from tabellion.consent.receipts import routes as receipts
 from tabellion.consent.types import NewDecision
 from tabellion.core.batching import Batcher
 from tabellion.core.config import Settings
@@ -66,7 +67,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *token_routes.routes(edge, around.vault),
         *accounts.routes(edge, hub.accounts),
         *admin_events.routes(edge, hub.recipients),
-        *admin_ledger.routes(edge, hub.ledger),
+        *admin_ledger.routes(edge, hub.reading),
         *admin_timeline.routes(edge, hub.recipients),
         *admin_search.routes(edge, admin_search.Search(hub.recipients, hub.messages)),
         *identity.routes(edge, around.vault, hub.recipients, hub.identity.absorbed, upsert, hub.consent.contact_state),
@@ -75,6 +76,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *settings_routes.routes(edge, around.vault, hub.recipients.settings),
         *review_routes.routes(edge, hub.queue, hub.reviews),
         *consent.routes(edge, hub.recipients, decide, check, public),
+        *receipts.routes(edge, hub.receipts),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
         *privacy.routes(edge, hub.retention),
         *regulation_routes.routes(edge, hub.recipients, hub.regulations),

@@ -14,6 +14,7 @@ from tabellion.access.types import Mode
 from tabellion.accounts.rules import CustomHosts
 from tabellion.accounts.service import Accounts
 from tabellion.accounts.types import Account
+from tabellion.consent.receipts.service import Receipts
 from tabellion.consent.service import Consent
 from tabellion.core import ids
 from tabellion.core.addresses import AddressPolicy
@@ -36,6 +37,7 @@ from tabellion.identity.reviews import Reviews
 from tabellion.identity.service import Identity
 from tabellion.jobs.types import Kind
 from tabellion.ledger.published import Checkpoints
+from tabellion.ledger.reading import Reading
 from tabellion.ledger.service import Ledger
 from tabellion.messages.erasing import Erasing as MessagesErasing
 from tabellion.messages.gate import Gate
@@ -102,6 +104,7 @@ class Hub:
     edge: Edge
     checkpoints: Checkpoints
     ledger: Ledger
+    reading: Reading
     recipients: Recipients
     accounts: Accounts
     consent: Consent
@@ -111,6 +114,7 @@ class Hub:
     reviews: Reviews
     messages: Messages
     webhooks: Webhooks
+    receipts: Receipts
     retention: Retention
     rounds: Rounds
     regulations: Regulations
@@ -167,6 +171,7 @@ def wire(around: Surroundings) -> Hub:
     keyring = KeyRing(around.db)
     checkpoints = Checkpoints(around.keys.checkpoints)
     ledger = Ledger(around.vault, checkpoints, around.install_id)
+    reading = Reading(ledger)
     recipients = Recipients(around.vault, around.events, SettingsBook(around.blocked_values))
     hosts = CustomHosts(AddressPolicy.of(around.private_networks))
     accounts = Accounts(around.vault, ALL, around.simulator, around.clock, sides.mode_of, hosts)
@@ -238,6 +243,7 @@ def wire(around: Surroundings) -> Hub:
         edge=Edge(around.db, keyring, around.vault, around.log, around.metrics),
         checkpoints=checkpoints,
         ledger=ledger,
+        reading=reading,
         recipients=recipients,
         accounts=accounts,
         consent=consent,
@@ -247,6 +253,7 @@ def wire(around: Surroundings) -> Hub:
         reviews=Reviews(queue, recipients, identity, consent),
         messages=messages,
         webhooks=webhooks,
+        receipts=Receipts(consent, reading),
         retention=retention,
         rounds=rounds,
         regulations=regulations,

@@ -33,7 +33,12 @@ def origin(install_id: UUID, log: LogId) -> str:
 
     A log that a restored dump has forgotten gets its old name, and so meets its old checkpoint outside the database.
     """
-    return f"tabellion.log/{install_id.hex}/{_log_id(log.workspace_id, log.name)}/{log.generation}"
+    return f"tabellion.log/{install_id.hex}/{log_id(log.workspace_id, log.name).hex()}/{log.generation}"
+
+
+def log_id(workspace_id: WorkspaceId, name: str) -> bytes:
+    """What tells a log apart, whatever its generation. Says nothing about the workspace, and is not guessed."""
+    return sha256(workspace_id.bytes + name.encode())[:16]
 
 
 def span(part: Range) -> Span:
@@ -48,7 +53,3 @@ def width(size: int, level: int, index: int) -> int:
     """How many nodes the tile has in the tree of this size: 256 when full, 0 when it does not exist."""
     nodes = size >> _TILE_HEIGHT * level
     return max(0, min(TILE, nodes - index * TILE))
-
-
-def _log_id(workspace_id: WorkspaceId, name: str) -> str:
-    return sha256(workspace_id.bytes + name.encode())[:16].hex()

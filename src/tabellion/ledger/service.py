@@ -15,7 +15,7 @@ from tabellion.core.vault import Vault
 from tabellion.ledger import merkle, note, rules, store, tree
 from tabellion.ledger.merkle import Frontier
 from tabellion.ledger.published import Checkpoints
-from tabellion.ledger.types import Appended, Forked, Head, Leaf, LogId, Problem, Published, SigningKey
+from tabellion.ledger.types import Appended, Forked, Head, Leaf, LogId, Problem, Published, SigningKey, VerifierKey
 
 CHECK_EVERY: Final = timedelta(seconds=5)
 """How long a process goes on without comparing a log with the checkpoint outside the database. A change of the
@@ -90,9 +90,13 @@ class Ledger:
 
     async def verifier_keys(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> str:
         """One verifier key line a key, the current one last."""
+        keys = await self.keys(tx, workspace_id, log)
+        return "".join(note.Verifier(one.origin, one.public_key).line() + "\n" for one in keys)
+
+    async def keys(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> list[VerifierKey]:
+        """Every key the log ever signed with and the tree sizes it signed, the current one last."""
         await self._head(tx, workspace_id, log)
-        keys = await store.public_keys(tx, workspace_id, log)
-        return "".join(note.Verifier(origin, key).line() + "\n" for origin, key in keys)
+        return await store.verifier_keys(tx, workspace_id, log)
 
     async def inclusion_proof(
         self, tx: Tx, workspace_id: WorkspaceId, index: int, size: int, log: str = "consent"
@@ -116,13 +120,15 @@ class Ledger:
         self, tx: Tx, workspace_id: WorkspaceId, level: int, index: int, width: int = 256, log: str = "consent"
     ) -> bytes:
         """A tile of C2SP tlog-tiles, full or cut to its first hashes."""
-        return await tree.tile(tx, await self._head(tx, workspace_id, log), level, index, width)
+        head = await self._head(tx, workspace_id, log)
+        return await tree.tile(tx, head.log, head.size, level, index, width)
 
     async def bundle(
         self, tx: Tx, workspace_id: WorkspaceId, index: int, width: int = 256, log: str = "consent"
     ) -> bytes:
         """An entry bundle of C2SP tlog-tiles, full or cut to its first entries."""
-        return await tree.bundle(tx, await self._head(tx, workspace_id, log), index, width)
+        head = await self._head(tx, workspace_id, log)
+        return await tree.bundle(tx, head.log, head.size, index, width)
 
     async def succeed(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> str:
         """Start the successor of a log that has lost entries, and return its origin.
@@ -140,6 +146,20 @@ class Ledger:
         commitment = sha256((last or (head.checkpoint if head else "")).encode())
         await self.append(tx, workspace_id, [Leaf(ids.new(), "successor", commitment, tx.now.date())], log)
         return rules.origin(self._install_id, fresh)
+
+    async def rotate_key(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> list[VerifierKey]:
+        """Let a new key sign from the present size on, and return all keys with their ranges, the new one last.
+
+        The head gets its signature at once, so both keys sign this one size. The old private key is gone with the
+        commit, and other processes sign with the new one from their next append on. Raises `Forked`.
+        """
+        head = await self._locked(tx, workspace_id, log)
+        await self._check(tx, head)
+        signer = note.Signer.new(head.origin)
+        await store.retire_key(tx, head.log, head.size)
+        await self._keep_key(tx, head.log, signer, head.size)
+        await store.sign_head(tx, head.log, _signed(signer, head.frontier), signer.verifier.public_key)
+        return await store.verifier_keys(tx, workspace_id, log)
 
     async def watch(self, tx: Tx) -> None:
         """Keep `problems` true: look at every log at first, and again as long as one of them refuses entries."""
@@ -203,12 +223,14 @@ class Ledger:
         origin = rules.origin(self._install_id, log)
         if await self._checkpoints.last(origin):
             raise _forked(origin, "has published a checkpoint, but the database does not know it")
-        signer = note.Signer.new(origin)
+        signer, empty = note.Signer.new(origin), Frontier()
+        if await store.insert_head(tx, log, origin, empty, _signed(signer, empty), signer.verifier.public_key):
+            await self._keep_key(tx, log, signer, from_size=0)
+
+    async def _keep_key(self, tx: Tx, log: LogId, signer: note.Signer, from_size: int) -> None:
         public = signer.verifier.public_key
-        sealed = await self._vault.outer.wrap(signer.private_key(), _key_context(origin, public))
-        empty = Frontier()
-        if await store.insert_head(tx, log, origin, empty, _signed(signer, empty), public):
-            await store.insert_key(tx, log, SigningKey(public, sealed, from_size=0))
+        sealed = await self._vault.outer.wrap(signer.private_key(), _key_context(signer.name, public))
+        await store.insert_key(tx, log, SigningKey(public, sealed, from_size))
 
     async def _advance(self, tx: Tx, head: Head, frontier: Frontier, checked_at: datetime) -> int:
         """Sign and store the new head; announce it once it is durable."""

@@ -7,7 +7,7 @@ from uuid import UUID
 from tabellion.core.db import Row, Tx, columns
 from tabellion.core.ids import WorkspaceId
 from tabellion.ledger.merkle import Frontier
-from tabellion.ledger.types import Head, LogId, SigningKey, Tile
+from tabellion.ledger.types import Head, Located, LogId, Publication, SigningKey, Tile, VerifierKey
 
 
 async def open_head(tx: Tx, workspace_id: WorkspaceId, name: str) -> Head | None:
@@ -36,6 +36,20 @@ async def lock_head(tx: Tx, workspace_id: WorkspaceId, name: str) -> Head | None
         """,
         workspace_id, name,
     )  # fmt: skip
+    return _head(row) if row else None
+
+
+async def closed_head(tx: Tx, log: LogId) -> Head | None:
+    """The last head of a log that has a successor."""
+    row = await tx.row(
+        """
+        select workspace_id, log, generation, origin, size, frontier, checkpoint, public_key,
+               pg_postmaster_start_time() as server_started
+          from ledger_heads
+         where workspace_id = $1 and log = $2 and generation = $3 and closed_at is not null
+        """,
+        *log,
+    )
     return _head(row) if row else None
 
 
@@ -122,19 +136,44 @@ async def sealed_key(tx: Tx, log: LogId, public_key: bytes) -> bytes | None:
     return sealed
 
 
-async def public_keys(tx: Tx, workspace_id: WorkspaceId, name: str) -> list[tuple[str, bytes]]:
-    """Origin and public key of every key the log ever signed with, the current one last."""
+async def retire_key(tx: Tx, log: LogId, to_size: int) -> None:
+    """End the current signing key: it signed up to this tree size, and its private half is gone from here."""
+    await tx.execute(
+        """
+        update ledger_keys
+           set to_size = $4, retired_at = $5, sealed = null
+         where workspace_id = $1 and log = $2 and generation = $3 and to_size is null
+        """,
+        *log, to_size, tx.now,
+    )  # fmt: skip
+
+
+async def sign_head(tx: Tx, log: LogId, checkpoint: str, public_key: bytes) -> None:
+    """Give the head, as it stands, another key and that key's signature."""
+    await tx.execute(
+        """
+        update ledger_heads
+           set checkpoint = $4, public_key = $5, updated_at = $6
+         where workspace_id = $1 and log = $2 and generation = $3
+        """,
+        *log, checkpoint, public_key, tx.now,
+    )  # fmt: skip
+
+
+async def verifier_keys(tx: Tx, workspace_id: WorkspaceId, name: str) -> list[VerifierKey]:
+    """Every key the log ever signed with, those of the logs before it too, the current one last."""
     rows = await tx.rows(
         """
-        select ledger_heads.origin, ledger_keys.public_key
+        select ledger_heads.origin, ledger_keys.public_key, ledger_keys.from_size, ledger_keys.to_size,
+               ledger_keys.created_at, ledger_keys.retired_at
           from ledger_keys
           join ledger_heads using (workspace_id, log, generation)
          where workspace_id = $1 and log = $2
-         order by generation, from_size
+         order by generation, from_size, to_size nulls last, ledger_keys.created_at
         """,
         workspace_id, name,
     )  # fmt: skip
-    return [(row["origin"], row["public_key"]) for row in rows]
+    return [VerifierKey(*row) for row in rows]
 
 
 async def insert_leaves(tx: Tx, log: LogId, first: int, leaves: Sequence[tuple[UUID, bytes]]) -> None:
@@ -148,6 +187,21 @@ async def insert_leaves(tx: Tx, log: LogId, first: int, leaves: Sequence[tuple[U
         """,
         *log, first, entry_ids, entries,
     )  # fmt: skip
+
+
+async def locate(tx: Tx, workspace_id: WorkspaceId, entry_id: UUID) -> Located | None:
+    """Where the entry with the caller's id stands."""
+    row = await tx.row(
+        """
+        select workspace_id, log, generation, index, leaf
+          from ledger_leaves
+         where workspace_id = $1 and entry_id = $2
+        """,
+        workspace_id, entry_id,
+    )  # fmt: skip
+    if row is None:
+        return None
+    return Located(LogId(row["workspace_id"], row["log"], row["generation"]), row["index"], row["leaf"])
 
 
 async def leaves(tx: Tx, log: LogId, indexes: Sequence[int]) -> dict[int, bytes]:
@@ -199,6 +253,40 @@ async def tile(tx: Tx, log: LogId, level: int, index: int) -> bytes | None:
         *log, level, index,
     )  # fmt: skip
     return hashes
+
+
+# logs that anybody may read
+
+
+async def publications(tx: Tx, workspace_id: WorkspaceId) -> list[Publication]:
+    """The logs of a side that anybody may read."""
+    rows = await tx.rows(
+        "select workspace_id, log, published_at from published_logs where workspace_id = $1 order by log", workspace_id
+    )
+    return [Publication(*row) for row in rows]
+
+
+async def publication(tx: Tx, log_id: bytes) -> Publication | None:
+    """Whose log has this id, if anybody may read it."""
+    row = await tx.row("select workspace_id, log, published_at from published_logs where log_id = $1", log_id)
+    return Publication(*row) if row else None
+
+
+async def publish(tx: Tx, workspace_id: WorkspaceId, name: str, log_id: bytes) -> None:
+    """Open a log to anybody. Doing it again changes nothing."""
+    await tx.execute(
+        """
+        insert into published_logs (log_id, workspace_id, log, published_at)
+        values ($1, $2, $3, $4)
+        on conflict do nothing
+        """,
+        log_id, workspace_id, name, tx.now,
+    )  # fmt: skip
+
+
+async def unpublish(tx: Tx, workspace_id: WorkspaceId, name: str) -> None:
+    """Close a log to those without a key."""
+    await tx.execute("delete from published_logs where workspace_id = $1 and log = $2", workspace_id, name)
 
 
 def _head(row: Row) -> Head:

@@ -38,20 +38,20 @@ async def filled_tiles(tx: Tx, head: Head, hashes: Sequence[bytes]) -> list[Tile
     return made
 
 
-async def tile(tx: Tx, head: Head, level: int, index: int, width: int) -> bytes:
-    """The first `width` hashes of a tile of this tree, concatenated. NotFound where the tree is not that wide."""
-    _require(head, level, index, width)
-    if width == rules.TILE and (full := await store.tile(tx, head.log, level, index)):
+async def tile(tx: Tx, log: LogId, size: int, level: int, index: int, width: int) -> bytes:
+    """The first `width` hashes of a tile of the tree of this size. NotFound where the tree is not that wide."""
+    _require(size, level, index, width)
+    if width == rules.TILE and (full := await store.tile(tx, log, level, index)):
         return full
     first = index * rules.TILE
-    return b"".join(await _level(tx, head.log, Span(level, first, first + width)))
+    return b"".join(await _level(tx, log, Span(level, first, first + width)))
 
 
-async def bundle(tx: Tx, head: Head, index: int, width: int) -> bytes:
-    """The first `width` entries of a bundle, each after its length in two bytes."""
-    _require(head, 0, index, width)
+async def bundle(tx: Tx, log: LogId, size: int, index: int, width: int) -> bytes:
+    """The first `width` entries of a bundle of the tree of this size, each after its length in two bytes."""
+    _require(size, 0, index, width)
     first = index * rules.TILE
-    entries = await store.leaves(tx, head.log, range(first, first + width))
+    entries = await store.leaves(tx, log, range(first, first + width))
     return b"".join(len(entries[at]).to_bytes(2, "big") + entries[at] for at in sorted(entries))
 
 
@@ -95,6 +95,6 @@ def _tile(level: int, index: int, row: Sequence[bytes]) -> Tile:
     return Tile(level, index, b"".join(row), merkle.root(row))
 
 
-def _require(head: Head, level: int, index: int, width: int) -> None:
-    if not (0 <= level < 8 and index >= 0 and 1 <= width <= rules.width(head.size, level, index)):
-        raise NotFound("not_found", f"the tree of size {head.size} has no such tile")
+def _require(size: int, level: int, index: int, width: int) -> None:
+    if not (0 <= level < 8 and index >= 0 and 1 <= width <= rules.width(size, level, index)):
+        raise NotFound("not_found", f"the tree of size {size} has no such tile")

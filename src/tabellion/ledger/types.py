@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from tabellion.core.errors import Unavailable
+from tabellion.core.errors import HubError, Unavailable
 from tabellion.core.ids import WorkspaceId
 from tabellion.ledger.merkle import Frontier
 
@@ -17,6 +17,14 @@ class Forked(Unavailable):
 
     def __init__(self, detail: str) -> None:
         super().__init__("ledger_forked", detail)
+
+
+class NotYetPublished(HubError):
+    """Beyond the head that the log shows. Comes by itself, a moment later: 409, or 404 for a file of the log."""
+
+    def __init__(self, size: int, status: int = 409) -> None:
+        detail = f"the log shows its first {size} entries, and this is beyond them; ask again in a moment"
+        super().__init__("not_yet_published", detail, status, headers={"Retry-After": "1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,53 @@ class Published:
     """The signed note, with the cosignatures there are."""
     witnessed: bool
     """Whether it carries the cosignatures that the policy asks for; False without a policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A log as others see it: nothing behind `size`."""
+
+    log: LogId
+    size: int
+    checkpoint: str
+    """The signed note, with the cosignatures there are."""
+    witnessed: bool
+    """Whether these are what the policy asks for; False without a policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where an entry stands."""
+
+    log: LogId
+    index: int
+    leaf: bytes
+    """The entry as it is hashed and served."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A log that anybody may read."""
+
+    workspace_id: WorkspaceId
+    name: str
+    published_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierKey:
+    """A key that signs or signed for a log, and the tree sizes it signed: elsewhere its signature is worthless."""
+
+    origin: str
+    public_key: bytes
+    from_size: int
+    to_size: int | None
+    """The last; None for the key that signs now."""
+    created_at: datetime
+    retired_at: datetime | None
+
+    def covers(self, size: int) -> bool:
+        return self.from_size <= size and (self.to_size is None or size <= self.to_size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -489,11 +489,18 @@ CREATE TABLE public.ledger_keys (
     from_size bigint NOT NULL,
     to_size bigint,
     public_key bytea NOT NULL,
-    sealed bytea NOT NULL,
+    sealed bytea,
     created_at timestamp with time zone NOT NULL,
+    retired_at timestamp with time zone,
     CONSTRAINT ledger_keys_check CHECK ((to_size >= from_size)),
+    CONSTRAINT ledger_keys_check1 CHECK (((to_size IS NULL) = (retired_at IS NULL))),
+    CONSTRAINT ledger_keys_check2 CHECK (((to_size IS NULL) = (sealed IS NOT NULL))),
     CONSTRAINT ledger_keys_public_key_check CHECK ((octet_length(public_key) = 32))
 );
+
+COMMENT ON COLUMN public.ledger_keys.to_size IS 'the last tree size it signed; null: it signs now';
+
+COMMENT ON COLUMN public.ledger_keys.sealed IS 'gone with the key''s retirement: it signs nothing more';
 
 CREATE TABLE public.ledger_leaves (
     workspace_id uuid NOT NULL,
@@ -615,6 +622,16 @@ CREATE TABLE public.proof_openings (
     CONSTRAINT proof_openings_check CHECK ((approved_by <> requested_by)),
     CONSTRAINT proof_openings_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500)))
 );
+
+CREATE TABLE public.published_logs (
+    log_id bytea NOT NULL,
+    workspace_id uuid NOT NULL,
+    log text NOT NULL,
+    published_at timestamp with time zone NOT NULL,
+    CONSTRAINT published_logs_log_id_check CHECK ((octet_length(log_id) = 16))
+);
+
+COMMENT ON COLUMN public.published_logs.log_id IS 'as it stands in the origin, whatever the generation';
 
 CREATE TABLE public.recipient_settings (
     workspace_id uuid NOT NULL,
@@ -984,7 +1001,7 @@ ALTER TABLE ONLY public.ledger_heads
     ADD CONSTRAINT ledger_heads_pkey PRIMARY KEY (workspace_id, log, generation);
 
 ALTER TABLE ONLY public.ledger_keys
-    ADD CONSTRAINT ledger_keys_pkey PRIMARY KEY (workspace_id, log, generation, from_size);
+    ADD CONSTRAINT ledger_keys_pkey PRIMARY KEY (workspace_id, log, generation, public_key);
 
 ALTER TABLE ONLY public.ledger_leaves
     ADD CONSTRAINT ledger_leaves_entry UNIQUE (entry_id, workspace_id);
@@ -1009,6 +1026,12 @@ ALTER TABLE ONLY public.privacy_settings
 
 ALTER TABLE ONLY public.proof_openings
     ADD CONSTRAINT proof_openings_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.published_logs
+    ADD CONSTRAINT published_logs_pkey PRIMARY KEY (log_id);
+
+ALTER TABLE ONLY public.published_logs
+    ADD CONSTRAINT published_logs_workspace_id_log_key UNIQUE (workspace_id, log);
 
 ALTER TABLE ONLY public.recipient_settings
     ADD CONSTRAINT recipient_settings_pkey PRIMARY KEY (workspace_id);
