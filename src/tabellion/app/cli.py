@@ -29,6 +29,7 @@ COMMANDS: Final = {
         "recipients": ("importing:import_recipients", "Make or update the recipients in a file."),
         "suppressions": ("importing:import_suppressions", "Write no more to the addresses in a file."),
     },
+    "export": {"ledger": ("exporting:export_ledger", "Copy a log into a folder, for auditors.")},
     "ledger": {
         "succeed": ("upkeep:succeed_ledger", "Start the successor of a log that has lost entries."),
         "verify": ("verifying:verify_ledger", "Check a copy of a log, or one behind a URL, by its key alone."),
@@ -41,6 +42,7 @@ GROUPS: Final = {
     "workspace": "Workspaces: tenants, each with a live and a test side.",
     "keys": "API keys: shown once, stored hashed.",
     "import": "Files brought in, with progress, what was refused, and a second run that goes on.",
+    "export": "Files for others, that can be verified without the hub.",
     "ledger": "The signed logs of decisions.",
     "receipt": "Proofs of single entries.",
 }

@@ -10,8 +10,10 @@ from tabellion.access.grouped import Grouped
 from tabellion.accounts import routes as accounts
 from tabellion.admin import events as admin_events
 from tabellion.admin import ledger as admin_ledger
+from tabellion.admin import ledger_export_routes
 from tabellion.admin import search as admin_search
 from tabellion.admin import timeline as admin_timeline
+from tabellion.admin.ledger_export import LedgerExport
 from tabellion.app.http import create_app
 from tabellion.app.wiring import Callbacks, Hub
 from tabellion.consent import routes as consent
@@ -68,6 +70,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *accounts.routes(edge, hub.accounts),
         *admin_events.routes(edge, hub.recipients),
         *admin_ledger.routes(edge, hub.reading),
+        *ledger_export_routes.routes(edge, LedgerExport(hub.reading, hub.checkpoints, hub.certificates)),
         *admin_timeline.routes(edge, hub.recipients),
         *admin_search.routes(edge, admin_search.Search(hub.recipients, hub.messages)),
         *identity.routes(edge, around.vault, hub.recipients, hub.identity.absorbed, upsert, hub.consent.contact_state),

@@ -1,5 +1,6 @@
 """A receipt verifies by itself, or the verifier says what is wrong with it."""
 
+import hmac
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tabellion.ledger.verifier.command import Believed, main, verify_receipt
 from tabellion.ledger.verifier.receipt import parse
 from tabellion.ledger.verifier.report import Refuted
 
-from .conftest import KEY, ORIGIN, Log, NewLog, b64, receipt, record
+from .conftest import DAY, KEY, ORIGIN, Log, NewLog, b64, receipt, record
 
 
 @pytest.fixture
@@ -71,8 +72,28 @@ def _undisclosed(log: Log, index: int) -> bytes:
     return b"\n".join(line for line in made.split(b"\n") if not line.startswith(b"extra "))
 
 
-def test_a_receipt_that_discloses_nothing_says_so(log: Log, tmp_path: Path) -> None:
-    assert codes(log, _undisclosed(log, 77), tmp_path) == ["nothing_disclosed"]
+def test_a_receipt_that_discloses_nothing_proves_its_entry_with_the_log(log: Log, tmp_path: Path) -> None:
+    said = _undisclosed(log, 77)
+    assert codes(log, said, tmp_path) == ["nothing_disclosed"]
+    file = tmp_path / "one.tlog-proof"
+    report = verify_receipt(file, Believed([log.key]), str(log.write().folder))
+    assert (report.findings, report.facts["index"], report.facts["record"]) == ([], 77, {})
+    log.entries[77] = log.entries[78]
+    report = verify_receipt(file, Believed([log.key]), str(log.write().folder))
+    assert [one.code for one in report.findings] == ["inclusion_wrong"]
+
+
+def test_the_leaf_follows_from_the_record(log: Log, tmp_path: Path) -> None:
+    """As a hub issues it: the record and its key, and nothing beside."""
+    whole = record(77, log) | {"recorded_at": f"{DAY}T09:00:00.000Z"}
+    log.entries[77] = canonical(
+        {"v": 1, "type": "consent", "c": b64url(hmac.digest(KEY, canonical(whole), "sha256")), "d": DAY}
+    )
+    proof = parse(log.receipt(77))
+    for extra in ({"key": b64(KEY), "record": whole}, {"key": b64url(KEY), "record": whole, "unwitnessed": True}):
+        assert codes(log, receipt(canonical(extra), 77, proof.path, proof.checkpoint), tmp_path) == []
+    later = {"key": b64(KEY), "record": whole | {"recorded_at": "2026-11-22T09:00:00.000Z"}}
+    assert codes(log, receipt(canonical(later), 77, proof.path, proof.checkpoint), tmp_path) == ["inclusion_wrong"]
 
 
 def test_witnesses_are_counted(log: Log, tmp_path: Path) -> None:
@@ -86,7 +107,8 @@ def test_witnesses_are_counted(log: Log, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "extra",
     [
-        b"{", b"[]", b'"x"', b'{"key":1}', b'{"key":"","leaf":{},"record":{}}', b"[" * 100_000, b'{"key":1.5}',
+        b"{", b"[]", b'"x"', b'{"key":"","leaf":{},"record":{}}', b'{"record":1}', b'{"record":null}',
+        b"[" * 100_000, b'{"key":1.5}',
         b'{"key":"AA","key":"AA","leaf":{"c":"AA"},"record":{}}', b'{"key":"AA","leaf":[],"record":null}', b"\xff",
         b'{"key":"AA","leaf":{"c":"AA"},"record":' + b'{"a":' * 50 + b"1" + b"}" * 51, b'{"key":NaN}',
     ],

@@ -11,7 +11,7 @@ import pytest
 
 from tabellion.ledger import note
 from tabellion.ledger.verifier import source
-from tabellion.ledger.verifier.command import Asked, Believed
+from tabellion.ledger.verifier.command import Asked, Believed, Reach
 from tabellion.ledger.verifier.report import Refuted, Unusable
 from tabellion.ledger.verifier.source import Folder, Web, opened, path
 
@@ -137,7 +137,7 @@ def test_a_log_behind_a_url_is_verified_and_the_token_sent(server: Server, new_l
     server.files = files
     token = tmp_path / "token"
     token.write_text("tbl_live_secret\n")
-    report = Asked(server.url + "/", Believed([log.key]), token_file=token).verify()
+    report = Asked(server.url + "/", Believed([log.key]), reach=Reach(token)).verify()
     assert (report.findings, report.facts["size"]) == ([], 600)
     assert {said for _, said in server.asked} == {"Bearer tbl_live_secret"}
 

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from tabellion.app.output import print_text
 from tabellion.core.errors import HubError, Invalid
 from tabellion.ledger.verifier import command
-from tabellion.ledger.verifier.command import Asked, Believed
+from tabellion.ledger.verifier.command import Asked, Believed, Reach
 from tabellion.ledger.verifier.report import Report, Unusable
 
 Keys = Annotated[
@@ -22,6 +22,9 @@ Witnesses = Annotated[
     tuple[str, ...], Parameter(name="--witness", negative="", help="The verifier key of a witness. Repeatable.")
 ]
 Quorum = Annotated[int | None, Parameter(help="How many of the witnesses must have cosigned; else all.")]
+Jwks = Annotated[Path | None, Parameter(help="The hub's /.well-known/jwks.json, which signs what is handed out.")]
+Token = Annotated[Path | None, Parameter(help="A file with an API key for a URL (else TABELLION_TOKEN).")]
+Insecure = Annotated[bool, Parameter(negative="", help="Allow plain http.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="One line of JSON for programs.")]
 
 
@@ -36,8 +39,9 @@ def verify_ledger(
     compare: Annotated[str | None, Parameter(help="An older copy: names the first entry that differs.")] = None,
     records: Annotated[Path | None, Parameter(help="A folder of receipts (*.tlog-proof) that must hold.")] = None,
     previous: Annotated[Path | None, Parameter(help="The last checkpoint of the log that this one succeeds.")] = None,
-    token_file: Annotated[Path | None, Parameter(help="A file with an API key (else TABELLION_TOKEN).")] = None,
-    insecure_http: Annotated[bool, Parameter(negative="", help="Allow plain http.")] = False,
+    jwks: Jwks = None,
+    token_file: Token = None,
+    insecure_http: Insecure = False,
     json: Json = False,
 ) -> None:
     """Recompute a log from its entries and tiles, and check who signed it. Trusts the keys named and nothing else.
@@ -45,8 +49,8 @@ def verify_ledger(
     Exit code 0: it holds; 1: it does not, and each WRONG line says where; 2: nothing can be said.
     """
     asked = Asked(
-        from_, Believed(key, keys, witness, quorum), since, previous, compare, records, token_file, insecure_http,
-        quiet=json,
+        from_, Believed(key, keys, witness, quorum), since, previous, compare, records, jwks,
+        Reach(token_file, insecure_http), quiet=json,
     )  # fmt: skip
     try:
         report = asked.verify()
@@ -63,6 +67,11 @@ def verify_receipt(
     keys: KeyLists = (),
     witness: Witnesses = (),
     quorum: Quorum = None,
+    from_: Annotated[
+        str | None, Parameter(name="--from", help="The log, for a receipt that discloses no record: a folder or URL.")
+    ] = None,
+    token_file: Token = None,
+    insecure_http: Insecure = False,
     json: Json = False,
 ) -> None:
     """Check a receipt, and show the record it discloses: that it was recorded, in which log, and where.
@@ -70,7 +79,9 @@ def verify_receipt(
     Exit code 0: it holds; 1: it does not; 2: nothing can be said.
     """
     try:
-        report = command.verify_receipt(file, Believed(key, keys, witness, quorum))
+        report = command.verify_receipt(
+            file, Believed(key, keys, witness, quorum), from_, Reach(token_file, insecure_http)
+        )
     except Unusable as error:
         raise Invalid("nothing_verified", str(error)) from None
     _tell(report, json=json)

@@ -12,6 +12,7 @@ from typing import Final, TextIO
 from tabellion.ledger.verifier import heads, log, receipt, source
 from tabellion.ledger.verifier.heads import MOST_NOTE, Trust
 from tabellion.ledger.verifier.report import UNUSABLE, Report, Unusable
+from tabellion.ledger.verifier.source import Source
 
 MOST_LIST: Final = 8 << 20
 MOST_TOKEN: Final = 4096
@@ -36,6 +37,22 @@ class Believed:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """How a URL is asked."""
+
+    token_file: Path | None = None
+    insecure_http: bool = False
+
+    def opened(self, place: str) -> Source:
+        """The source that a command line names. Raises `Unusable`."""
+        token = read_file(self.token_file, MOST_TOKEN).decode().strip() if self.token_file else os.environ.get(TOKEN)
+        return source.opened(place, token, insecure=self.insecure_http)
+
+
+EVERYWHERE: Final = Reach()
+
+
+@dataclass(frozen=True)
 class Asked:
     """A log that a command line names."""
 
@@ -45,31 +62,32 @@ class Asked:
     previous: Path | None = None
     compare: str | None = None
     records: Path | None = None
-    token_file: Path | None = None
-    insecure_http: bool = False
+    jwks: Path | None = None
+    reach: Reach = EVERYWHERE
     quiet: bool = False
     stream: TextIO = field(default_factory=lambda: sys.stderr)
 
     def verify(self) -> Report:
         """Raises `Unusable`."""
-        token = read_file(self.token_file, MOST_TOKEN).decode().strip() if self.token_file else os.environ.get(TOKEN)
         if self.records is not None and not self.records.is_dir():
             raise Unusable(f"{self.records} is no folder of receipts")
         wanted = log.Wanted(
-            source=source.opened(self.place, token, insecure=self.insecure_http),
+            source=self.reach.opened(self.place),
             trust=self.believed.trust(),
             since=read_file(self.since, MOST_NOTE) if self.since else None,
             previous=read_file(self.previous, MOST_NOTE) if self.previous else None,
-            compare=source.opened(self.compare, token, insecure=self.insecure_http) if self.compare else None,
+            compare=self.reach.opened(self.compare) if self.compare else None,
             records=self.records,
+            jwks=read_file(self.jwks, MOST_LIST) if self.jwks else None,
             told=(lambda done, size: None) if self.quiet or not self.stream.isatty() else bar(self.stream),
         )
         return log.verify(wanted)
 
 
-def verify_receipt(file: Path, believed: Believed) -> Report:
-    """The report on a receipt in a file. Raises `Unusable`."""
-    return receipt.verify(read_file(file, receipt.MOST_RECEIPT), believed.trust())
+def verify_receipt(file: Path, believed: Believed, place: str | None = None, reach: Reach = EVERYWHERE) -> Report:
+    """The report on a receipt in a file, whose log may lie at a place. Raises `Unusable`."""
+    log_source = reach.opened(place) if place else None
+    return receipt.verify(read_file(file, receipt.MOST_RECEIPT), believed.trust(), log_source)
 
 
 def shown(report: Report, *, json: bool) -> str:
@@ -115,14 +133,22 @@ def main(words: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
     asked = _parser().parse_args(words)
     believed = Believed(asked.key, asked.keys, asked.witness, asked.quorum)
+    reach = Reach(asked.token_file, asked.insecure_http)
     try:
         if asked.what == "receipt":
-            report = verify_receipt(asked.file, believed)
+            report = verify_receipt(asked.file, believed, asked.source, reach)
         else:
             report = Asked(
-                asked.source, believed, asked.since, asked.previous, asked.compare, asked.records, asked.token_file,
-                asked.insecure_http, asked.quiet,
-            ).verify()  # fmt: skip
+                asked.source,
+                believed,
+                asked.since,
+                asked.previous,
+                asked.compare,
+                asked.records,
+                asked.jwks,
+                reach,
+                asked.quiet,
+            ).verify()
     except Unusable as error:
         sys.stderr.write(f"verifier: {error}\n")
         return UNUSABLE
@@ -141,12 +167,14 @@ def _parser() -> argparse.ArgumentParser:
     whole.add_argument("--previous", type=Path, help="the last checkpoint of the log that this one succeeds")
     whole.add_argument("--compare", help="an older copy of the log")
     whole.add_argument("--records", type=Path, help="a folder of receipts (*.tlog-proof)")
-    whole.add_argument("--token-file", type=Path, help=f"a file with an API key for the URL (else {TOKEN})")
-    whole.add_argument("--insecure-http", action="store_true", help="allow plain http")
+    whole.add_argument("--jwks", type=Path, help="the keys that the manifest is signed with (/.well-known/jwks.json)")
     whole.add_argument("--quiet", action="store_true", help="no progress")
     one = commands.add_parser("receipt", help="one receipt, and the record it discloses")
     one.add_argument("file", type=Path)
+    one.add_argument("--from", dest="source", help="the log, for a receipt that discloses no record")
     for command in (whole, one):
+        command.add_argument("--token-file", type=Path, help=f"a file with an API key for a URL (else {TOKEN})")
+        command.add_argument("--insecure-http", action="store_true", help="allow plain http")
         command.add_argument("--key", action="append", default=[], help="a verifier key: origin+id+key")
         command.add_argument("--keys", action="append", type=Path, default=[], help="a file of keys, JSON or lines")
         command.add_argument("--witness", action="append", default=[], help="the verifier key of a witness")

@@ -9,7 +9,7 @@ from typing import Final
 
 from tabellion.ledger import note
 from tabellion.ledger.note import BadNote
-from tabellion.ledger.verifier import heads, receipt
+from tabellion.ledger.verifier import heads, manifest, receipt
 from tabellion.ledger.verifier.heads import MOST_NOTE, Signed, Trust
 from tabellion.ledger.verifier.report import Refuted, Report, Unusable
 from tabellion.ledger.verifier.source import TILE, Folder, Source, path
@@ -34,6 +34,8 @@ class Wanted:
     """An older copy of the same log."""
     records: Path | None = None
     """A folder of receipts."""
+    jwks: bytes | None = None
+    """The keys that the manifest of a copy is signed with."""
     told: Callable[[int, int], None] = lambda done, size: None
 
 
@@ -176,7 +178,10 @@ class _Verification:
         self.report.add("tile_differs", detail, file=place, hash=one.index % TILE)
 
     def _blame_entries(self, walk: Walk, part: Difference | None) -> None:
-        if part is None:
+        if part is None and 0 in walk.differences and walk.against_other is None:
+            first, past = walk.differences[0].leaves
+            detail = "the entries do not lead to the signed root, and neither do the tiles: they part at"
+        elif part is None:
             first, past = self._narrowed(walk)
             detail = "the entries do not lead to the signed root, and neither do the tiles: the first that differs is"
         else:
@@ -209,7 +214,7 @@ class _Verification:
             if good:
                 detail = f"the log was forked: it does not begin with the {tree.size} entries of {one.name}"
                 self.report.add("forked", detail, size=tree.size)
-            else:
+            elif tree.size < walk.size:
                 detail = f"the first {tree.size} entries do not lead to the root of {one.name}"
                 self.report.add("prefix_differs", detail, size=tree.size)
         if (
@@ -278,6 +283,8 @@ def verify(wanted: Wanted) -> Report:
     verification = _Verification(wanted)
     try:
         verification.run()
+        if isinstance(wanted.source, Folder):
+            manifest.verify(wanted.source, wanted.jwks, verification.report)
     except Refuted as refuted:
         verification.report.findings.append(refuted.finding)
     return verification.report

@@ -1,0 +1,40 @@
+"""The commands that write files for others."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tabellion.app import exporting
+from tabellion.app.options import HERE, Json, Side, Where, Workspace, show, wait
+
+
+def export_ledger(
+    *,
+    workspace: Workspace,
+    mode: Side,
+    to: Annotated[Path, Parameter(help="The folder. A copy of the log that lies there grows.")],
+    log: Annotated[Literal["consent", "audit"], Parameter(help="Which log.")] = "consent",
+    since: Annotated[int, Parameter(help="Leave out what a copy of so many entries has.")] = 0,
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Copy a log for auditors: tiles, entries, checkpoints, keys, a signed manifest. Audited.
+
+    A run that was cut short goes on where it was. To be checked by: tabellion ledger verify --from DIR --key KEY
+    """
+    console = Console(file=sys.stderr)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as drawn:
+        task = drawn.add_task(f"files of {log}", total=None)
+        made = wait(
+            exporting.export_ledger(
+                where.settings,
+                exporting.Wanted(workspace, mode, log, since, to),
+                lambda done, of: drawn.update(task, completed=done, total=of),
+            )
+        )
+    show(made, json, f"{made['size']} entries of {log} are in {to}; keep its checkpoint for the next time")
