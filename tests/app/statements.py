@@ -252,7 +252,12 @@ reads(jobs, "dead_letters")(lambda tx, of: jobs.dead_letters(tx, of.name, None, 
 reads(ledger, "open_head")(lambda tx, of: ledger.open_head(tx, of.name, "consent"))
 reads(ledger, "lock_head")(lambda tx, of: ledger.lock_head(tx, of.name, "consent"))
 reads(ledger, "sealed_key")(lambda tx, of: ledger.sealed_key(tx, of.log, of.one("ledger_keys", "public_key")))
-reads(ledger, "public_keys")(lambda tx, of: ledger.public_keys(tx, of.name, "consent"))
+reads(ledger, "closed_head")(lambda tx, of: ledger.closed_head(tx, LogId(of.name, "closed", 1)))
+reads(ledger, "verifier_keys")(lambda tx, of: ledger.verifier_keys(tx, of.name, "consent"))
+reads(ledger, "locate")(lambda tx, of: ledger.locate(tx, of.name, of.one("ledger_leaves", "entry_id")))
+reads(ledger, "leaves_from")(lambda tx, of: ledger.leaves_from(tx, of.log, 0, 500))
+reads(ledger, "tiles_from")(lambda tx, of: ledger.tiles_from(tx, of.log, 0, -1, 500))
+reads(ledger, "publications")(lambda tx, of: ledger.publications(tx, of.name))
 reads(ledger, "leaves")(lambda tx, of: ledger.leaves(tx, of.log, of.all("ledger_leaves", "index")))
 reads(ledger, "tile_roots")(lambda tx, of: ledger.tile_roots(tx, of.log, 0, of.all("ledger_tiles", "index")))
 reads(ledger, "tile")(lambda tx, of: ledger.tile(tx, of.log, 0, of.one("ledger_tiles", "index")))
@@ -261,6 +266,21 @@ reads(ledger, "tile")(lambda tx, of: ledger.tile(tx, of.log, 0, of.one("ledger_t
 @writes(ledger, "update_head")
 async def _(tx: Tx, of: Asked) -> None:
     await ledger.update_head(tx, of.log, Frontier.unpacked(0, b""), "changed")
+
+
+@writes(ledger, "sign_head")
+async def _(tx: Tx, of: Asked) -> None:
+    await ledger.sign_head(tx, of.log, "changed", bytes(32))
+
+
+@writes(ledger, "retire_key")
+async def _(tx: Tx, of: Asked) -> None:
+    await ledger.retire_key(tx, of.log, 99)
+
+
+@writes(ledger, "unpublish")
+async def _(tx: Tx, of: Asked) -> None:
+    await ledger.unpublish(tx, of.name, "consent")
 
 
 @writes(ledger, "close_head")

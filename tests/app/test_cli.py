@@ -3,6 +3,7 @@
 import re
 import socket
 import subprocess
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -414,6 +415,51 @@ async def lose_an_entry(hub: Opened) -> None:
     with suppress(Lost):
         await hub.db.run(append_and_lose)
     await checkpoints.close()
+
+
+def test_a_log_gets_a_new_key_and_keeps_what_the_old_one_signed(anywhere):
+    """Beside a running hub too, which serves both with their sizes."""
+    made = anywhere.json("ledger", "rotate-key", "--workspace", "acme", "--mode", "test")
+    assert set(made) == {"workspace", "mode", "log", "origin", "key", "retired"}
+    assert (made["mode"], made["log"], made["retired"]["from_size"]) == ("test", "consent", 0)
+    assert made["retired"]["to_size"] == made["key"]["from_size"] == 0
+    assert made["key"]["to_size"] is None
+    assert {made["key"]["vkey"].split("+")[0], made["retired"]["vkey"].split("+")[0]} == {made["origin"]}
+    told = anywhere.run("ledger", "rotate-key", "--workspace", "acme", "--mode", "test", "--log", "audit").stdout
+    assert "Publish both" in told
+    assert findings(anywhere)["ledger"][0]
+    assert anywhere.run("ledger", "rotate-key", "--workspace", "acme", "--mode", "test", "--log", "x").returncode == 2
+
+
+def test_a_hub_that_runs_serves_the_new_key_at_once(hub, tabellion):
+    key = tabellion.key("acme")["key"]
+    with httpx.Client(base_url=hub.url, headers={"Authorization": f"Bearer {key}"}) as client:
+        client.get("/v1/ledger/checkpoint")
+        made = tabellion.json("ledger", "rotate-key", "--workspace", "acme", "--mode", "test")
+        *_, old, new = client.get("/v1/ledger/keys").json()["keys"]
+        assert {name: new[name] for name in made["key"]} == made["key"]
+        assert {name: old[name] for name in made["retired"]} == made["retired"]
+        assert client.get("/v1/ledger/key").text.splitlines()[-1] == made["key"]["vkey"]
+        name = made["key"]["vkey"].split("+")[1]
+        signed = client.get("/v1/ledger/checkpoint").text.split()[-1]
+    assert b64decode(signed)[:4].hex() == name
+
+
+def test_a_stolen_ledger_key_is_rehearsed_on_a_copy(anywhere):
+    """The log itself keeps its key and gets no entry."""
+    anywhere.json("ledger", "rotate-key", "--workspace", "acme", "--mode", "live")
+    before = anywhere.json("ledger", "rotate-key", "--workspace", "acme", "--mode", "live")
+    done = anywhere.json("doctor", "drill", "ledger-key", "--workspace", "acme", "--mode", "live")
+    names = [one["name"] for one in done["findings"]]
+    assert (done["ok"], names[0], names[-1]) == (True, "copy", "publish")
+    assert {"rotated", "forged_above", "not_told", "stands"} <= set(names)
+    after = anywhere.json("ledger", "rotate-key", "--workspace", "acme", "--mode", "live")
+    assert after["retired"]["vkey"] == before["key"]["vkey"]
+    assert "forged" in anywhere.run("doctor", "drill", "ledger-key").stdout
+    assert anywhere.run("doctor", "drill").returncode == 2
+    assert anywhere.run("doctor", "drill", "restore").returncode == 2
+    nobody = anywhere.run("doctor", "drill", "ledger-key", "--workspace", "nobody")
+    assert (nobody.returncode, "[workspace_not_found]" in nobody.stderr) == (1, True)
 
 
 # simulators

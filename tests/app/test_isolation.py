@@ -30,6 +30,7 @@ from tabellion.privacy import proof_store as proofs
 from tabellion.privacy.proof_store import HeldProof
 from tabellion.recipients.types import Kind, Named, NewRecipient
 
+from . import isolation_ledger
 from .twins import dump
 
 ANN = {"external_id": "ann", "identifiers": [{"kind": "email", "value": "ann@example.org"},
@@ -266,6 +267,7 @@ refuses("DELETE", "/v1/legal-holds/{hold_id}", "hold")
 refuses("POST", "/v1/proofs/{proof_id}/openings", "proof", {"reason": "mine"})
 refuses("POST", "/v1/proof-openings/{opening_id}/approve", "opening")
 refuses("GET", "/v1/proof-openings/{opening_id}", "opening")
+refuses("GET", "/v1/consents/{consent_id}/receipt", "consent")
 refuses("GET", "/v1/reviews/{review_id}", "review")
 refuses("POST", "/v1/reviews/{review_id}/accept", "review", {})
 refuses("POST", "/v1/reviews/{review_id}/reject", "review", {})
@@ -322,14 +324,7 @@ async def events(attack: Attack) -> None:
     await attack.listed(f"/v1/events?after={theirs['position']}")
 
 
-@case("GET", "/v1/ledger/checkpoint")
-async def checkpoint(attack: Attack) -> None:
-    assert attack.mine.ids["origin"] in await attack.ask("GET", "/v1/ledger/checkpoint")
-
-
-@case("GET", "/v1/ledger/key")
-async def verifier_key(attack: Attack) -> None:
-    assert attack.mine.ids["origin"] in await attack.ask("GET", "/v1/ledger/key")
+isolation_ledger.add(case)
 
 
 @case("POST", "/v1/recipients")

@@ -29,6 +29,7 @@ from tabellion.identity.review_types import ReviewKind
 from tabellion.jobs import store as jobs
 from tabellion.jobs.types import Claimed, Lane
 from tabellion.ledger import store as ledger
+from tabellion.ledger.merkle import Frontier
 from tabellion.ledger.types import LogId, Tile
 from tabellion.privacy import store as privacy
 from tabellion.privacy.types import Applied, Policy
@@ -91,6 +92,10 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
     """What no route makes by itself: tiles, dead letters, blocks, reviews, marks, uses of keys, callbacks, attempts."""
     log, job = LogId(side, "consent", 1), Claimed(1, Lane.BULK, side, "x", {}, 1, ids.new(), tx.now, False)
     await ledger.insert_tiles(tx, log, [Tile(0, 0, bytes(8192), bytes(32))])
+    await ledger.publish(tx, side, "consent", side.bytes)
+    closed = LogId(side, "closed", 1)
+    await ledger.insert_head(tx, closed, f"closed/{side}", Frontier(), "signed", bytes(32))
+    await ledger.close_head(tx, closed)
     await jobs.bury(tx, [jobs.Buried(job, 1, False, "why")])
     await consent.block(tx, side, [(b"h" * 32, "+1", ids.new())])
     [person, *_] = await tx.rows("select id from recipients where workspace_id = $1 order by id", side)

@@ -28,6 +28,7 @@ MUST: Final = {
     "POST /v1/reviews/{review_id}/reject": set(),
     "POST /v1/accounts": {"provider", "settings"},
     "PATCH /v1/accounts/{account_id}": set(),
+    "PUT /v1/ledger/settings": set(),
     "PUT /v1/retention": set(),
     "POST /v1/regulations": {"type", "recipient", "verified_by"},
     "POST /v1/regulations/{regulation_id}/systems/{system}": {"note"},

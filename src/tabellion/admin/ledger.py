@@ -16,7 +16,7 @@ from tabellion.admin import ledger_public
 from tabellion.admin.ledger_files import View, resources
 from tabellion.core.db import Tx
 from tabellion.core.errors import NotFound
-from tabellion.ledger.paths import LONGEST, LogName, parse_log
+from tabellion.ledger.paths import LogName, parse_log
 from tabellion.ledger.reading import LOGS, Reading, log_id
 
 PREFIX: Final = "/v1/ledger"
@@ -54,10 +54,10 @@ def routes(edge: Edge, reading: Reading) -> list[HTTPRouteHandler]:
         log: Annotated[
             str,
             Parameter(
-                max_length=LONGEST,
                 description="`consent` or `audit`: the log in use. With `-1` behind: that generation, where the log"
                 " has a successor.",
                 examples=[Example(value="audit")],
+                schema_extra={"pattern": "^(consent|audit)(-[1-9][0-9]{0,3})?$"},  # said: `parse_log` checks it
             ),
         ],
     ) -> View:

@@ -23,7 +23,7 @@ from tabellion.core.crypto import b64, b64url
 from tabellion.core.db import Database, Tx
 from tabellion.core.errors import NotFound
 from tabellion.core.ids import WorkspaceId
-from tabellion.ledger import copying, note
+from tabellion.ledger import layout, note
 from tabellion.ledger.paths import File, LogName, file_name
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.reading import Reading
@@ -151,7 +151,7 @@ class LedgerExport:
     async def _tiles(
         self, db: Database, shown: Shown, since: int, kept: Kept, sums: _Sums, below: str = ""
     ) -> AsyncIterator[tuple[str, bytes]]:
-        wanted = copying.files(shown.size, since)
+        wanted = layout.files(shown.size, since)
         while some := list(islice(wanted, AT_ONCE)):
             missing: list[File] = []
             for file in some:

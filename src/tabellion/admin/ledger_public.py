@@ -12,7 +12,7 @@ from tabellion.access.edge import Edge
 from tabellion.access.limits import AddressLimits, crowded
 from tabellion.admin.ledger_files import View, resources
 from tabellion.core.errors import NotFound
-from tabellion.ledger.paths import LONGEST, LogName, parse_log
+from tabellion.ledger.paths import LogName, parse_log
 from tabellion.ledger.reading import LOGS, Reading
 
 PREFIX: Final = "/ledger"
@@ -30,9 +30,9 @@ def routes(edge: Edge, reading: Reading) -> list[HTTPRouteHandler]:
         log: Annotated[
             str,
             Parameter(
-                max_length=LONGEST,
                 description="The 32 hex digits of the log's id, as its origin has them: the log in use. With `-1`"
                 " behind: that generation, for ever.",
+                schema_extra={"pattern": "^[0-9a-f]{32}(-[1-9][0-9]{0,3})?$"},  # said: `parse_log` checks it
             ),
         ],
     ) -> View:

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     },
     "export": {"ledger": ("exporting:export_ledger", "Copy a log into a folder, for auditors.")},
     "ledger": {
+        "rotate-key": ("upkeep:rotate_ledger_key", "Let a new key sign a log from now on."),
         "succeed": ("upkeep:succeed_ledger", "Start the successor of a log that has lost entries."),
         "verify": ("verifying:verify_ledger", "Check a copy of a log, or one behind a URL, by its key alone."),
     },

@@ -15,7 +15,7 @@ from tabellion.app.opening import opened
 from tabellion.core.config import Settings
 from tabellion.core.errors import HubError
 from tabellion.core.files import sync_folder
-from tabellion.ledger import copying, note
+from tabellion.ledger import layout, note
 from tabellion.ledger.paths import file_name
 from tabellion.privacy.exported import Part
 
@@ -52,7 +52,7 @@ async def export_ledger(settings: Settings, wanted: Wanted, show: Show) -> dict[
         await hub.around.db.run(lambda tx: told(tx, copied))
         kept = _there(wanted.to, copied.shown.checkpoint)
         copied = replace(copied, extra={**copied.extra, **kept.heads})
-        expected, written = copying.count(copied.shown.size, copied.since), 0
+        expected, written = layout.count(copied.shown.size, copied.since), 0
         async for part in export.parts(hub.around.db, copied, lambda name: _standing(wanted.to / name)):
             await _write(wanted.to, part)
             written += 1
@@ -98,6 +98,6 @@ def _there(folder: Path, checkpoint: str) -> There:
 
 def _tidy(folder: Path, old: int, new: int) -> None:
     """Remove the partial tiles that the copy needed before it grew."""
-    needed = set(copying.partial(new))
-    for file in set(copying.partial(old)) - needed:
+    needed = set(layout.partial(new))
+    for file in set(layout.partial(old)) - needed:
         (folder / "tile" / file_name(file)).unlink(missing_ok=True)

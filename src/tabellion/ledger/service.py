@@ -161,6 +161,14 @@ class Ledger:
         await store.sign_head(tx, head.log, _signed(signer, head.frontier), signer.verifier.public_key)
         return await store.verifier_keys(tx, workspace_id, log)
 
+    async def heads(self, tx: Tx) -> list[Head]:
+        """The heads of all logs in use, of all workspaces: for the operator."""
+        return await store.heads(tx)
+
+    async def signer(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> note.Signer:
+        """The key that signs now: for drills, on a copy."""
+        return await self._signer(tx, await self._head(tx, workspace_id, log))
+
     async def watch(self, tx: Tx) -> None:
         """Keep `problems` true: look at every log at first, and again as long as one of them refuses entries."""
         if self._suspect:

@@ -217,6 +217,36 @@ async def leaves(tx: Tx, log: LogId, indexes: Sequence[int]) -> dict[int, bytes]
     return {row["index"]: row["leaf"] for row in rows}
 
 
+async def leaves_from(tx: Tx, log: LogId, first: int, limit: int) -> list[tuple[UUID, bytes]]:
+    """The entries from an index on, each with the caller's id: for copying a log."""
+    rows = await tx.rows(
+        """
+        select entry_id, leaf
+          from ledger_leaves
+         where workspace_id = $1 and log = $2 and generation = $3 and index >= $4
+         order by index
+         limit $5
+        """,
+        *log, first, limit,
+    )  # fmt: skip
+    return [(row["entry_id"], row["leaf"]) for row in rows]
+
+
+async def tiles_from(tx: Tx, log: LogId, level: int, index: int, limit: int) -> list[Tile]:
+    """The full tiles behind one, by level and index: for copying a log."""
+    rows = await tx.rows(
+        """
+        select level, index, hashes, root
+          from ledger_tiles
+         where workspace_id = $1 and log = $2 and generation = $3 and (level, index) > ($4, $5)
+         order by level, index
+         limit $6
+        """,
+        *log, level, index, limit,
+    )  # fmt: skip
+    return [Tile(*row) for row in rows]
+
+
 async def tile_roots(tx: Tx, log: LogId, level: int, indexes: Sequence[int]) -> dict[int, bytes]:
     """The roots of these full tiles, which are the nodes of the level above."""
     rows = await tx.rows(

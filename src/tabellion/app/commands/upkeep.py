@@ -1,11 +1,18 @@
 """The commands that look after an installation."""
 
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
 from tabellion.app import keys as installed
 from tabellion.app.doctor import examine
-from tabellion.app.ledger import succeed
+from tabellion.app.drill import rehearse_ledger_key
+from tabellion.app.ledger import Log, rotate_key, succeed
 from tabellion.app.options import HERE, Json, Side, Where, Workspace, show, wait
 from tabellion.app.output import print_json, print_rows, print_text
-from tabellion.core.errors import HubError
+from tabellion.core.errors import HubError, Invalid
+
+ALog = Annotated[Log, Parameter(help="Which log of the side.")]
 
 
 def migrate(*, where: Where = HERE, json: Json = False) -> None:
@@ -17,9 +24,27 @@ def migrate(*, where: Where = HERE, json: Json = False) -> None:
         print_text("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
 
 
-def doctor(*, where: Where = HERE, json: Json = False) -> None:
-    """Check configuration, database, clock, keys, ledger and accounts, and say what to do. Warnings are no failure."""
-    findings = wait(examine(where.config()))
+def doctor(
+    look: Annotated[Literal["drill"] | None, Parameter(help="Everything, when left out.")] = None,
+    drill: Annotated[Literal["ledger-key"] | None, Parameter(help="What to rehearse, on a copy.")] = None,
+    /,
+    *,
+    workspace: Annotated[str | None, Parameter(help="Of a drill: whose log; the largest, when left out.")] = None,
+    mode: Side = "live",
+    log: ALog = "consent",
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Check configuration, database, clock, keys, ledger and accounts, and say what to do. Warnings are no failure.
+
+    `doctor drill ledger-key` rehearses what to do when a log's signing key was stolen, on a copy.
+    """
+    if look and not drill:
+        raise Invalid("drill_missing", "name what to rehearse: tabellion doctor drill ledger-key")
+    if drill:
+        findings = wait(rehearse_ledger_key(where.settings, workspace, mode, log))
+    else:
+        findings = wait(examine(where.config()))
     if json:
         print_json({"ok": all(one.ok for one in findings), "findings": [one.shown() for one in findings]})
     else:
@@ -38,3 +63,21 @@ def succeed_ledger(
     """Start the successor of a log that has lost entries, where no newer backup brings them back."""
     made = wait(succeed(where.settings, workspace, mode))
     show(made, json, f"the log goes on as {made['origin']}")
+
+
+def rotate_ledger_key(
+    *,
+    workspace: Workspace,
+    mode: Side,
+    log: ALog = "consent",
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Let a new key sign a log from its present size on. Whoever verifies it needs the new key: publish it."""
+    made = wait(rotate_key(where.settings, workspace, mode, log))
+    old, new = made["retired"], made["key"]
+    text = (
+        f"{new['vkey']}\nsigns from size {new['from_size']} on; {old['vkey']} signed up to {old['to_size']}\n"
+        "Publish both with their sizes (GET /v1/ledger/keys), and tell the log's witnesses the new key."
+    )
+    show(made, json, text)
