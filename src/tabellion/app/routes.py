@@ -17,6 +17,9 @@ from tabellion.admin.ledger_export import LedgerExport
 from tabellion.app.http import create_app
 from tabellion.app.wiring import Callbacks, Hub
 from tabellion.consent import routes as consent
+from tabellion.consent.notices import routes as notices
+from tabellion.consent.notices import served_routes
+from tabellion.consent.notices.types import NewServed
 from tabellion.consent.public import PublicDecisions
 from tabellion.consent.receipts import routes as receipts
 from tabellion.consent.types import NewDecision
@@ -59,6 +62,9 @@ def build(hub: Hub, settings: Settings) -> App:
         identity.upserting(hub.recipients, hub.identity.absorbed),
         observe=metrics.batch("recipients"),
     )
+    serve: Grouped[NewServed] = Grouped(
+        db, around.vault, served_routes.serving(hub.serving), observe=metrics.batch("served")
+    )
     check = Batcher(consent.checking(db, hub.consent), observe=metrics.batch("checks"))
     receive = webhooks.receiving(db, hub.webhooks, observe=metrics.batch("callbacks"))
     find = webhooks.finding(db, hub.accounts)
@@ -79,6 +85,9 @@ def build(hub: Hub, settings: Settings) -> App:
         *settings_routes.routes(edge, around.vault, hub.recipients.settings),
         *review_routes.routes(edge, hub.queue, hub.reviews),
         *consent.routes(edge, hub.recipients, decide, check, public),
+        *notices.routes(edge, hub.notices),
+        *notices.version_routes(edge, hub.notices),
+        *served_routes.routes(edge, around.vault, hub.recipients, hub.notices, hub.serving, serve),
         *receipts.routes(edge, hub.receipts),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
         *privacy.routes(edge, hub.retention),
@@ -90,7 +99,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *webhooks.routes(edge, find, Callbacks(around, hub.sides).base, hub.providers, receive),
     ]
     asgi = create_app(edge, routes, ready=_ready(hub), public_url=settings.public_url)
-    return App(asgi, (send, decide, upsert, check, receive))
+    return App(asgi, (send, decide, upsert, serve, check, receive))
 
 
 def _ready(hub: Hub) -> Callable[[], Awaitable[Sequence[str]]]:

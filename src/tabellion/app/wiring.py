@@ -14,6 +14,8 @@ from tabellion.access.types import Mode
 from tabellion.accounts.rules import CustomHosts
 from tabellion.accounts.service import Accounts
 from tabellion.accounts.types import Account
+from tabellion.consent.notices.service import Notices
+from tabellion.consent.notices.serving import Serving
 from tabellion.consent.receipts.service import Receipts
 from tabellion.consent.service import Consent
 from tabellion.core import ids
@@ -113,6 +115,8 @@ class Hub:
     queue: Queue
     reviews: Reviews
     messages: Messages
+    notices: Notices
+    serving: Serving
     webhooks: Webhooks
     receipts: Receipts
     retention: Retention
@@ -180,6 +184,7 @@ def wire(around: Surroundings) -> Hub:
     identity = recipients.above = Identity(around.vault, recipients, consent, around.events)
     messages = Messages(around.vault, recipients, consent, accounts, around.events, around.bell)
     webhooks = Webhooks(around.vault, consent, providers, around.bell)
+    serving = Serving(around.vault, recipients, around.events)
     carrier = Carrier(http, smtp)
 
     async def send(provider: Provider[Any], outbound: Outbound, settings: Any, not_after: float) -> Result:
@@ -252,6 +257,8 @@ def wire(around: Surroundings) -> Hub:
         queue=queue,
         reviews=Reviews(queue, recipients, identity, consent),
         messages=messages,
+        notices=Notices(around.events, consent.purposes),
+        serving=serving,
         webhooks=webhooks,
         receipts=Receipts(consent, reading),
         retention=retention,
@@ -261,7 +268,7 @@ def wire(around: Surroundings) -> Hub:
         proofs=proofs,
         certificates=certificates,
         replay=Replay(erasure),
-        export=Export(around.vault, recipients, identity, consent, messages, webhooks),
+        export=Export(around.vault, recipients, identity, consent, serving, messages, webhooks),
         rotation=Rotation(around.vault, around.log, around.metrics),
         indexes=TraitIndexes(around.vault),
         staleness=Staleness(recipients),
