@@ -11,12 +11,14 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tabellion.access.service import create_workspace
+from tabellion.app.opening import audited
 from tabellion.app.wiring import Hub, Surroundings, wire
 from tabellion.core import ids
 from tabellion.core.clock import FakeClock, SystemClock
@@ -124,15 +126,24 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def db(database_url: str, clock: FakeClock) -> AsyncIterator[Database]:
-    database = await connect(database_url, clock, size=10)
-    yield database
-    await database.close()
+async def vault(tmp_path: Path, clock: FakeClock) -> Vault:
+    return await open_vault(KeyFolder(tmp_path / "keys"), clock, create=True)
 
 
 @pytest.fixture
-async def vault(tmp_path: Path, clock: FakeClock) -> Vault:
-    return await open_vault(KeyFolder(tmp_path / "keys"), clock, create=True)
+def install_id() -> UUID:
+    return ids.new()
+
+
+@pytest.fixture
+async def db(
+    database_url: str, clock: FakeClock, vault: Vault, install_id: UUID, tmp_path: Path
+) -> AsyncIterator[Database]:
+    """The test's database, on which what is audited goes to the ledger too."""
+    database = await connect(database_url, clock, size=10)
+    async with audited(database, vault, KeyFolder(tmp_path / "keys"), install_id):
+        yield database
+    await database.close()
 
 
 @pytest.fixture
@@ -151,7 +162,9 @@ async def simulators(clock: FakeClock) -> AsyncIterator[SimulatorAddress]:
 
 
 @pytest.fixture
-async def surroundings(db: Database, vault: Vault, simulators: SimulatorAddress, tmp_path: Path) -> Surroundings:
+async def surroundings(
+    db: Database, vault: Vault, simulators: SimulatorAddress, tmp_path: Path, install_id: UUID
+) -> Surroundings:
     """What a process has before it has domains, on this test's database and clock."""
     bell = Bell()
     return Surroundings(
@@ -163,7 +176,7 @@ async def surroundings(db: Database, vault: Vault, simulators: SimulatorAddress,
         vault=vault,
         keys=KeyFolder(tmp_path / "keys"),
         events=await open_event_log(db, bell),
-        install_id=ids.new(),
+        install_id=install_id,
         simulator=simulators,
         local_url="http://127.0.0.1:1",
         public_url=None,

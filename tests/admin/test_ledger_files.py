@@ -234,7 +234,7 @@ async def test_the_audit_log_is_read_in_the_same_way(
     db: Database, ledger: Ledger, workspace: Workspace, get: Get
 ) -> None:
     await grow(db, ledger, workspace.live, 2)
-    await grow(db, ledger, workspace.live, 5, "audit")
+    await grow(db, ledger, workspace.live, 3, "audit")  # beside the making of the workspace and of a key
     assert (await get("audit/checkpoint")).text.split("\n")[1] == "5"
     assert (await get("consent/checkpoint")).text == (await get("checkpoint")).text
     assert len((await get("audit/tile/0/000.p/5")).content) == 160

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 from litestar import Request, Response, get, post
 from litestar.params import Parameter
 
-from tabellion.access import token_routes
+from tabellion.access import audit_routes, token_routes
 from tabellion.access.answers import Answer
 from tabellion.access.calls import Call
 from tabellion.access.edge import Edge, hot, note
@@ -23,6 +24,7 @@ from tabellion.access.limits import Limits
 from tabellion.access.public import accepted
 from tabellion.access.routes import ROUTES
 from tabellion.access.service import create_key, create_workspace
+from tabellion.access.trail import Trail
 from tabellion.access.types import UNBOUNDED, Caller, KeyOptions, Mode, Role, Workspace
 from tabellion.app.http import create_app
 from tabellion.core import ids
@@ -32,6 +34,9 @@ from tabellion.core.db import Database, Tx
 from tabellion.core.log import open_log
 from tabellion.core.telemetry import Metrics
 from tabellion.core.vault import Vault
+from tabellion.ledger.published import Checkpoints
+from tabellion.ledger.reading import Reading
+from tabellion.ledger.service import Ledger
 
 NewSecret = Callable[..., Awaitable[str]]
 
@@ -163,7 +168,17 @@ def things(edge: Edge, vault: Vault, deed: Deed) -> list[Any]:
         edge, "POST", "/v1/open", "recipients:write", Thing, make_open,
         answer_type=Made, status=201, example={"name": "x"}, summary="Make a thing", tags=("Things",), public_key=True,
     )  # fmt: skip
-    return [made, make_cold, opened, read, read_one, *ROUTES, *token_routes.routes(edge, vault)]
+    ledger = Ledger(vault, Checkpoints(Path("unused")), ids.new())
+    return [
+        made,
+        make_cold,
+        opened,
+        read,
+        read_one,
+        *ROUTES,
+        *audit_routes.routes(edge, Trail(vault, ledger), Reading(ledger)),
+        *token_routes.routes(edge, vault),
+    ]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from uuid import UUID
 from msgspec import structs
 
 from tabellion.access import store as access
+from tabellion.access.types import AuditFilter
 from tabellion.accounts import store as accounts
 from tabellion.consent import store as consent
 from tabellion.consent.types import Question
@@ -115,7 +116,12 @@ reads(access, "lock_key")(lambda tx, of: access.lock_key(tx, of.name, of.one("ap
 reads(access, "user_token_key")(lambda tx, of: access.user_token_key(tx, of.name, of.one("user_token_keys", "id")))
 reads(access, "list_user_token_keys")(lambda tx, of: access.list_user_token_keys(tx, of.name, 100, None))
 reads(access, "last_use")(lambda tx, of: access.last_use(tx, of.name, of.one("api_key_usage", "key_id")))
-reads(access, "list_audit")(lambda tx, of: access.list_audit(tx, of.name, 100, None))
+reads(access, "list_audit")(lambda tx, of: access.list_audit(tx, of.name, AuditFilter(), 100, None))
+reads(access, "read_audit")(lambda tx, of: access.read_audit(tx, of.name, of.one("audit", "id")))
+reads(access, "logged_audit")(lambda tx, of: access.logged_audit(tx, of.name, 1, of.all("audit", "log_index")))
+reads(access, "misplaced_audit")(lambda tx, of: access.misplaced_audit(tx, of.name, 1, 0, 100))
+reads(access, "audit_generations")(lambda tx, of: access.audit_generations(tx, of.name))
+reads(access, "unlogged_audit")(lambda tx, of: access.unlogged_audit(tx, of.name, ids.FIRST, 100))
 reads(access, "read_answers")(lambda tx, of: access.read_answers(tx, of.name, of.all("idempotency", "scope")))
 
 
@@ -251,6 +257,8 @@ reads(jobs, "dead_letters")(lambda tx, of: jobs.dead_letters(tx, of.name, None, 
 
 reads(ledger, "open_head")(lambda tx, of: ledger.open_head(tx, of.name, "consent"))
 reads(ledger, "lock_head")(lambda tx, of: ledger.lock_head(tx, of.name, "consent"))
+reads(ledger, "generations")(lambda tx, of: ledger.generations(tx, of.name, "consent"))
+reads(ledger, "entries")(lambda tx, of: ledger.entries(tx, of.log, of.all("ledger_leaves", "index")))
 reads(ledger, "sealed_key")(lambda tx, of: ledger.sealed_key(tx, of.log, of.one("ledger_keys", "public_key")))
 reads(ledger, "closed_head")(lambda tx, of: ledger.closed_head(tx, LogId(of.name, "closed", 1)))
 reads(ledger, "verifier_keys")(lambda tx, of: ledger.verifier_keys(tx, of.name, "consent"))

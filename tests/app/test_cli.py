@@ -386,8 +386,9 @@ async def test_a_log_that_lost_entries_gets_a_successor(own, empty_database_url)
         await lose_an_entry(installation)
     assert "older copy" in str(findings(own))
     done = own.json("ledger", "succeed", "--workspace", "acme", "--mode", "live")
-    assert set(done) == {"workspace", "mode", "origin"}
-    assert done["origin"].endswith("/2")
+    assert set(done) == {"workspace", "mode", "origins"}
+    [origin] = done["origins"]
+    assert origin.endswith("/2")
     assert findings(own)["ledger"] == (True, "no log went back")
     again = own.run("ledger", "succeed", "--workspace", "acme", "--mode", "live")
     assert (again.returncode, "[ledger_sound]" in again.stderr) == (1, True)

@@ -104,7 +104,7 @@ def test_a_log_in_trouble_is_named_and_told_in_words(tabellion):
         assert client.post("/v1/consents", json=decision | said).status_code == 201
     assert hub.stop() == 0
     assert found(tabellion, "checkpoints")[1][0]["level"] == "ok"
-    change(tabellion, "update ledger_heads set size = 0, frontier = ''")
+    change(tabellion, "update ledger_heads set size = 0, frontier = '' where log = 'consent'")
     code, [wrong] = found(tabellion, "ledger")
     assert (code, wrong["level"], wrong["data"]["code"]) == (1, "wrong", "ledger_forked")
     origin, _, detail = wrong["text"].partition(": ")

@@ -179,6 +179,7 @@ async def note_what_became(world: World, side: Side) -> None:
     for table, prefix in {"accounts": "acc", "audit": "aud", "events": "evt", "api_keys": "key"}.items():
         shown = [ids.show(prefix, UUID(json.loads(row)["id"])) for row in rows[table]]
         side.ids |= {f"{table} {number}": one for number, one in enumerate(shown)}
+    side.ids["entry"] = side.ids["audit 0"]
 
 
 # what is tried
@@ -244,6 +245,7 @@ for _path in (
 refuses("POST", "/v1/keys/{key_id}/rotate", "key", {"grace_seconds": 0})
 refuses("DELETE", "/v1/keys/{key_id}", "key")
 refuses("GET", "/v1/keys/{key_id}", "key")
+refuses("GET", "/v1/audit/{entry_id}", "entry")
 refuses("DELETE", "/v1/user-token-keys/{token_key_id}", "token_key")
 refuses("GET", "/v1/accounts/{account_id}", "account")
 refuses("PATCH", "/v1/accounts/{account_id}", "account", {"weight": 7})

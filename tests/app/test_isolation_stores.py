@@ -17,7 +17,7 @@ import pytest
 
 import tabellion
 from tabellion.access import store as access
-from tabellion.access.types import UserTokenKey
+from tabellion.access.types import AuditEntry, UserTokenKey
 from tabellion.app.wiring import Surroundings
 from tabellion.consent import store as consent
 from tabellion.core import ids, vault
@@ -113,6 +113,8 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
         side, ids.new(),
     )  # fmt: skip
     await privacy.write(tx, side, Policy(callbacks=7))
+    old = AuditEntry(ids.new(), tx.now, "key_1", "before.log", "nothing", {})
+    await access.insert_audit(tx, side, [old])
     signing = UserTokenKey(ids.new(), None, "HS256", None, tx.now, "key_1")
     await access.insert_user_token_key(tx, side, signing, b"sealed")
     key_id = await tx.value("select id from api_keys where workspace_id = $1", side)

@@ -40,6 +40,9 @@ SECRET = "the same with everyone"
 UNLIKE = frozenset({"leaf_hash", "position", "next_cursor", "last_used_at", "mode"})
 """What differs between twins, and gives nothing away: places in the shared log, hashes over the log's own name."""
 
+AUDITED = frozenset({"log_index"})
+"""And of audited actions: the log of a live side begins with the word that the workspace was made."""
+
 
 class Dice:
     """Stands in for `os` and `time` where ids and keys are made: after `put_back`, the same fall again."""
@@ -120,7 +123,8 @@ class Twin:
     def _alike(self, value: Any) -> Any:
         match value:
             case dict():
-                return {self._common(key): self._alike(one) for key, one in value.items() if key not in UNLIKE}
+                unlike = UNLIKE | AUDITED if "actor" in value and "action" in value else UNLIKE
+                return {self._common(key): self._alike(one) for key, one in value.items() if key not in unlike}
             case list():
                 return [self._alike(one) for one in value if not (isinstance(one, dict) and _of_one_side(one))]
             case str():

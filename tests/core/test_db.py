@@ -84,6 +84,102 @@ async def test_after_commit_runs_when_it_is_durable_and_only_then(db: Database) 
     assert calls == ["committed"]
 
 
+async def test_before_commit_comes_last_and_once_with_all_it_was_given(db: Database) -> None:
+    calls: list[tuple[str, list[int]]] = []
+
+    async def second(tx: Tx, items: list[int]) -> None:
+        calls.append(("second", items))
+
+    async def first(tx: Tx, items: list[int]) -> None:
+        calls.append(("first", items))
+        await tx.execute("insert into numbers (n) select unnest($1::int[])", items)
+        tx.before_commit(second, 8)
+
+    async with db.transaction() as tx:
+        for number in (3, 1, 2):
+            tx.before_commit(first, number)
+        tx.before_commit(second, 9)
+        assert await tx.value("select count(*) from numbers") == 0
+    assert calls == [("first", [3, 1, 2]), ("second", [9, 8])]
+    assert await stored(db) == [1, 2, 3]
+
+
+async def test_what_raises_before_the_commit_undoes_everything(db: Database) -> None:
+    announced: list[str] = []
+
+    async def refuse(tx: Tx, items: list[str]) -> None:
+        raise Conflict("refused", "not like this")
+
+    with pytest.raises(Conflict):
+        async with db.transaction() as tx:
+            await tx.execute("insert into numbers (n) values (1)")
+            tx.after_commit(lambda: announced.append("committed"))
+            tx.before_commit(refuse, "x")
+    assert (await stored(db), announced) == ([], [])
+
+
+async def test_a_block_that_raises_does_nothing_before_a_commit_that_does_not_come(db: Database) -> None:
+    calls: list[str] = []
+
+    async def note(tx: Tx, items: list[str]) -> None:
+        calls.extend(items)
+
+    with pytest.raises(Conflict):
+        async with db.transaction() as tx:
+            tx.before_commit(note, "x")
+            raise Conflict("taken", "another one has it")
+    assert calls == []
+
+
+async def test_a_deadlock_before_the_commit_is_run_again_whole_with_what_the_second_run_gave(db: Database) -> None:
+    runs: list[list[int]] = []
+
+    async def unlucky(tx: Tx, items: list[int]) -> None:
+        runs.append(items)
+        if len(runs) < TRIES:
+            await tx.execute("do $$ begin raise sqlstate '40P01'; end $$")
+        await tx.execute("insert into numbers (n) select unnest($1::int[])", items)
+
+    async def work(tx: Tx) -> None:
+        tx.before_commit(unlucky, len(runs))
+
+    await db.run(work)
+    assert (runs, await stored(db)) == ([[0], [1], [2]], [2])
+
+
+async def test_what_is_done_before_the_commit_counts_in_the_time_limit(db: Database) -> None:
+    async def slow(tx: Tx, items: list[str]) -> None:
+        await tx.execute("select pg_sleep(30)")
+
+    with pytest.raises(Overloaded):
+        async with db.transaction(limit=0.05) as tx:
+            await tx.execute("insert into numbers (n) values (1)")
+            tx.before_commit(slow, "x")
+    assert await stored(db) == []
+
+
+async def test_a_transaction_finds_what_the_database_was_given_by_its_kind(db: Database) -> None:
+    class Clerk:
+        pass
+
+    async with db.transaction() as tx:
+        with pytest.raises(LookupError, match="without a Clerk"):
+            tx.provided(Clerk)
+    clerk = Clerk()
+    db.provide(clerk)
+    async with db.transaction() as tx:
+        assert tx.provided(Clerk) is clerk
+
+
+async def test_locks_out_of_order_are_a_mistake_that_shows_at_once(db: Database) -> None:
+    async with db.transaction() as tx:
+        for place in (1, 3, 3, 1, 4):
+            tx.locks("head", place)
+        tx.locks("other", 0)
+        with pytest.raises(AssertionError, match="out of order"):
+            tx.locks("head", 2)
+
+
 async def test_a_deadlock_is_run_again_whole(db: Database) -> None:
     async with db.transaction() as tx:
         await tx.execute("insert into numbers (n) values (1), (2)")

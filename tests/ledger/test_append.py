@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from tabellion.core import ids
 from tabellion.core.clock import FakeClock
-from tabellion.core.db import Database, connect
+from tabellion.core.db import Database, Tx, connect
 from tabellion.core.errors import HubError, Invalid, NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.ledger import merkle, note
@@ -300,3 +300,20 @@ async def test_the_origin_is_the_first_line_of_the_checkpoint(
 ) -> None:
     origin = await db.run(lambda tx: ledger.origin(tx, workspace_id))
     assert (await head(db, ledger, workspace_id)).origin == origin
+
+
+async def test_a_transaction_appends_to_the_audit_log_last_and_to_sides_in_their_order(
+    db: Database, ledger: Ledger, some_leaves: Make
+) -> None:
+    """Two transactions that lock heads in different orders wait for each other."""
+    low, high = sorted(WorkspaceId(ids.new()) for _ in range(2))
+
+    async def work(tx: Tx, places: list[tuple[WorkspaceId, str]]) -> None:
+        for side, log in places:
+            await ledger.append(tx, side, some_leaves(1), log)
+
+    await db.run(lambda tx: work(tx, [(low, "consent"), (high, "consent"), (low, "audit"), (high, "audit")]))
+    for wrong in ([(low, "audit"), (low, "consent")], [(high, "consent"), (low, "consent")],
+                  [(low, "audit"), (high, "consent")]):  # fmt: skip
+        with pytest.raises(AssertionError, match="out of order"):
+            await db.run(lambda tx, wrong=wrong: work(tx, wrong))

@@ -69,7 +69,7 @@ async def test_a_new_key_signs_from_the_present_size_on(
     assert [signed_by(after, one) for one in (old, new)] == [False, True]
     assert [signed_by(before, one) for one in (old, new)] == [True, False]
     await checkpoints.flush()
-    assert await db.run(ledger.verify_heads) == []
+    assert [one for one in await db.run(ledger.verify_heads) if one.origin == old.origin] == []
 
 
 async def test_every_key_stays_published_with_its_sizes(
@@ -100,7 +100,9 @@ async def test_the_tree_is_one_across_keys(db: Database, ledger: Ledger, side: W
 async def test_the_old_private_key_is_gone(db: Database, ledger: Ledger, side: WorkspaceId, some_leaves: Make) -> None:
     await append(db, ledger, side, some_leaves(1))
     old, new = await rotate(db, ledger, side)
-    rows = await db.run(lambda tx: tx.rows("select public_key, sealed is null as gone from ledger_keys"))
+    rows = await db.run(
+        lambda tx: tx.rows("select public_key, sealed is null as gone from ledger_keys where log = 'consent'")
+    )
     assert {row["public_key"]: row["gone"] for row in rows} == {old.public_key: True, new.public_key: False}
     log = (await db.run(lambda tx: store.open_head(tx, side, "consent"))).log  # type: ignore[union-attr]
     assert await db.run(lambda tx: store.sealed_key(tx, log, old.public_key)) is None

@@ -229,8 +229,8 @@ ATTEMPTS = "select id, message_id, recipient_id, identifier, channel, purpose fr
 ENTRIES = "select id, log_index from consent_entries where workspace_id = $1"
 COUNTS = """
 select (select count(*) from consent_entries where workspace_id = $1),
-       (select count(*) from ledger_leaves where workspace_id = $1),
-       (select sum(size)::bigint from ledger_heads where workspace_id = $1)
+       (select count(*) from ledger_leaves where workspace_id = $1 and log = 'consent'),
+       (select sum(size)::bigint from ledger_heads where workspace_id = $1 and log = 'consent')
 """
 
 

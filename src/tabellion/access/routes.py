@@ -1,4 +1,4 @@
-"""HTTP for keys and the audit table."""
+"""HTTP for keys."""
 
 from datetime import datetime, timedelta
 from ipaddress import ip_network
@@ -16,13 +16,12 @@ from tabellion.access.service import (
     create_key,
     find_key,
     find_workspace,
-    list_audit,
     list_keys,
     read_key,
     revoke_key,
     rotate_key,
 )
-from tabellion.access.types import ApiKey, AuditEntry, Caller, KeyOptions, Mode, Network, Role
+from tabellion.access.types import ApiKey, Caller, KeyOptions, Mode, Network, Role
 from tabellion.core import ids
 from tabellion.core.crypto import Secret
 from tabellion.core.db import Tx
@@ -94,20 +93,6 @@ class ShownKey(KeyView, frozen=True, kw_only=True):
 
 class KeyPage(Struct, frozen=True):
     data: list[KeyView]
-    next_cursor: str | None
-
-
-class AuditView(Struct, frozen=True):
-    id: str
-    at: datetime
-    actor: str
-    action: str
-    target: str
-    detail: dict[str, Any]
-
-
-class AuditPage(Struct, frozen=True):
-    data: list[AuditView]
     next_cursor: str | None
 
 
@@ -192,16 +177,7 @@ async def revoke(edge: Edge, caller: Caller, key_id: str) -> None:
     edge.keys.forget(wanted)
 
 
-@get("/v1/audit", scope="audit:read", tags=["Audit"], summary="List audited actions")
-async def get_audit(edge: Edge, caller: Caller, limit: Limit = 50, cursor: Cursor = None) -> AuditPage:
-    """Who did what to what on this side of the workspace, newest first."""
-    before = read_cursor(cursor)
-    async with edge.db.transaction() as tx:
-        entries = await list_audit(tx, caller.workspace_id, limit, before)
-    return AuditPage([_audited(entry) for entry in entries], next_cursor([entry.id for entry in entries], limit))
-
-
-ROUTES: Final[list[HTTPRouteHandler]] = [get_keys, get_key, post_key, rotate, revoke, get_audit]
+ROUTES: Final[list[HTTPRouteHandler]] = [get_keys, get_key, post_key, rotate, revoke]
 
 
 def _networks(texts: list[str]) -> tuple[Network, ...]:
@@ -240,7 +216,3 @@ def _fields(key: ApiKey, now: datetime) -> dict[str, Any]:
         "revoked_at": key.revoked_at,
         "last_used_at": key.last_used_at,
     }
-
-
-def _audited(entry: AuditEntry) -> AuditView:
-    return AuditView(ids.show("aud", entry.id), entry.at, entry.actor, entry.action, entry.target, entry.detail)

@@ -1,4 +1,4 @@
-"""Use cases: make workspaces and keys, rotate and revoke them, write and read the audit table."""
+"""Use cases: make workspaces and keys, rotate and revoke them, audit and read what was audited."""
 
 import os
 from collections.abc import Mapping
@@ -9,7 +9,8 @@ from uuid import UUID
 
 from tabellion.access import store
 from tabellion.access.rules import key_hash, key_text, public_of, require_not_above, scopes_of
-from tabellion.access.types import UNBOUNDED, ApiKey, AuditEntry, KeyOptions, Mode, Role, Workspace
+from tabellion.access.trail import Trail, plain
+from tabellion.access.types import UNBOUNDED, ApiKey, AuditEntry, AuditFilter, KeyOptions, Mode, Role, Workspace
 from tabellion.core import ids
 from tabellion.core.crypto import Secret
 from tabellion.core.db import Tx
@@ -181,16 +182,32 @@ async def _keep(tx: Tx, key: ApiKey) -> Secret:
 async def audit(
     tx: Tx, workspace_id: WorkspaceId, actor: str, action: str, target: str, detail: Mapping[str, object]
 ) -> None:
-    """Write down who did what to what, in the transaction that does it. Detail holds no secrets and no addresses."""
-    entry = AuditEntry(ids.new(), tx.now, actor, action, target, dict(detail))
-    await store.insert_audit(tx, workspace_id, entry)
+    """Write down who did what to what, in the transaction that does it, and in the side's log `audit`.
+
+    That is done before the commit; a log that refuses undoes what was audited. Detail has ids, counts and the words of
+    a setting: no secrets, no addresses, nothing that somebody wrote, because no erasure reaches it.
+    """
+    entry = AuditEntry(ids.new(), tx.now, actor, action, target, plain(detail))
+    tx.before_commit(tx.provided(Trail).append, (workspace_id, entry))
 
 
 async def list_audit(
-    tx: Tx, workspace_id: WorkspaceId, limit: int = 50, before: UUID | None = None
+    tx: Tx,
+    workspace_id: WorkspaceId,
+    wanted: AuditFilter = AuditFilter(),  # noqa: B008 - frozen
+    limit: int = 50,
+    before: UUID | None = None,
 ) -> list[AuditEntry]:
     """What was audited on this side, newest first."""
-    return await store.list_audit(tx, workspace_id, limit, before)
+    return await store.list_audit(tx, workspace_id, wanted, limit, before)
+
+
+async def read_audit(tx: Tx, workspace_id: WorkspaceId, entry_id: UUID) -> AuditEntry:
+    """One audit entry. Raises `NotFound`."""
+    entry = await store.read_audit(tx, workspace_id, entry_id)
+    if entry is None:
+        raise NotFound("audit_entry_not_found", "there is no such entry here; list them with GET /v1/audit")
+    return entry
 
 
 async def _audit_key(tx: Tx, actor: str, action: str, key: ApiKey, detail: Mapping[str, object]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from tabellion.access.types import ApiKey, AuditEntry, Mode, Public, Role, UserTokenKey, Workspace
+from tabellion.access.types import ApiKey, AuditEntry, AuditFilter, Mode, Public, Role, UserTokenKey, Workspace
 from tabellion.core.crypto import sha256
 from tabellion.core.db import Row, Tx, columns
 from tabellion.core.ids import WorkspaceId
@@ -269,29 +269,124 @@ async def revoke_user_token_key(tx: Tx, workspace_id: WorkspaceId, key_id: UUID)
 # audit
 
 
-async def insert_audit(tx: Tx, workspace_id: WorkspaceId, entry: AuditEntry) -> None:
+async def insert_audit(tx: Tx, workspace_id: WorkspaceId, entries: Sequence[AuditEntry]) -> None:
     await tx.execute(
         """
-        insert into audit (workspace_id, id, at, actor, action, target, detail)
-        values ($1, $2, $3, $4, $5, $6, $7)
+        insert into audit (workspace_id, id, at, actor, action, target, detail, log_generation, log_index)
+        select $1, id, at, actor, action, target, detail, log_generation, log_index
+          from unnest($2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::smallint[],
+                      $9::bigint[])
+               as noted (id, at, actor, action, target, detail, log_generation, log_index)
         """,
-        workspace_id, entry.id, entry.at, entry.actor, entry.action, entry.target, entry.detail,
+        workspace_id,
+        *columns(
+            [
+                (one.id, one.at, one.actor, one.action, one.target, one.detail, one.generation, one.log_index)
+                for one in entries
+            ],
+            8,
+        ),
     )  # fmt: skip
 
 
-async def list_audit(tx: Tx, workspace_id: WorkspaceId, limit: int, before: UUID | None) -> list[AuditEntry]:
+async def list_audit(
+    tx: Tx, workspace_id: WorkspaceId, wanted: AuditFilter, limit: int, before: UUID | None
+) -> list[AuditEntry]:
     """Audit entries of a side, newest first, those older than `before`."""
     rows = await tx.rows(
         """
-        select id, at, actor, action, target, detail
+        select id, at, actor, action, target, detail, log_generation, log_index
           from audit
-         where workspace_id = $1 and ($3::uuid is null or id < $3)
+         where workspace_id = $1
+           and ($3::uuid is null or id < $3)
+           and ($4::text is null or actor = $4)
+           and ($5::text is null or action = $5)
+           and ($6::text is null or target = $6)
+           and ($7::timestamptz is null or at >= $7)
+           and ($8::timestamptz is null or at < $8)
          order by id desc
          limit $2
         """,
-        workspace_id, limit, before,
+        workspace_id, limit, before, wanted.actor, wanted.action, wanted.target, wanted.since, wanted.until,
     )  # fmt: skip
-    return [AuditEntry(**row) for row in rows]
+    return [_audited(row) for row in rows]
+
+
+async def read_audit(tx: Tx, workspace_id: WorkspaceId, entry_id: UUID) -> AuditEntry | None:
+    row = await tx.row(
+        """
+        select id, at, actor, action, target, detail, log_generation, log_index
+          from audit
+         where workspace_id = $1 and id = $2
+        """,
+        workspace_id, entry_id,
+    )  # fmt: skip
+    return _audited(row) if row else None
+
+
+async def logged_audit(
+    tx: Tx, workspace_id: WorkspaceId, generation: int, indexes: Sequence[int]
+) -> dict[int, AuditEntry]:
+    """The rows that say they stand at these indexes of a log."""
+    rows = await tx.rows(
+        """
+        select id, at, actor, action, target, detail, log_generation, log_index
+          from audit
+         where workspace_id = $1 and log_generation = $2 and log_index = any($3::bigint[]) and log_index is not null
+        """,
+        workspace_id, generation, indexes,
+    )  # fmt: skip
+    return {row["log_index"]: _audited(row) for row in rows}
+
+
+async def misplaced_audit(
+    tx: Tx, workspace_id: WorkspaceId, generation: int, size: int, limit: int
+) -> list[AuditEntry]:
+    """Rows that say they stand where a log of this size has no entry."""
+    rows = await tx.rows(
+        """
+        select id, at, actor, action, target, detail, log_generation, log_index
+          from audit
+         where workspace_id = $1 and log_generation = $2 and (log_index < 0 or log_index >= $3)
+         order by log_index
+         limit $4
+        """,
+        workspace_id, generation, size, limit,
+    )  # fmt: skip
+    return [_audited(row) for row in rows]
+
+
+async def audit_generations(tx: Tx, workspace_id: WorkspaceId) -> list[int]:
+    """The logs that rows say they stand in."""
+    rows = await tx.rows(
+        """
+        select distinct log_generation
+          from audit
+         where workspace_id = $1 and log_index is not null
+         order by log_generation
+        """,
+        workspace_id,
+    )
+    return [row["log_generation"] for row in rows]
+
+
+async def unlogged_audit(tx: Tx, workspace_id: WorkspaceId, after: UUID, limit: int) -> list[AuditEntry]:
+    """Rows that stand in no log, in the order of their ids, those behind `after`."""
+    rows = await tx.rows(
+        """
+        select id, at, actor, action, target, detail, log_generation, log_index
+          from audit
+         where workspace_id = $1 and log_index is null and id > $2
+         order by id
+         limit $3
+        """,
+        workspace_id, after, limit,
+    )  # fmt: skip
+    return [_audited(row) for row in rows]
+
+
+def _audited(row: Row) -> AuditEntry:
+    return AuditEntry(*row)
 
 
 # idempotency keys

@@ -173,7 +173,7 @@ class UserTokenKey:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Who did what to what, and when."""
+    """Who did what to what, and when; and where that stands in the side's log `audit`."""
 
     id: UUID
     at: datetime
@@ -181,3 +181,19 @@ class AuditEntry:
     action: str
     target: str
     detail: dict[str, object]
+    generation: int | None = None
+    """Which of the logs, after one was succeeded by another."""
+    log_index: int | None = None
+    """None of what was audited before there was a log."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which audit entries are wanted: those that are all of what is said."""
+
+    actor: str | None = None
+    action: str | None = None
+    target: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    """They happened before it."""

@@ -9,6 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
 
 from tabellion.access.edge import Edge
+from tabellion.access.service import audit
 from tabellion.access.types import Caller
 from tabellion.core import ids
 from tabellion.core.db import Tx
@@ -20,6 +21,7 @@ from tabellion.recipients.types import Kind, Ref, Resolved
 
 MOST: Final = 50
 """Hits of one kind: a vendor's id names few messages, and whoever wants all of them has a list."""
+ADDRESSES: Final = frozenset({Kind.EMAIL.value, Kind.PHONE.value})
 _ID: Final = re.compile(r"(?P<kind>rcp|msg|att)_[0-9a-hjkmnp-tv-z]{26}")
 Text = Annotated[str, Parameter(min_length=1, max_length=512, description="An id, an address, or another system's id.")]
 
@@ -47,11 +49,13 @@ class Search:
         self._messages = messages
 
     async def run(self, tx: Tx, caller: Caller, text: str) -> list[Hit]:
-        """Everything that text names, recipients first."""
+        """Everything that text names, recipients first. Audited where it was taken for an address."""
         side, hits = caller.workspace_id, list[Hit]()
         if "recipients:read" in caller.scopes:
-            for named, ref in self._refs(side, text):
+            refs = self._refs(side, text)
+            for named, ref in refs:
                 hits += await self._recipient(tx, side, ref, named)
+            await _audited(tx, caller, [named for named, _ in refs if named in ADDRESSES], hits)
         if "messages:read" in caller.scopes:
             hits += await self._by_id(tx, side, text)
             named_so = await self._messages.named(tx, side, text, MOST)
@@ -95,6 +99,13 @@ class Search:
         return [_message(text, "id")] if await self._messages.exists(tx, side, wanted) else []
 
 
+async def _audited(tx: Tx, caller: Caller, named: list[str], hits: list[Hit]) -> None:
+    """Note that an address was looked for, and whose it is: not which, because no erasure reaches that."""
+    if named:
+        detail = {"by": named, "found": [one.id for one in hits]}
+        await audit(tx, caller.workspace_id, caller.actor, "address.searched", "recipients", detail)
+
+
 def _message(shown: str, named: str) -> Hit:
     return Hit("message", shown, named, f"/v1/messages/{shown}")
 
@@ -105,6 +116,7 @@ def routes(edge: Edge, search: Search) -> list[HTTPRouteHandler]:
         """Recipients by id, address or external id; messages by id, by an attempt's id or by the vendor's.
 
         Exact: an address is compared in its normal form, nothing is guessed. What the key may not read is left out.
+        Looking for an address is audited, without it.
         """
         async with edge.db.transaction() as tx:
             return SearchAnswer(await search.run(tx, caller, q))

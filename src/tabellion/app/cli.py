@@ -29,6 +29,7 @@ COMMANDS: Final = {
         "recipients": ("importing:import_recipients", "Make or update the recipients in a file."),
         "suppressions": ("importing:import_suppressions", "Write no more to the addresses in a file."),
     },
+    "audit": {"verify": ("upkeep:verify_audit", "Compare the audit table with its log, and name what differs.")},
     "export": {"ledger": ("exporting:export_ledger", "Copy a log into a folder, for auditors.")},
     "ledger": {
         "rotate-key": ("upkeep:rotate_ledger_key", "Let a new key sign a log from now on."),
@@ -40,6 +41,7 @@ COMMANDS: Final = {
 """Each command by its group and name: the function in `commands/` that is loaded when it is called, and its line in
 the list of commands, for which nothing is loaded."""
 GROUPS: Final = {
+    "audit": "Who did what to what.",
     "workspace": "Workspaces: tenants, each with a live and a test side.",
     "keys": "API keys: shown once, stored hashed.",
     "import": "Files brought in, with progress, what was refused, and a second run that goes on.",

@@ -1,6 +1,6 @@
-"""The commands about the logs of decisions."""
+"""The commands about the logs of a workspace side."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from tabellion.access import service
 from tabellion.access.types import Mode
@@ -8,42 +8,53 @@ from tabellion.app.opening import opened
 from tabellion.core import ids
 from tabellion.core.config import Settings
 from tabellion.core.db import Tx
+from tabellion.core.errors import Conflict
+from tabellion.core.ids import WorkspaceId
 from tabellion.ledger.note import Verifier
-from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import Ledger
 from tabellion.ledger.types import VerifierKey
 
 Log = Literal["consent", "audit"]
+LOGS: Final[tuple[Log, ...]] = ("consent", "audit")
+"""In the order of their locks."""
 
 
 async def succeed(settings: Settings, workspace: str, mode: Mode) -> dict[str, Any]:
-    """The successor started in place of a side's log that has lost entries, audited. Refused while it is sound."""
+    """The successors of those logs of a side that have lost entries, audited. Refused while all are sound."""
     async with opened(settings) as hub:
-        checkpoints = Checkpoints(hub.keys.checkpoints)
-        ledger = Ledger(hub.vault, checkpoints, hub.install_id)
 
         async def work(tx: Tx) -> dict[str, Any]:
             found = await service.find_workspace(tx, workspace)
             side = found.side(mode)
-            origin = await ledger.succeed(tx, side)
-            await service.audit(tx, side, service.COMMAND_LINE, "ledger.succeeded", origin, {})
-            return {"workspace": ids.show("wsp", found.id), "mode": mode, "origin": origin}
+            origins = await _succeed(tx, hub.ledger, side)
+            for origin in origins:
+                await service.audit(tx, side, service.COMMAND_LINE, "ledger.succeeded", origin, {})
+            return {"workspace": ids.show("wsp", found.id), "mode": mode, "origins": origins}
 
+        return await hub.db.run(work)
+
+
+async def _succeed(tx: Tx, ledger: Ledger, side: WorkspaceId) -> list[str]:
+    """All in one transaction: what is done about one log is audited in another that may have lost as much."""
+    origins, sound = [], list[Conflict]()
+    for log in LOGS:
         try:
-            return await hub.db.run(work)
-        finally:
-            await checkpoints.close()
+            origins.append(await ledger.succeed(tx, side, log))
+        except Conflict as refusal:
+            sound.append(refusal)
+    if not origins:
+        raise sound[0]
+    return origins
 
 
 async def rotate_key(settings: Settings, workspace: str, mode: Mode, log: Log) -> dict[str, Any]:
     """A new signing key in place of a log's old one, audited: both with the tree sizes that they sign."""
     async with opened(settings) as hub:
-        ledger = Ledger(hub.vault, Checkpoints(hub.keys.checkpoints), hub.install_id)
 
         async def work(tx: Tx) -> dict[str, Any]:
             found = await service.find_workspace(tx, workspace)
             side = found.side(mode)
-            *_, old, new = await ledger.rotate_key(tx, side, log)
+            *_, old, new = await hub.ledger.rotate_key(tx, side, log)
             detail = {"retired": key_line(old), "key": key_line(new), "size": new.from_size}
             await service.audit(tx, side, service.COMMAND_LINE, "ledger.key_rotated", new.origin, detail)
             shown = {"workspace": ids.show("wsp", found.id), "mode": mode, "log": log, "origin": new.origin}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from tabellion.access.trail import Trail
 from tabellion.core import ids
 from tabellion.core.clock import Clock, SystemClock
 from tabellion.core.config import Settings
@@ -15,6 +16,8 @@ from tabellion.core.errors import Misconfigured
 from tabellion.core.files import write_file
 from tabellion.core.postgres import Postgres, running_url
 from tabellion.core.vault import KeyFolder, Vault, open_vault
+from tabellion.ledger.published import Checkpoints
+from tabellion.ledger.service import Ledger
 from tabellion.migrations import migrate
 
 LONG = 600.0
@@ -33,6 +36,8 @@ class Opened:
     vault: Vault
     keys: KeyFolder
     install_id: UUID
+    ledger: Ledger
+    """Of what works without domains. A hub that is wired has its own."""
     postgres: Postgres | None
     """The bundled server, where this process runs it."""
 
@@ -82,9 +87,22 @@ async def opened(
             install_id = await _installation(db, keys)
             vault = await open_vault(keys, clock, window=timedelta(days=settings.backup_window))
             await db.run(vault.prepare if make else vault.check)
-            yield Opened(url, db, clock, vault, keys, install_id, postgres)
+            async with audited(db, vault, keys, install_id) as ledger:
+                yield Opened(url, db, clock, vault, keys, install_id, ledger, postgres)
         finally:
             await db.close()
+
+
+@asynccontextmanager
+async def audited(db: Database, vault: Vault, keys: KeyFolder, install_id: UUID) -> AsyncIterator[Ledger]:
+    """The ledger, with what is audited on this database from now on in it."""
+    checkpoints = Checkpoints(keys.checkpoints)
+    ledger = Ledger(vault, checkpoints, install_id)
+    db.provide(Trail(vault, ledger))
+    try:
+        yield ledger
+    finally:
+        await checkpoints.close()
 
 
 async def _installation(db: Database, keys: KeyFolder) -> UUID:

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tabellion.access import audit_routes, token_routes
 from tabellion.access import routes as access
-from tabellion.access import token_routes
 from tabellion.access.grouped import Grouped
 from tabellion.accounts import routes as accounts
 from tabellion.admin import events as admin_events
@@ -72,6 +72,7 @@ def build(hub: Hub, settings: Settings) -> App:
     public = PublicDecisions(db, hub.recipients, hub.consent, attach)
     routes = [
         *access.ROUTES,
+        *audit_routes.routes(edge, hub.trail, hub.reading),
         *token_routes.routes(edge, around.vault),
         *accounts.routes(edge, hub.accounts),
         *admin_events.routes(edge, hub.recipients),

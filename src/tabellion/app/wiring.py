@@ -10,6 +10,7 @@ from uuid import UUID
 from tabellion.access.edge import Edge
 from tabellion.access.keyring import KeyRing
 from tabellion.access.service import mode_of
+from tabellion.access.trail import Trail
 from tabellion.access.types import Mode
 from tabellion.accounts.rules import CustomHosts
 from tabellion.accounts.service import Accounts
@@ -106,6 +107,7 @@ class Hub:
     edge: Edge
     checkpoints: Checkpoints
     ledger: Ledger
+    trail: Trail
     reading: Reading
     recipients: Recipients
     accounts: Accounts
@@ -175,6 +177,8 @@ def wire(around: Surroundings) -> Hub:
     keyring = KeyRing(around.db)
     checkpoints = Checkpoints(around.keys.checkpoints)
     ledger = Ledger(around.vault, checkpoints, around.install_id)
+    trail = Trail(around.vault, ledger)
+    around.db.provide(trail)
     reading = Reading(ledger)
     recipients = Recipients(around.vault, around.events, SettingsBook(around.blocked_values))
     hosts = CustomHosts(AddressPolicy.of(around.private_networks))
@@ -248,6 +252,7 @@ def wire(around: Surroundings) -> Hub:
         edge=Edge(around.db, keyring, around.vault, around.log, around.metrics),
         checkpoints=checkpoints,
         ledger=ledger,
+        trail=trail,
         reading=reading,
         recipients=recipients,
         accounts=accounts,

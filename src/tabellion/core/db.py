@@ -1,14 +1,16 @@
 """PostgreSQL: the pool, and transactions that are opened, retried and committed at the edge only.
 
 Every transaction is READ COMMITTED, explicitly: under REPEATABLE READ a gate that waited for a lock would still read
-the state from before it. Inner code takes a `Tx` and never commits.
+the state from before it. Inner code takes a `Tx` and never commits; what has to come last in every transaction, it
+leaves to be done before the commit.
 """
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import asyncpg
@@ -41,11 +43,19 @@ ROLLBACK_LIMIT = 2.0
 class Tx:
     """One open transaction. `now` is read once: everything in it happens at that moment."""
 
-    __slots__ = ("_committed", "_connection", "now")
+    __slots__ = ("_closing", "_committed", "_connection", "_held", "_provided", "now")
 
-    def __init__(self, connection: "asyncpg.pool.PoolConnectionProxy[Row]", now: datetime) -> None:
+    def __init__(
+        self,
+        connection: "asyncpg.pool.PoolConnectionProxy[Row]",
+        now: datetime,
+        provided: Mapping[type[Any], Any] = MappingProxyType({}),
+    ) -> None:
         self._connection = connection
+        self._provided = provided
+        self._closing: dict[Callable[[Tx, list[Any]], Awaitable[None]], list[Any]] = {}
         self._committed: list[Callable[[], None]] = []
+        self._held: dict[str, list[Any]] = {}
         self.now = now
 
     async def rows(self, sql: str, *args: Any) -> list[Row]:
@@ -65,6 +75,39 @@ class Tx:
         """Run call once the transaction is durable, and not at all if it is not. Used for wake-ups only."""
         self._committed.append(call)
 
+    def before_commit(self, call: "Callable[[Tx, list[T]], Awaitable[None]]", item: T) -> None:
+        """Have `call` run once, last in the transaction, with every item it was given in it, in their order.
+
+        Several run in the order of their first items. Within the time limit; a raise rolls everything back, and what
+        is tried again as a whole gathers its items anew.
+        """
+        self._closing.setdefault(call, []).append(item)
+
+    def provided(self, kind: type[T]) -> T:
+        """What `Database.provide` was given of this kind."""
+        if kind not in self._provided:
+            raise LookupError(f"this database was opened without a {kind.__name__}: give it one with `provide`")
+        found: T = self._provided[kind]
+        return found
+
+    def locks(self, kind: str, place: Any) -> None:
+        """Note that a lock is taken now. Raises where one of its kind that comes behind it is held already.
+
+        Two transactions that lock in different orders wait for each other. That is a mistake in the program, and
+        shows here every time, not only when the two meet.
+        """
+        held = self._held.setdefault(kind, [])
+        if place in held:
+            return
+        if held and place < held[-1]:
+            raise AssertionError(f"locks out of order: {kind} {place} after {held[-1]}")
+        held.append(place)
+
+    async def _close(self) -> None:
+        while self._closing:
+            call = next(iter(self._closing))
+            await call(self, self._closing.pop(call))
+
     def _announce(self) -> None:
         for call in self._committed:
             call()
@@ -73,7 +116,12 @@ class Tx:
 class Database:
     def __init__(self, pool: "asyncpg.Pool[Row]", clock: Clock) -> None:
         self._pool = pool
+        self._provided: dict[type[Any], Any] = {}
         self.clock = clock
+
+    def provide(self, service: object) -> None:
+        """Let every transaction from now on find this service by its class: for what all code may ask of it."""
+        self._provided[type(service)] = service
 
     @asynccontextmanager
     async def transaction(self, limit: float = WRITE_LIMIT) -> AsyncIterator[Tx]:
@@ -86,8 +134,9 @@ class Database:
             async with asyncio.timeout(limit):
                 connection = await self._acquire()
                 await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-                tx = Tx(connection, self.clock.now())
+                tx = Tx(connection, self.clock.now(), self._provided)
                 yield tx
+                await tx._close()
                 await connection.execute("COMMIT")
         except TimeoutError as error:
             busy = "the hub is busy, and nothing was done; slow down and repeat"

@@ -89,8 +89,8 @@ def routes(edge: Edge, vault: Vault, book: SettingsBook) -> list[HTTPRouteHandle
 
         async def work(tx: Tx) -> tuple[int, SettingsView]:
             await book.set(tx, caller.workspace_id, data)
-            changed = msgspec.to_builtins(data)
-            await audit(tx, caller.workspace_id, caller.actor, "recipient_settings.set", "recipient_settings", changed)
+            told = _told(data)
+            await audit(tx, caller.workspace_id, caller.actor, "recipient_settings.set", "recipient_settings", told)
             return 200, await shown(tx, caller)
 
         return await edge.mutate(request, caller, "settings:write", work)
@@ -111,6 +111,12 @@ def routes(edge: Edge, vault: Vault, book: SettingsBook) -> list[HTTPRouteHandle
             return _shown(await previewing.preview(tx, caller.workspace_id, data))
 
     return [read_settings, set_settings, preview_settings]
+
+
+def _told(data: RecipientSettings) -> dict[str, Any]:
+    """What is audited of settings: all of them, but of the values that are blocked how many, for they are addresses."""
+    told: dict[str, Any] = msgspec.to_builtins(data)
+    return told | {"blocked_values": len(data.blocked_values)}
 
 
 def _shown(preview: Preview) -> PreviewView:

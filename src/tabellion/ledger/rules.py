@@ -13,6 +13,8 @@ from tabellion.ledger.types import Leaf, LogId, Span
 MOST_LEAVES: Final = 256
 """Leaves in one transaction. Also why an append completes at most one tile a level."""
 TILE: Final = 256
+AUDIT: Final = "audit"
+"""The log that is appended to last: by then everything that is to be audited has happened."""
 _TILE_HEIGHT: Final = 8
 
 
@@ -26,6 +28,11 @@ def leaf_bytes(leaf: Leaf) -> bytes:
 def check_batch(leaves: Sequence[Leaf]) -> None:
     if not 1 <= len(leaves) <= MOST_LEAVES:
         raise Invalid("ledger_batch_size", f"one transaction appends 1 to {MOST_LEAVES} ledger entries; send fewer")
+
+
+def place(workspace_id: WorkspaceId, name: str) -> tuple[bool, UUID, str]:
+    """Where the head of a log stands in the order that heads are locked in: by workspace, those of `audit` last."""
+    return name == AUDIT, workspace_id, name
 
 
 def origin(install_id: UUID, log: LogId) -> str:

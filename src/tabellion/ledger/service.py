@@ -15,7 +15,18 @@ from tabellion.core.vault import Vault
 from tabellion.ledger import merkle, note, rules, store, tree
 from tabellion.ledger.merkle import Frontier
 from tabellion.ledger.published import Checkpoints
-from tabellion.ledger.types import Appended, Forked, Head, Leaf, LogId, Problem, Published, SigningKey, VerifierKey
+from tabellion.ledger.types import (
+    Appended,
+    Entry,
+    Forked,
+    Head,
+    Leaf,
+    LogId,
+    Problem,
+    Published,
+    SigningKey,
+    VerifierKey,
+)
 
 CHECK_EVERY: Final = timedelta(seconds=5)
 """How long a process goes on without comparing a log with the checkpoint outside the database. A change of the
@@ -51,8 +62,9 @@ class Ledger:
         """Append the leaves and return where each went, and the size of the signed tree that holds them all.
 
         The new signed head commits with the transaction. Locks the head, the last lock in the common order; who
-        appends to two logs in one transaction takes them by name. At most 256 leaves a transaction.
-        Raises `Forked` where the database has lost what was already published.
+        appends to several logs in one transaction takes them by workspace, and logs of `audit` after all others:
+        another order raises. At most 256 leaves a call. Raises `Forked` where the database has lost what was already
+        published.
         """
         rules.check_batch(leaves)
         try:
@@ -74,6 +86,30 @@ class Ledger:
             await store.insert_tiles(tx, head.log, tiles)
         size = await self._advance(tx, head, head.frontier.extended(hashes), checked_at)
         return [Appended(index, hashed) for index, hashed in enumerate(hashes, head.size)], size
+
+    async def hold(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> Head:
+        """The head, locked until the transaction ends, of a log made on first use: what is appended next is next."""
+        return await self._locked(tx, workspace_id, log)
+
+    def name(self, log: LogId) -> str:
+        """The origin of a log, as its checkpoints begin."""
+        return rules.origin(self._install_id, log)
+
+    async def entries(self, tx: Tx, log: LogId, start: int, past: int) -> list[Entry]:
+        """The entries at the indexes from start up to, not including, past: those that there are rows of."""
+        return await store.entries(tx, log, range(start, past))
+
+    async def stated(
+        self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent"
+    ) -> list[tuple[Head, note.Checkpoint | None]]:
+        """The heads of the log and of those it succeeds, the first one first, each with its checkpoint outside.
+
+        That was read before the head: a sound head is not below it. Nothing where nothing was appended yet.
+        """
+        origins = [head.origin for head in await store.generations(tx, workspace_id, log)]
+        published = [await self._checkpoints.last(origin) for origin in origins]
+        heads = await store.generations(tx, workspace_id, log)
+        return list(zip(heads, published, strict=False))
 
     async def checkpoint(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> str:
         """The signed head (a note) of the log, of size 0 when nothing was appended yet."""
@@ -135,6 +171,7 @@ class Ledger:
 
         Its first entry commits to the last checkpoint published before. Refused while the log is sound.
         """
+        tx.locks("ledger_heads", rules.place(workspace_id, log))
         head = await store.lock_head(tx, workspace_id, log)
         if head is not None:
             await self._refuse_sound(tx, head)
@@ -218,6 +255,7 @@ class Ledger:
         return await store.open_head(tx, workspace_id, name) or await self._locked(tx, workspace_id, name)
 
     async def _locked(self, tx: Tx, workspace_id: WorkspaceId, name: str) -> Head:
+        tx.locks("ledger_heads", rules.place(workspace_id, name))
         head = await store.lock_head(tx, workspace_id, name)
         if head is None:
             await self._create(tx, LogId(workspace_id, name, 1))

@@ -7,7 +7,7 @@ from uuid import UUID
 from tabellion.core.db import Row, Tx, columns
 from tabellion.core.ids import WorkspaceId
 from tabellion.ledger.merkle import Frontier
-from tabellion.ledger.types import Head, Located, LogId, Publication, SigningKey, Tile, VerifierKey
+from tabellion.ledger.types import Entry, Head, Located, LogId, Publication, SigningKey, Tile, VerifierKey
 
 
 async def open_head(tx: Tx, workspace_id: WorkspaceId, name: str) -> Head | None:
@@ -64,6 +64,21 @@ async def heads(tx: Tx) -> list[Head]:
          order by workspace_id, log
         """
     )
+    return [_head(row) for row in rows]
+
+
+async def generations(tx: Tx, workspace_id: WorkspaceId, name: str) -> list[Head]:
+    """The heads of a log and of those it succeeds, the first one first."""
+    rows = await tx.rows(
+        """
+        select workspace_id, log, generation, origin, size, frontier, checkpoint, public_key,
+               pg_postmaster_start_time() as server_started
+          from ledger_heads
+         where workspace_id = $1 and log = $2
+         order by generation
+        """,
+        workspace_id, name,
+    )  # fmt: skip
     return [_head(row) for row in rows]
 
 
@@ -215,6 +230,20 @@ async def leaves(tx: Tx, log: LogId, indexes: Sequence[int]) -> dict[int, bytes]
         *log, indexes,
     )  # fmt: skip
     return {row["index"]: row["leaf"] for row in rows}
+
+
+async def entries(tx: Tx, log: LogId, indexes: Sequence[int]) -> list[Entry]:
+    """The entries at these indexes with the ids they were appended with, in order. A list, as for `leaves`."""
+    rows = await tx.rows(
+        """
+        select index, entry_id, leaf
+          from ledger_leaves
+         where workspace_id = $1 and log = $2 and generation = $3 and index = any($4::bigint[])
+         order by index
+        """,
+        *log, indexes,
+    )  # fmt: skip
+    return [Entry(**row) for row in rows]
 
 
 async def leaves_from(tx: Tx, log: LogId, first: int, limit: int) -> list[tuple[UUID, bytes]]:

@@ -44,6 +44,16 @@ class Appended:
     leaf_hash: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry as it stands in the database."""
+
+    index: int
+    entry_id: UUID
+    """The id that it was appended with."""
+    leaf: bytes
+
+
 class LogId(NamedTuple):
     """Which log: the first columns of every row of it. A successor has the next generation."""
 

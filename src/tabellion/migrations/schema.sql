@@ -127,8 +127,13 @@ CREATE TABLE public.audit (
     actor text NOT NULL,
     action text NOT NULL,
     target text NOT NULL,
-    detail jsonb NOT NULL
+    detail jsonb NOT NULL,
+    log_generation smallint,
+    log_index bigint,
+    CONSTRAINT audit_logged CHECK (((log_generation IS NULL) = (log_index IS NULL)))
 );
+
+COMMENT ON COLUMN public.audit.log_index IS 'null: audited before there was a log, which vouches for these rows together';
 
 CREATE TABLE public.callbacks (
     workspace_id uuid NOT NULL,
@@ -1169,6 +1174,10 @@ CREATE INDEX attempts_by_vendor_id ON public.attempts USING btree (workspace_id,
 CREATE INDEX attempts_in_flight ON public.attempts USING btree (workspace_id, recipient_id) WHERE (state = 'started'::text);
 
 CREATE INDEX attempts_in_flight_by_address ON public.attempts USING btree (workspace_id, identifier) WHERE (state = 'started'::text);
+
+CREATE UNIQUE INDEX audit_log ON public.audit USING btree (workspace_id, log_generation, log_index) WHERE (log_index IS NOT NULL);
+
+CREATE INDEX audit_unlogged ON public.audit USING btree (workspace_id, id) WHERE (log_index IS NULL);
 
 CREATE INDEX callbacks_of_person ON public.callbacks USING btree (workspace_id, recipient_id, id) WHERE (recipient_id IS NOT NULL);
 

@@ -160,8 +160,8 @@ class Proofs:
         return opening
 
     async def _audit(self, tx: Tx, caller: Caller, word: str, opening: Opening) -> None:
-        detail = {"opening": ids.show("pop", opening.id), "reason": opening.reason}
-        shown = ids.show("prf", opening.proof_id)
+        # The reason is with the opening: people write it, and it may name a person.
+        shown, detail = ids.show("prf", opening.proof_id), {"opening": ids.show("pop", opening.id)}
         await audit(tx, caller.workspace_id, caller.actor, f"proof.{word}", shown, detail)
 
 

@@ -256,7 +256,8 @@ class Regulations:
     async def _take(self, tx: Tx, workspace_id: WorkspaceId, actor: str, asked: Order, person: Person) -> Regulation:
         made = await self._made(tx, workspace_id, actor, asked, person)
         await store.insert(tx, made)
-        detail = {"type": made.type, "recipient": ids.show("rcp", made.recipient_id), "verified_by": made.verified_by}
+        # How it was verified is with the order: people write it, and it may name a person.
+        detail = {"type": made.type, "recipient": ids.show("rcp", made.recipient_id)}
         await audit(tx, workspace_id, actor, "regulation.created", made.shown, detail)
         await self.events.append(tx, [event(made, "created")])
         if made.type is Type.ERASE:

@@ -1,10 +1,11 @@
 """The commands that look after an installation."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from tabellion.app import keys as installed
+from tabellion.app.audit import verify
 from tabellion.app.doctor import examine
 from tabellion.app.drill import rehearse_ledger_key
 from tabellion.app.ledger import Log, rotate_key, succeed
@@ -60,9 +61,9 @@ def succeed_ledger(
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Start the successor of a log that has lost entries, where no newer backup brings them back."""
+    """Start the successors of the logs that have lost entries, where no newer backup brings them back."""
     made = wait(succeed(where.settings, workspace, mode))
-    show(made, json, f"the log goes on as {made['origin']}")
+    show(made, json, "\n".join(f"the log goes on as {origin}" for origin in made["origins"]))
 
 
 def rotate_ledger_key(
@@ -81,3 +82,23 @@ def rotate_ledger_key(
         "Publish both with their sizes (GET /v1/ledger/keys), and tell the log's witnesses the new key."
     )
     show(made, json, text)
+
+
+def verify_audit(*, workspace: Workspace, mode: Side, where: Where = HERE, json: Json = False) -> None:
+    """Compare every row of the audit table with its entry in the log, and the log with what was signed."""
+    found = wait(verify(where.settings, workspace, mode))
+    if json:
+        print_json(found)
+    else:
+        told = f"{found['entries']} entries"
+        told += f", {found['earlier']} rows from before the log" if found["earlier"] else ""
+        told += f", {found['lost']} entries lost when a log was succeeded" if found["lost"] else ""
+        print_text(f"{told}: {found['count'] or 'nothing'} differs")
+        print_rows([[one["kind"], _place(one), one["detail"]] for one in found["differences"]])
+    if found["count"]:
+        raise HubError("audit_differs", "the audit table is not what its log says; see docs/how-to-audit.md")
+
+
+def _place(one: dict[str, Any]) -> str:
+    place = f"{one['log']} {one['log_index']}" if one["log_index"] is not None else one["log"]
+    return " ".join(part for part in (place, one["id"]) if part) or "-"

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 from rich.console import Console
 
-from tabellion.access.service import COMMAND_LINE, find_workspace
+from tabellion.access.service import COMMAND_LINE, audit, find_workspace
 from tabellion.access.types import Mode
 from tabellion.app.domains import domains
 from tabellion.app.importing.beside import LOCK, Count, Progress, ProgressFile, Rejects, Same, alone, digest
@@ -77,7 +77,7 @@ async def import_recipients(settings: Settings, wanted: Wanted) -> dict[str, Any
                 progress_of(wanted),
                 Same(digest(wanted.file), side, fields, source=wanted.source or ""),
             )
-            return await bring(wanted, source, work, ("created", "updated", "ignored"))
+            return await bring(hub, "recipients", wanted, source, work, ("created", "updated", "ignored"))
 
 
 def storing(hub: Hub, side: WorkspaceId, source: str) -> Store:
@@ -110,12 +110,26 @@ def _checked(source: str) -> str:
         raise Invalid("source_wrong", "write --source with 1 to 64 of a-z, 0-9 and _ . : -") from None
 
 
-async def bring(wanted: Wanted, source: File, work: Work, counted: Sequence[str]) -> dict[str, Any]:
-    """The report of an import that has its file to itself: a second one at the same time is refused."""
+async def bring(
+    hub: Hub, what: str, wanted: Wanted, source: File, work: Work, counted: Sequence[str]
+) -> dict[str, Any]:
+    """The report of an import that has its file to itself: a second one at the same time is refused. Audited."""
     name = f"{wanted.file.name}.dry-run" if wanted.dry_run else wanted.file.name
     with alone(_folder(wanted) / f"{name}{LOCK}"):
         _announce(wanted, source, work)
-        return await _run(wanted, source, work, counted)
+        if wanted.dry_run:
+            return await _run(wanted, source, work, counted)
+        await _audited(hub, "import.begun", what, work, {})
+        report = await _run(wanted, source, work, counted)
+        numbers = {name: report[name] for name in ("rows", *counted, "rejected")}
+        await _audited(hub, "import.ended", what, work, numbers)
+        return report
+
+
+async def _audited(hub: Hub, action: str, what: str, work: Work, numbers: Mapping[str, int]) -> None:
+    """Note what was brought in: by the file's hash, because its name may be somebody's."""
+    side, detail = WorkspaceId(work.same.workspace_id), {"file_sha256": work.same.digest, **numbers}
+    await hub.around.db.run(lambda tx: audit(tx, side, COMMAND_LINE, action, what, detail))
 
 
 async def _run(wanted: Wanted, source: File, work: Work, counted: Sequence[str]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ async def import_suppressions(settings: Settings, wanted: Wanted, meant: Meant) 
                 progress_of(wanted),
                 Same(digest(wanted.file), side, fields, ("suppressions", meant.purpose, meant.reason)),
             )
-            return await bring(wanted, source, work, [one.value for one in Became])
+            return await bring(hub, "suppressions", wanted, source, work, [one.value for one in Became])
 
 
 def storing(hub: Hub, side: WorkspaceId, source: str) -> Store:
