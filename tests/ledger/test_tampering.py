@@ -117,7 +117,7 @@ async def test_a_dropped_entry_is_named(audited: Audited) -> None:
         "update ledger_leaves set index = index + 9999 where index > 300",
         "update ledger_leaves set index = index - 10000 where index > 5000",
         "insert into ledger_leaves select workspace_id, log, generation, 599, gen_random_uuid(), leaf"
-        " from ledger_leaves where index = 5",
+        " from ledger_leaves where log = 'consent' and index = 5",
     )
     [found] = (await audited.verified()).findings
     assert (found.code, found.where) == ("entry_differs", {"first": 300, "last": 300})
@@ -135,7 +135,7 @@ async def test_an_inserted_entry_is_named(audited: Audited) -> None:
         "update ledger_leaves set index = index + 10001 where index >= 300",
         "update ledger_leaves set index = index - 10000 where index > 5000",
         "insert into ledger_leaves select workspace_id, log, generation, 300, gen_random_uuid(),"
-        f" '{FORGED.decode()}' from ledger_leaves where index = 5",
+        f" '{FORGED.decode()}' from ledger_leaves where log = 'consent' and index = 5",
     )
     [found] = (await audited.verified()).findings
     assert (found.code, found.where) == ("entry_differs", {"first": 300, "last": 300})
@@ -179,14 +179,16 @@ async def test_an_entry_changed_together_with_its_tiles_does_not_lead_to_the_sig
 async def rebuild(audited: Audited, changed_at: int, size: int = SIZE) -> Frontier:
     """Change an entry and make every tile and the frontier anew around it. The frontier."""
     async with audited.db.transaction() as tx:
-        rows = await tx.rows("select index, leaf from ledger_leaves where index < $1 order by index", size)
+        rows = await tx.rows(
+            "select index, leaf from ledger_leaves where log = 'consent' and index < $1 order by index", size
+        )
     leaves = [FORGED if row["index"] == changed_at else row["leaf"] for row in rows]
     hashes = [merkle.leaf_hash(one) for one in leaves]
     frontier = Frontier().extended(hashes)
 
     async def work(tx: Tx) -> None:
-        await tx.execute("update ledger_leaves set leaf = $1 where index = $2", FORGED, changed_at)
-        await tx.execute("delete from ledger_leaves where index >= $1", size)
+        await tx.execute("update ledger_leaves set leaf = $1 where log = 'consent' and index = $2", FORGED, changed_at)
+        await tx.execute("delete from ledger_leaves where log = 'consent' and index >= $1", size)
         for tile in range(size // 256):
             row = hashes[tile * 256 : tile * 256 + 256]
             await tx.execute(
@@ -194,7 +196,9 @@ async def rebuild(audited: Audited, changed_at: int, size: int = SIZE) -> Fronti
                 b"".join(row), merkle.root(row), tile,
             )  # fmt: skip
         await tx.execute("delete from ledger_tiles where level = 0 and index >= $1", size // 256)
-        await tx.execute("update ledger_heads set frontier = $1, size = $2", frontier.packed(), size)
+        await tx.execute(
+            "update ledger_heads set frontier = $1, size = $2 where log = 'consent'", frontier.packed(), size
+        )
 
     await audited.db.run(work)
     return frontier
@@ -202,15 +206,19 @@ async def rebuild(audited: Audited, changed_at: int, size: int = SIZE) -> Fronti
 
 async def test_a_rolled_back_head_is_told_by_the_checkpoint_kept(audited: Audited, folder: Path) -> None:
     """The older head was signed as well: by itself it is sound."""
-    head = await audited.db.run(lambda tx: tx.row("select size, frontier, checkpoint from ledger_heads"))
+    head = await audited.db.run(
+        lambda tx: tx.row("select size, frontier, checkpoint from ledger_heads where log = 'consent'")
+    )
     await audited.grow(300)
     await audited.export.checkpoints.flush()
     audited.kept.write_text(await audited.checkpoint())
 
     async def back(tx: Tx) -> None:
         assert head is not None
-        await tx.execute("update ledger_heads set size = $1, frontier = $2, checkpoint = $3", *head)
-        await tx.execute("delete from ledger_leaves where index >= $1", head["size"])
+        await tx.execute(
+            "update ledger_heads set size = $1, frontier = $2, checkpoint = $3 where log = 'consent'", *head
+        )
+        await tx.execute("delete from ledger_leaves where log = 'consent' and index >= $1", head["size"])
         await tx.execute("delete from ledger_tiles where level = 0 and index >= $1", head["size"] // 256)
 
     await audited.db.run(back)
@@ -229,7 +237,7 @@ async def stolen(audited: Audited) -> note.Signer:
     async with audited.db.transaction() as tx:
         row = await tx.row(
             "select origin, public_key, sealed from ledger_keys"
-            " join ledger_heads using (workspace_id, log, generation, public_key)"
+            " join ledger_heads using (workspace_id, log, generation, public_key) where log = 'consent'"
         )
     assert row is not None
     context = f"ledger:{row['origin']}:{row['public_key'].hex()}"
@@ -241,7 +249,7 @@ async def test_a_forked_log_is_told_by_the_checkpoint_kept(audited: Audited, fol
     frontier = await rebuild(audited, changed_at=300)
     signer = await stolen(audited)
     signed = signer.sign(note.Checkpoint(signer.name, SIZE, frontier.root()).text())
-    await audited.db.run(lambda tx: tx.execute("update ledger_heads set checkpoint = $1", signed))
+    await audited.db.run(lambda tx: tx.execute("update ledger_heads set checkpoint = $1 where log = 'consent'", signed))
     assert await audited.codes() == ["forked"], "the hub's own file beside the database tells"
     for file in folder.glob("*.checkpoint"):
         file.unlink()
@@ -255,15 +263,19 @@ async def test_a_forged_signature_is_refused(audited: Audited) -> None:
     origin = (await audited.checkpoint()).partition("\n")[0]
     own = note.Signer.new(origin)
     signed = own.sign(note.Checkpoint(origin, SIZE, frontier.root()).text())
-    await audited.db.run(lambda tx: tx.execute("update ledger_heads set checkpoint = $1", signed))
+    await audited.db.run(lambda tx: tx.execute("update ledger_heads set checkpoint = $1 where log = 'consent'", signed))
     assert await audited.codes() == ["signature_missing"]
-    await audited.db.run(lambda tx: tx.execute("update ledger_keys set public_key = $1", own.verifier.public_key))
+    await audited.db.run(
+        lambda tx: tx.execute("update ledger_keys set public_key = $1 where log = 'consent'", own.verifier.public_key)
+    )
     copy = await audited.copy("with keys of its own")
     assert own.verifier.line() in (copy / "keys.txt").read_text()
     assert await audited.codes() == ["signature_missing"], "keys that lie in the copy are not believed"
     text, line = (await audited.checkpoint()).split("\n\n")
     real = note.parse(audited.kept.read_text()).signatures[0].line()
-    await audited.db.run(lambda tx: tx.execute("update ledger_heads set checkpoint = $1", f"{text}\n\n{real}"))
+    await audited.db.run(
+        lambda tx: tx.execute("update ledger_heads set checkpoint = $1 where log = 'consent'", f"{text}\n\n{real}")
+    )
     assert line != real
     assert await audited.codes() == ["signature_wrong"]
 
@@ -308,16 +320,18 @@ def grown_back(audited: Audited) -> Callable[[], Awaitable[None]]:
 
     async def back() -> None:
         async with audited.db.transaction() as tx:
-            rows = await tx.rows("select leaf from ledger_leaves where index < 100 order by index")
+            rows = await tx.rows("select leaf from ledger_leaves where log = 'consent' and index < 100 order by index")
         frontier = Frontier().extended(merkle.leaf_hash(row["leaf"]) for row in rows)
         signer = await stolen(audited)
         signed = signer.sign(note.Checkpoint(signer.name, 100, frontier.root()).text())
 
         async def work(tx: Tx) -> None:
-            await tx.execute("delete from ledger_leaves where index >= 100")
+            await tx.execute("delete from ledger_leaves where log = 'consent' and index >= 100")
             await tx.execute("delete from ledger_tiles")
             await tx.execute(
-                "update ledger_heads set size = 100, frontier = $1, checkpoint = $2", frontier.packed(), signed
+                "update ledger_heads set size = 100, frontier = $1, checkpoint = $2 where log = 'consent'",
+                frontier.packed(),
+                signed,
             )
 
         await audited.db.run(work)
