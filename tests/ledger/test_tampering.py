@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tabellion.admin.ledger_export import LedgerExport
+from tabellion.app.wiring import Hub
 from tabellion.core import ids
 from tabellion.core.db import Database, Tx
 from tabellion.core.ids import WorkspaceId
@@ -80,9 +81,9 @@ class Audited:
 @pytest.fixture
 async def audited(
     db: Database, vault: Vault, ledger: Ledger, checkpoints: Checkpoints, workspace_id: WorkspaceId,
-    some_leaves: Make, tmp_path: Path,
+    some_leaves: Make, tmp_path: Path, hub: Hub,
 ) -> Audited:  # fmt: skip
-    export = LedgerExport(Reading(ledger), checkpoints, Certificates(vault.outer))
+    export = LedgerExport(Reading(ledger), checkpoints, Certificates(vault.outer), hub.notices)
     made = Audited(db, ledger, export, workspace_id, some_leaves, tmp_path / "copies")
     await made.grow(SIZE)
     await checkpoints.flush()

@@ -18,6 +18,7 @@ from tabellion.access.answers import encode
 from tabellion.access.service import mode_of, workspace_of
 from tabellion.access.types import Mode
 from tabellion.admin.ledger_readme import README
+from tabellion.consent.notices.service import Notices
 from tabellion.core import ids
 from tabellion.core.crypto import b64, b64url
 from tabellion.core.db import Database, Tx
@@ -28,6 +29,7 @@ from tabellion.ledger.paths import File, LogName, file_name
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.reading import Reading
 from tabellion.ledger.types import Shown, VerifierKey
+from tabellion.privacy import notice_files
 from tabellion.privacy.certificates import Certificates
 from tabellion.privacy.exported import Page, Part
 
@@ -96,6 +98,7 @@ class LedgerExport:
     reading: Reading
     checkpoints: Checkpoints
     certificates: Certificates
+    notices: Notices
 
     async def begin(self, db: Database, workspace_id: WorkspaceId, log: str, since: int, by: str) -> Copied:
         """What a copy made now is of. With `since`, without what a copy of that many entries has."""
@@ -144,6 +147,8 @@ class LedgerExport:
             yield f"{below}checkpoint", one.checkpoint.encode()
         async for name, content in self._tiles(db, copied.shown, copied.since, kept, sums):
             yield name, content
+        for name, content in await db.run(lambda tx: self._texts(tx, copied.workspace_id)):
+            yield name, content
         for name, said in copied.extra.items():
             yield name, said.encode()
         yield "checkpoint", copied.shown.checkpoint.encode()
@@ -166,6 +171,9 @@ class LedgerExport:
 
             for file, content in zip(missing, await db.run(read) if missing else [], strict=True):
                 yield below + _name(file), content
+
+    async def _texts(self, tx: Tx, workspace_id: WorkspaceId) -> list[tuple[str, bytes]]:
+        return [one async for one in notice_files.every(tx, self.notices, workspace_id)]
 
     async def _outside(self, db: Database, workspace_id: WorkspaceId, log: str) -> str | None:
         """The last checkpoint kept outside the database. Read before the head: it never runs ahead of a sound one."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tabellion.access.service import COMMAND_LINE, find_workspace
 from tabellion.access.types import Mode
-from tabellion.admin.ledger_export import LedgerExport, Standing
+from tabellion.admin.ledger_export import Standing
 from tabellion.admin.ledger_export_routes import told
 from tabellion.app.domains import domains
 from tabellion.app.opening import opened
@@ -46,14 +46,13 @@ async def export_ledger(settings: Settings, wanted: Wanted, show: Show) -> dict[
     wanted.to.mkdir(parents=True, exist_ok=True)
     async with opened(settings) as installation, domains(installation, settings) as hub:
         workspace = await hub.around.db.run(lambda tx: find_workspace(tx, wanted.workspace))
-        export = LedgerExport(hub.reading, hub.checkpoints, hub.certificates)
         side = workspace.side(wanted.mode)
-        copied = await export.begin(hub.around.db, side, wanted.log, wanted.since, COMMAND_LINE)
+        copied = await hub.ledger_export.begin(hub.around.db, side, wanted.log, wanted.since, COMMAND_LINE)
         await hub.around.db.run(lambda tx: told(tx, copied))
         kept = _there(wanted.to, copied.shown.checkpoint)
         copied = replace(copied, extra={**copied.extra, **kept.heads})
         expected, written = layout.count(copied.shown.size, copied.since), 0
-        async for part in export.parts(hub.around.db, copied, lambda name: _standing(wanted.to / name)):
+        async for part in hub.ledger_export.parts(hub.around.db, copied, lambda name: _standing(wanted.to / name)):
             await _write(wanted.to, part)
             written += 1
             show(written, max(expected, written))

@@ -13,7 +13,6 @@ from tabellion.admin import ledger as admin_ledger
 from tabellion.admin import ledger_export_routes
 from tabellion.admin import search as admin_search
 from tabellion.admin import timeline as admin_timeline
-from tabellion.admin.ledger_export import LedgerExport
 from tabellion.app.http import create_app
 from tabellion.app.wiring import Callbacks, Hub
 from tabellion.consent import routes as consent
@@ -77,7 +76,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *accounts.routes(edge, hub.accounts),
         *admin_events.routes(edge, hub.recipients),
         *admin_ledger.routes(edge, hub.reading),
-        *ledger_export_routes.routes(edge, LedgerExport(hub.reading, hub.checkpoints, hub.certificates)),
+        *ledger_export_routes.routes(edge, hub.ledger_export),
         *admin_timeline.routes(edge, hub.recipients),
         *admin_search.routes(edge, admin_search.Search(hub.recipients, hub.messages)),
         *identity.routes(edge, around.vault, hub.recipients, hub.identity.absorbed, upsert, hub.consent.contact_state),
@@ -93,7 +92,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
         *privacy.routes(edge, hub.retention),
         *regulation_routes.routes(edge, hub.recipients, hub.regulations),
-        *regulation_routes.export_routes(edge, hub.regulations, hub.export),
+        *regulation_routes.export_routes(edge, hub.regulations, hub.export, hub.evidence),
         *regulation_routes.settings_routes(edge, hub.regulations, hub.certificates),
         *keeping_routes.hold_routes(edge, hub.recipients, hub.holds, hub.regulations),
         *keeping_routes.proof_routes(edge, hub.proofs),

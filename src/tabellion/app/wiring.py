@@ -15,6 +15,7 @@ from tabellion.access.types import Mode
 from tabellion.accounts.rules import CustomHosts
 from tabellion.accounts.service import Accounts
 from tabellion.accounts.types import Account
+from tabellion.admin.ledger_export import LedgerExport
 from tabellion.consent.notices.service import Notices
 from tabellion.consent.notices.serving import Serving
 from tabellion.consent.receipts.service import Receipts
@@ -50,6 +51,7 @@ from tabellion.messages.timers import StepTimeout
 from tabellion.privacy.certificates import Certificates
 from tabellion.privacy.days import Days
 from tabellion.privacy.erasure import Erasure
+from tabellion.privacy.evidence import Evidence
 from tabellion.privacy.export import Export
 from tabellion.privacy.idle import Idle
 from tabellion.privacy.jobs import Execute
@@ -129,6 +131,8 @@ class Hub:
     certificates: Certificates
     replay: Replay
     export: Export
+    evidence: Evidence
+    ledger_export: LedgerExport
     rotation: Rotation
     indexes: TraitIndexes
     staleness: Staleness
@@ -213,6 +217,8 @@ def wire(around: Surroundings) -> Hub:
     proofs = Proofs(around.vault, ledger, around.events)
     idle = Idle(recipients, consent, messages, holds, retention)
     certificates = Certificates(around.vault.outer)
+    notices = Notices(around.events, consent.purposes)
+    export = Export(around.vault, recipients, identity, consent, serving, messages, webhooks)
     erasure = Erasure(
         vault=around.vault,
         journal=Journal(around.keys, around.vault.outer),
@@ -262,7 +268,7 @@ def wire(around: Surroundings) -> Hub:
         queue=queue,
         reviews=Reviews(queue, recipients, identity, consent),
         messages=messages,
-        notices=Notices(around.events, consent.purposes),
+        notices=notices,
         serving=serving,
         webhooks=webhooks,
         receipts=Receipts(consent, reading),
@@ -273,7 +279,9 @@ def wire(around: Surroundings) -> Hub:
         proofs=proofs,
         certificates=certificates,
         replay=Replay(erasure),
-        export=Export(around.vault, recipients, identity, consent, serving, messages, webhooks),
+        export=export,
+        evidence=Evidence(export, reading, notices, certificates),
+        ledger_export=LedgerExport(reading, checkpoints, certificates, notices),
         rotation=Rotation(around.vault, around.log, around.metrics),
         indexes=TraitIndexes(around.vault),
         staleness=Staleness(recipients),

@@ -85,6 +85,8 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     """Keyed hashes of the person's addresses stay, with what they refused, so that no import brings them back."""
     purposes: Sequence[str] = ()
     """Of an objection: to what; none is all marketing."""
+    reason: str = ""
+    """Of an export: what it is evidence for. Without one it is not given out as evidence."""
 
 
 class Regulation(msgspec.Struct, frozen=True):

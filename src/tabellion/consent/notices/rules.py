@@ -53,8 +53,8 @@ def texts(given: Mapping[str, str], default_language: str) -> dict[str, str]:
     return found
 
 
-def hashed(version: Version, title: str, purposes: Iterable[str]) -> bytes:
-    """SHA-256 over the RFC 8785 form of what a version says, of what and for what."""
+def written(version: Version, title: str, purposes: Iterable[str]) -> bytes:
+    """The RFC 8785 form of what a version says, of what and for what."""
     said: dict[str, Any] = {
         "v": 1,
         "notice": version.notice,
@@ -64,7 +64,12 @@ def hashed(version: Version, title: str, purposes: Iterable[str]) -> bytes:
         "default_language": version.default_language,
         "texts": dict(version.texts),
     }
-    return sha256(canonical(said))
+    return canonical(said)
+
+
+def hashed(version: Version, title: str, purposes: Iterable[str]) -> bytes:
+    """SHA-256 over `written`."""
+    return sha256(written(version, title, purposes))
 
 
 def next_name(names: Iterable[str]) -> str:
