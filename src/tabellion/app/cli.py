@@ -30,7 +30,11 @@ COMMANDS: Final = {
         "suppressions": ("importing:import_suppressions", "Write no more to the addresses in a file."),
     },
     "audit": {"verify": ("upkeep:verify_audit", "Compare the audit table with its log, and name what differs.")},
-    "export": {"ledger": ("exporting:export_ledger", "Copy a log into a folder, for auditors.")},
+    "export": {
+        "ledger": ("exporting:export_ledger", "Copy a log into a folder, for auditors."),
+        "person": ("exporting:export_person", "Write evidence about one person into a ZIP."),
+        "verify": ("verifying:verify_export", "Check evidence about a person, by keys alone."),
+    },
     "ledger": {
         "rotate-key": ("upkeep:rotate_ledger_key", "Let a new key sign a log from now on."),
         "succeed": ("upkeep:succeed_ledger", "Start the successor of a log that has lost entries."),

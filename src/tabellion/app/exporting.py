@@ -6,18 +6,27 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from tabellion.access.service import COMMAND_LINE, find_workspace
 from tabellion.access.types import Mode
 from tabellion.admin.ledger_export import Standing
 from tabellion.admin.ledger_export_routes import told
 from tabellion.app.domains import domains
 from tabellion.app.opening import opened
+from tabellion.app.wiring import Hub
+from tabellion.core import ids
 from tabellion.core.config import Settings
-from tabellion.core.errors import HubError
+from tabellion.core.db import Database
+from tabellion.core.errors import Conflict, HubError, Invalid
 from tabellion.core.files import sync_folder
+from tabellion.core.ids import WorkspaceId
 from tabellion.ledger import layout, note
 from tabellion.ledger.paths import file_name
 from tabellion.privacy.exported import Part
+from tabellion.privacy.orders import Options, Regulation, State, Type
+from tabellion.privacy.regulations import Order
+from tabellion.recipients.types import Ref
 
 ASIDE: Final = ".writing"
 Show = Callable[[int, int], None]
@@ -58,6 +67,68 @@ async def export_ledger(settings: Settings, wanted: Wanted, show: Show) -> dict[
             show(written, max(expected, written))
         _tidy(wanted.to, kept.size, copied.shown.size)
         return {"to": str(wanted.to), "log": wanted.log, "size": copied.shown.size, "written": written}
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whose evidence is wanted, and what for."""
+
+    workspace: str
+    mode: Mode
+    ref: str
+    reason: str
+    verified_by: str
+    to: Path
+    regulation: str | None = None
+    """The order of an earlier run that waited for a second key."""
+
+
+async def export_person(settings: Settings, wanted: Person, show: Show) -> dict[str, Any]:
+    """Write evidence about a person into a ZIP, by an order that is audited; what became of it.
+
+    Raises `Conflict` where a second key has to approve the order first.
+    """
+    if not wanted.reason.strip():
+        raise Invalid("reason_required", "--reason: say what the evidence is for; it stands in custody.json")
+    async with opened(settings) as installation, domains(installation, settings) as hub:
+        db = hub.around.db
+        side = (await db.run(lambda tx: find_workspace(tx, wanted.workspace))).side(wanted.mode)
+        regulation = await _ordered(db, hub, side, wanted)
+        order = await db.run(lambda tx: hub.regulations.evidence(tx, side, COMMAND_LINE, regulation.id))
+        size = 0
+        aside = wanted.to.with_name(wanted.to.name + ASIDE)
+        with aside.open("wb") as stream:
+            async for piece in hub.evidence.zipped(db, order, COMMAND_LINE):
+                stream.write(piece)
+                size += len(piece)
+                show(size, 0)
+        aside.replace(wanted.to)
+        return {"to": str(wanted.to), "regulation": order.shown, "bytes": size}
+
+
+async def _ordered(db: Database, hub: Hub, side: WorkspaceId, wanted: Person) -> Regulation:
+    if wanted.regulation is not None:
+        known = ids.parse("reg", wanted.regulation)
+        return await db.run(lambda tx: hub.regulations.read(tx, side, known))
+    ref = _ref(hub, side, wanted.ref)
+    asked = Order(Type.EXPORT, ref, wanted.verified_by, options=Options(reason=wanted.reason))
+    made = await db.run(lambda tx: hub.regulations.order_as(tx, side, COMMAND_LINE, asked))
+    if made.state is State.AWAITING_APPROVAL:
+        raise Conflict(
+            "approval_required",
+            f"exports need a second key here: have {made.shown} approved (POST /v1/regulations/{made.shown}/approve),"
+            f" and run this again with --regulation {made.shown}",
+        )
+    return made
+
+
+def _ref(hub: Hub, side: WorkspaceId, text: str) -> Ref:
+    """Whom a word of the command line means."""
+    if text.startswith(("rcp_", "{")):
+        return hub.recipients.asked(side, text)
+    if "@" in text or text.startswith("+"):
+        return hub.recipients.asked_identifier(side, None, text, "REF")
+    return hub.recipients.asked(side, msgspec.json.encode({"external_id": text}).decode())
 
 
 async def _write(folder: Path, part: Part) -> None:

@@ -87,6 +87,28 @@ def verify_receipt(
     _tell(report, json=json)
 
 
+def verify_export(
+    file: Annotated[Path, Parameter(help="A ZIP of evidence, as `export person` makes it.")],
+    /,
+    *,
+    key: Keys = (),
+    keys: KeyLists = (),
+    jwks: Jwks = None,
+    witness: Witnesses = (),
+    quorum: Quorum = None,
+    json: Json = False,
+) -> None:
+    """Check evidence about a person: who had it in hands, that nothing was changed, and what its receipts prove.
+
+    Exit code 0: it holds; 1: it does not; 2: nothing can be said.
+    """
+    try:
+        report = command.verify_person(file, Believed(key, keys, witness, quorum), jwks)
+    except Unusable as error:
+        raise Invalid("nothing_verified", str(error)) from None
+    _tell(report, json=json)
+
+
 def _tell(report: Report, *, json: bool) -> None:
     print_text(command.shown(report, json=json))
     if report.findings:

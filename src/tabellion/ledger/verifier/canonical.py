@@ -1,4 +1,4 @@
-"""Canonical JSON (RFC 8785) over objects, arrays, strings, integers and booleans, read strictly.
+"""Canonical JSON (RFC 8785) over objects, arrays, strings, integers, booleans and null, read strictly.
 
 Keys are ASCII and integers lie within ±(2^53−1): there, Python's sorted compact form is the canonical one.
 """
@@ -64,7 +64,7 @@ def _check(value: Any, depth: int) -> None:
     if depth > _DEPTH:
         raise ValueError("nested too deeply")
     match value:
-        case bool() | str():
+        case bool() | str() | None:
             return
         case int():
             if not -_LARGEST <= value <= _LARGEST:
@@ -76,4 +76,4 @@ def _check(value: Any, depth: int) -> None:
             for inner in value:
                 _check(inner, depth + 1)
         case _:
-            raise ValueError("null is not part of it")
+            raise ValueError("neither object, array, string, integer, boolean nor null")

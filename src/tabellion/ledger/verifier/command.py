@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TextIO
 
-from tabellion.ledger.verifier import heads, log, receipt, source
+from tabellion.ledger.verifier import heads, log, person, receipt, source
 from tabellion.ledger.verifier.heads import MOST_NOTE, Trust
 from tabellion.ledger.verifier.report import UNUSABLE, Report, Unusable
 from tabellion.ledger.verifier.source import Source
@@ -90,6 +90,11 @@ def verify_receipt(file: Path, believed: Believed, place: str | None = None, rea
     return receipt.verify(read_file(file, receipt.MOST_RECEIPT), believed.trust(), log_source)
 
 
+def verify_person(file: Path, believed: Believed, jwks: Path | None = None) -> Report:
+    """The report on evidence about a person, a ZIP. Raises `Unusable`."""
+    return person.verify(file, believed.trust(), read_file(jwks, MOST_LIST) if jwks else None)
+
+
 def shown(report: Report, *, json: bool) -> str:
     """What to print."""
     if json:
@@ -135,7 +140,9 @@ def main(words: Sequence[str]) -> int:
     believed = Believed(asked.key, asked.keys, asked.witness, asked.quorum)
     reach = Reach(asked.token_file, asked.insecure_http)
     try:
-        if asked.what == "receipt":
+        if asked.what == "person":
+            report = verify_person(asked.file, believed, asked.jwks)
+        elif asked.what == "receipt":
             report = verify_receipt(asked.file, believed, asked.source, reach)
         else:
             report = Asked(
@@ -158,7 +165,7 @@ def main(words: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "tabellion.ledger.verifier", description="Verify a log of Tabellion, or a receipt."
+        "tabellion.ledger.verifier", description="Verify a log of Tabellion, a receipt, or evidence."
     )
     commands = parser.add_subparsers(dest="what", required=True)
     whole = commands.add_parser("log", help="a whole log: signatures, entries, tiles, consistency")
@@ -167,12 +174,15 @@ def _parser() -> argparse.ArgumentParser:
     whole.add_argument("--previous", type=Path, help="the last checkpoint of the log that this one succeeds")
     whole.add_argument("--compare", help="an older copy of the log")
     whole.add_argument("--records", type=Path, help="a folder of receipts (*.tlog-proof)")
-    whole.add_argument("--jwks", type=Path, help="the keys that the manifest is signed with (/.well-known/jwks.json)")
     whole.add_argument("--quiet", action="store_true", help="no progress")
     one = commands.add_parser("receipt", help="one receipt, and the record it discloses")
     one.add_argument("file", type=Path)
     one.add_argument("--from", dest="source", help="the log, for a receipt that discloses no record")
-    for command in (whole, one):
+    about = commands.add_parser("person", help="evidence about a person, a ZIP")
+    about.add_argument("file", type=Path)
+    for command in (whole, about):
+        command.add_argument("--jwks", type=Path, help="the hub's keys for what it hands out (/.well-known/jwks.json)")
+    for command in (whole, one, about):
         command.add_argument("--token-file", type=Path, help=f"a file with an API key for a URL (else {TOKEN})")
         command.add_argument("--insecure-http", action="store_true", help="allow plain http")
         command.add_argument("--key", action="append", default=[], help="a verifier key: origin+id+key")

@@ -2,7 +2,8 @@
 
 `extra` is canonical JSON: `{"key": k, "record": {…}}`, where k is the base64 of the entry's own key. HMAC-SHA256 of the
 canonical record under it is the commitment `c` of the leaf `{"c": …, "d": day, "type": "consent", "v": 1}`, whose day
-is that of the record's `recorded_at`; a `leaf` beside the two says it outright. Other members are passed over.
+is that of the record's `recorded_at` (of what was audited: type `audit`, and its `at`); a `leaf` beside the two says it
+outright. Other members are passed over.
 """
 
 import hmac
@@ -120,7 +121,7 @@ def _committed(extra: bytes) -> tuple[bytes, Mapping[str, Any]] | None:
             return None
         key, record = _key(said["key"]), said["record"]
         made = hmac.digest(key, canonical.write(record), "sha256")
-        leaf = said.get("leaf") or _leaf(made, record["recorded_at"][:10])
+        leaf = said.get("leaf") or _leaf(made, record)
         stated = unpadded(leaf["c"])
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise Refuted("receipt_form", f"what the receipt discloses cannot be read: {error}") from None
@@ -132,8 +133,10 @@ def _committed(extra: bytes) -> tuple[bytes, Mapping[str, Any]] | None:
     return written, record
 
 
-def _leaf(commitment: bytes, day: str) -> dict[str, Any]:
-    return {"v": 1, "type": "consent", "c": urlsafe_b64encode(commitment).rstrip(b"=").decode(), "d": day}
+def _leaf(commitment: bytes, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry of a decision, or of something audited: the one tells when it was recorded, the other when it was."""
+    kind, at = ("audit", record["at"]) if "action" in record else ("consent", record["recorded_at"])
+    return {"v": 1, "type": kind, "c": urlsafe_b64encode(commitment).rstrip(b"=").decode(), "d": at[:10]}
 
 
 def _key(said: str) -> bytes:
