@@ -16,12 +16,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, end_to_end, idle, jobs, ledger, recipients, verify
+from benchmarks import accept, end_to_end, idle, jobs, ledger, proofs, recipients, verify
 
 RESULTS = Path(__file__).parent / "results"
 ALL: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "jobs": jobs.run,
     "ledger": ledger.run,
+    "proofs": proofs.run,
     "accept": accept.run,
     "end_to_end": end_to_end.run,
     "idle": idle.run,

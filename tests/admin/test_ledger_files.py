@@ -40,8 +40,13 @@ class Behind(Ledger):
 
 
 @pytest.fixture
-def ledger(vault: Vault, tmp_path: Path) -> Behind:
-    return Behind(vault, Checkpoints(tmp_path / "keys" / "checkpoints"), INSTALL)
+async def checkpoints(vault: Vault, tmp_path: Path) -> Checkpoints:
+    return Checkpoints(tmp_path / "keys" / "checkpoints")
+
+
+@pytest.fixture
+def ledger(vault: Vault, checkpoints: Checkpoints) -> Behind:
+    return Behind(vault, checkpoints, INSTALL)
 
 
 @pytest.fixture
@@ -248,14 +253,17 @@ async def test_the_audit_log_is_read_in_the_same_way(
 
 
 async def test_a_log_that_has_a_successor_stays_readable(
-    db: Database, ledger: Ledger, workspace: Workspace, get: Get
+    db: Database, ledger: Ledger, checkpoints: Checkpoints, workspace: Workspace, get: Get
 ) -> None:
-    """Under its generation, with its own checkpoint, files and proofs; its key stands before the successor's."""
+    """Under its generation, with its own checkpoint, files and proofs; its key stands before the successor's, and ends
+    with what it last published.
+    """
     await grow(db, ledger, workspace.live, 1)
     before = (await get("checkpoint")).text
     head = "select size, frontier, checkpoint from ledger_heads"
     [row] = await db.run(lambda tx: tx.rows(head))
     await grow(db, ledger, workspace.live, 2)
+    await checkpoints.flush()
     restored = "update ledger_heads set size = $1, frontier = $2, checkpoint = $3"
     await db.run(lambda tx: tx.execute("delete from ledger_leaves where index > 0"))
     await db.run(lambda tx: tx.execute(restored, *row))
@@ -270,8 +278,22 @@ async def test_a_log_that_has_a_successor_stays_readable(
     old, new = (await get("consent-1/tile/entries/000.p/1")), (await get("tile/entries/000.p/1"))
     assert (b'"type":"consent"' in old.content, b'"type":"successor"' in new.content) == (True, True)
     assert (await get("consent-1/proof/inclusion?index=0&size=1")).json()["path"] == []
-    names = [one["vkey"].split("+")[0] for one in (await get("keys")).json()["keys"]]
+    keys = (await get("keys")).json()["keys"]
+    assert [(one["from_size"], one["to_size"]) for one in keys] == [(0, 3), (0, None)]
+    names = [one["vkey"].split("+")[0] for one in keys]
     assert names == [before.split("\n")[0], after.split("\n")[0]]
+
+
+async def test_a_gap_is_not_served_as_if_nothing_were_missing(
+    db: Database, ledger: Ledger, workspace: Workspace, get: Get
+) -> None:
+    """A cache would keep it for a year."""
+    await grow(db, ledger, workspace.live, 3)
+    await db.run(lambda tx: tx.execute("delete from ledger_leaves where index = 1"))
+    for path in ("tile/entries/000.p/3", "tile/0/000.p/3", "proof/inclusion?index=0"):
+        answer = await get(path)
+        assert (answer.status_code, answer.json()["code"]) == (503, "ledger_forked")
+    assert (await get("tile/entries/000.p/1")).status_code == 200
 
 
 # without a key

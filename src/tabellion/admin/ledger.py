@@ -56,7 +56,7 @@ def routes(edge: Edge, reading: Reading) -> list[HTTPRouteHandler]:
             Parameter(
                 description="`consent` or `audit`: the log in use. With `-1` behind: that generation, where the log"
                 " has a successor.",
-                examples=[Example(value="audit")],
+                examples=[Example(value="consent")],
                 schema_extra={"pattern": "^(consent|audit)(-[1-9][0-9]{0,3})?$"},  # said: `parse_log` checks it
             ),
         ],

@@ -175,7 +175,7 @@ class Ledger:
         head = await store.lock_head(tx, workspace_id, log)
         if head is not None:
             await self._refuse_sound(tx, head)
-            await store.close_head(tx, head.log)
+            await self._close(tx, head)
         fresh, last = await self._unused(LogId(workspace_id, log, head.log.generation if head else 1))
         if last is None and head is None:
             raise Conflict("ledger_sound", "this log has published nothing; there is nothing to succeed")
@@ -183,6 +183,12 @@ class Ledger:
         commitment = sha256((last or (head.checkpoint if head else "")).encode())
         await self.append(tx, workspace_id, [Leaf(ids.new(), "successor", commitment, tx.now.date())], log)
         return rules.origin(self._install_id, fresh)
+
+    async def _close(self, tx: Tx, head: Head) -> None:
+        """End a log that has lost entries, and its key with the last size it is known to have signed."""
+        published = await self._checkpoints.last(head.origin)
+        await store.close_head(tx, head.log)
+        await store.retire_key(tx, head.log, max(head.size, published.size if published else 0))
 
     async def rotate_key(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> list[VerifierKey]:
         """Let a new key sign from the present size on, and return all keys with their ranges, the new one last.

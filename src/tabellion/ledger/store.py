@@ -276,17 +276,23 @@ async def tiles_from(tx: Tx, log: LogId, level: int, index: int, limit: int) -> 
     return [Tile(*row) for row in rows]
 
 
-async def tile_roots(tx: Tx, log: LogId, level: int, indexes: Sequence[int]) -> dict[int, bytes]:
-    """The roots of these full tiles, which are the nodes of the level above."""
+async def tiles(
+    tx: Tx, log: LogId, whole: Sequence[tuple[int, int]], roots: Sequence[tuple[int, int]]
+) -> tuple[dict[tuple[int, int], bytes], dict[tuple[int, int], bytes]]:
+    """The hashes of some full tiles and the roots of others, by level and index. A root is a node one level above."""
+    asked = [(level, index, True) for level, index in whole] + [(level, index, False) for level, index in roots]
     rows = await tx.rows(
         """
-        select index, root
-          from ledger_tiles
-         where workspace_id = $1 and log = $2 and generation = $3 and level = $4 and index = any($5::bigint[])
+        select t.level, t.index, wanted.whole, case when wanted.whole then t.hashes else t.root end as hashed
+          from unnest($4::smallint[], $5::bigint[], $6::boolean[]) as wanted (level, index, whole)
+          join ledger_tiles t
+            on t.workspace_id = $1 and t.log = $2 and t.generation = $3
+           and t.level = wanted.level and t.index = wanted.index
         """,
-        *log, level, indexes,
+        *log, *columns(asked, 3),
     )  # fmt: skip
-    return {row["index"]: row["root"] for row in rows}
+    hashes = {(row["level"], row["index"]): row["hashed"] for row in rows if row["whole"]}
+    return hashes, {(row["level"], row["index"]): row["hashed"] for row in rows if not row["whole"]}
 
 
 async def insert_tiles(tx: Tx, log: LogId, tiles: Sequence[Tile]) -> None:

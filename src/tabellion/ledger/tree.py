@@ -1,26 +1,42 @@
 """A log's tree read from its rows: hashes of ranges, the tiles an append fills, tiles and bundles as served.
 
-Full tiles are stored once and never change. Everything else, the right edge of the tree, is made from leaf rows and
-from the roots of full tiles: at most 255 rows a level.
+Full tiles are stored once and never change: a row has all that a proof needs of one. Everything else, the right edge
+of the tree, is made from leaf rows and from the roots of full tiles: at most 255 rows a level.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tabellion.core.db import Tx
 from tabellion.core.errors import NotFound
 from tabellion.ledger import merkle, rules, store
-from tabellion.ledger.merkle import Range
+from tabellion.ledger.merkle import HASH_SIZE, Range
 from tabellion.ledger.types import Forked, Head, LogId, Span, Tile
 
-Nodes = dict[tuple[int, int], bytes]
-"""By level and index."""
+Place = tuple[int, int]
+"""Level and index, of a tile."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What was read for some spans."""
+
+    full: Mapping[Place, bytes]
+    """The hashes of full tiles."""
+    roots: Mapping[Place, bytes]
+    """Of full tiles: the nodes of the level above, where that one's tile is not full."""
+    leaves: Mapping[int, bytes]
 
 
 async def range_hashes(tx: Tx, log: LogId, ranges: Sequence[Range]) -> list[bytes]:
-    """The Merkle hash of each range, from at most 255 rows a level of the tree."""
+    """The Merkle hash of each range, from full tiles and at most 255 rows a level of the tree.
+
+    The tree must reach to the end of each.
+    """
     spans = [[rules.span(part) for part in merkle.peaks(*one)] for one in ranges]
-    nodes = await _nodes(tx, log, [span for one in spans for span in one])
-    return [merkle.join([merkle.root(_in_order(log, nodes, span)) for span in one]) for one in spans]
+    size = max((end for _, end in ranges), default=0)
+    rows = await _read(tx, log, [span for one in spans for span in one], size)
+    return [merkle.join([_root(_nodes(log, rows, span)) for span in one]) for one in spans]
 
 
 async def filled_tiles(tx: Tx, head: Head, hashes: Sequence[bytes]) -> list[Tile]:
@@ -41,8 +57,8 @@ async def filled_tiles(tx: Tx, head: Head, hashes: Sequence[bytes]) -> list[Tile
 async def tile(tx: Tx, log: LogId, size: int, level: int, index: int, width: int) -> bytes:
     """The first `width` hashes of a tile of the tree of this size. NotFound where the tree is not that wide."""
     _require(size, level, index, width)
-    if width == rules.TILE and (full := await store.tile(tx, log, level, index)):
-        return full
+    if rules.width(size, level, index) == rules.TILE and (full := await store.tile(tx, log, level, index)):
+        return full[: width * HASH_SIZE]
     first = index * rules.TILE
     return b"".join(await _level(tx, log, Span(level, first, first + width)))
 
@@ -52,43 +68,66 @@ async def bundle(tx: Tx, log: LogId, size: int, index: int, width: int) -> bytes
     _require(size, 0, index, width)
     first = index * rules.TILE
     entries = await store.leaves(tx, log, range(first, first + width))
-    return b"".join(len(entries[at]).to_bytes(2, "big") + entries[at] for at in sorted(entries))
+    try:
+        found = [entries[at] for at in range(first, first + width)]
+    except KeyError as gap:
+        raise _gap(log, gap) from None
+    return b"".join(len(entry).to_bytes(2, "big") + entry for entry in found)
 
 
 async def _level(tx: Tx, log: LogId, span: Span) -> list[bytes]:
-    if span.first == span.past:
-        return []
-    return _in_order(log, await _nodes(tx, log, [span]), span)
+    """The nodes of a span in a tile that is not full."""
+    return _nodes(log, await _read(tx, log, [span], 0), span)
 
 
-async def _nodes(tx: Tx, log: LogId, spans: Iterable[Span]) -> Nodes:
-    """All nodes of the spans that there are rows for, with one statement a level."""
-    wanted: dict[int, set[int]] = {}
-    for span in spans:
-        wanted.setdefault(span.level, set()).update(range(span.first, span.past))
-    nodes: Nodes = {}
-    for level, indexes in wanted.items():
-        found = (
-            await _leaf_hashes(tx, log, sorted(indexes))
-            if level == 0
-            else (await store.tile_roots(tx, log, level - 1, sorted(indexes)))
-        )
-        nodes |= {(level, index): node for index, node in found.items()}
-    return nodes
+async def _read(tx: Tx, log: LogId, spans: Sequence[Span], size: int) -> _Rows:
+    """What the spans, each of one tile, are made of: with one statement for tiles and one for leaves.
+
+    Tiles that are full in the tree of this size are read whole.
+    """
+    full = {_tile_of(span) for span in spans if _is_full(span, size)}
+    edge = [span for span in spans if not _is_full(span, size)]
+    below = {(span.level - 1, index) for span in edge if span.level for index in range(span.first, span.past)}
+    leaves = {index for span in edge if not span.level for index in range(span.first, span.past)}
+    hashes, roots = await store.tiles(tx, log, sorted(full), sorted(below)) if full or below else ({}, {})
+    return _Rows(hashes, roots, await store.leaves(tx, log, sorted(leaves)) if leaves else {})
 
 
-async def _leaf_hashes(tx: Tx, log: LogId, indexes: Sequence[int]) -> dict[int, bytes]:
-    return {index: merkle.leaf_hash(entry) for index, entry in (await store.leaves(tx, log, indexes)).items()}
-
-
-def _in_order(log: LogId, nodes: Nodes, span: Span) -> list[bytes]:
+def _nodes(log: LogId, rows: _Rows, span: Span) -> list[bytes]:
     try:
-        return [nodes[span.level, index] for index in range(span.first, span.past)]
+        if whole := rows.full.get(_tile_of(span)):
+            start = span.first % rules.TILE * HASH_SIZE
+            return [
+                whole[at : at + HASH_SIZE]
+                for at in range(start, start + (span.past - span.first) * HASH_SIZE, HASH_SIZE)
+            ]
+        if span.level:
+            return [rows.roots[span.level - 1, index] for index in range(span.first, span.past)]
+        return [merkle.leaf_hash(rows.leaves[index]) for index in range(span.first, span.past)]
     except KeyError as gap:
-        raise Forked(
-            f"log '{log.name}' of workspace side {log.workspace_id} has a gap at {gap}: entries were removed from the"
-            " database; restore the newest backup"
-        ) from None
+        raise _gap(log, gap) from None
+
+
+def _root(nodes: list[bytes]) -> bytes:
+    """Of a perfect subtree, level by level: half of what growing it node by node costs."""
+    while len(nodes) > 1:
+        nodes = [merkle.node_hash(left, right) for left, right in zip(nodes[::2], nodes[1::2], strict=True)]
+    return nodes[0]
+
+
+def _gap(log: LogId, gap: KeyError) -> Forked:
+    return Forked(
+        f"log '{log.name}' of workspace side {log.workspace_id} has a gap at {gap}: entries were removed from the"
+        " database; restore the newest backup"
+    )
+
+
+def _tile_of(span: Span) -> Place:
+    return span.level, span.first // rules.TILE
+
+
+def _is_full(span: Span, size: int) -> bool:
+    return rules.width(size, *_tile_of(span)) == rules.TILE
 
 
 def _tile(level: int, index: int, row: Sequence[bytes]) -> Tile:
