@@ -16,13 +16,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, end_to_end, idle, jobs, ledger, recipients
+from benchmarks import accept, consents, end_to_end, idle, jobs, ledger, recipients
 
 RESULTS = Path(__file__).parent / "results"
 ALL: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "jobs": jobs.run,
     "ledger": ledger.run,
     "accept": accept.run,
+    "consents": consents.run,
     "end_to_end": end_to_end.run,
     "idle": idle.run,
     "recipients": recipients.run,

@@ -14,6 +14,7 @@ from tabellion.admin import search as admin_search
 from tabellion.admin import timeline as admin_timeline
 from tabellion.app.http import create_app
 from tabellion.app.wiring import Callbacks, Hub
+from tabellion.consent import batch_routes
 from tabellion.consent import routes as consent
 from tabellion.consent.notices import routes as notices
 from tabellion.consent.notices import served_routes
@@ -81,6 +82,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *settings_routes.routes(edge, around.vault, hub.recipients.settings),
         *review_routes.routes(edge, hub.queue, hub.reviews),
         *consent.routes(edge, hub.recipients, decide, check, public),
+        *batch_routes.routes(edge, db, around.vault, hub.recipients, hub.consent),
         *notices.routes(edge, hub.notices),
         *notices.version_routes(edge, hub.notices),
         *served_routes.routes(edge, around.vault, hub.recipients, hub.notices, hub.serving, serve),
