@@ -29,6 +29,7 @@ COMMANDS: Final = {
         "recipients": ("importing:import_recipients", "Make or update the recipients in a file."),
         "suppressions": ("importing:import_suppressions", "Write no more to the addresses in a file."),
     },
+    "export": {"suppressions": ("exporting:export_suppressions", "Write the list of suppressions to a file.")},
     "ledger": {"succeed": ("upkeep:succeed_ledger", "Start the successor of a log that has lost entries.")},
 }
 """Each command by its group and name: the function in `commands/` that is loaded when it is called, and its line in
@@ -37,6 +38,7 @@ GROUPS: Final = {
     "workspace": "Workspaces: tenants, each with a live and a test side.",
     "keys": "API keys: shown once, stored hashed.",
     "import": "Files brought in, with progress, what was refused, and a second run that goes on.",
+    "export": "Lists taken out, as the imports take them.",
     "ledger": "The signed logs of decisions.",
 }
 WRONG_USAGE: Final = frozenset({"setting_invalid", "setting_unknown", "keys_required"})

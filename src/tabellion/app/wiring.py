@@ -17,6 +17,7 @@ from tabellion.accounts.types import Account
 from tabellion.consent.notices.service import Notices
 from tabellion.consent.notices.serving import Serving
 from tabellion.consent.service import Consent
+from tabellion.consent.suppressions.service import Suppressions
 from tabellion.core import ids
 from tabellion.core.addresses import AddressPolicy
 from tabellion.core.clock import Clock
@@ -114,6 +115,7 @@ class Hub:
     messages: Messages
     notices: Notices
     serving: Serving
+    suppressions: Suppressions
     webhooks: Webhooks
     retention: Retention
     rounds: Rounds
@@ -253,6 +255,7 @@ def wire(around: Surroundings) -> Hub:
         messages=messages,
         notices=Notices(around.events, consent.purposes),
         serving=serving,
+        suppressions=Suppressions(recipients, consent),
         webhooks=webhooks,
         retention=retention,
         rounds=rounds,

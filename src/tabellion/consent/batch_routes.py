@@ -1,6 +1,7 @@
 """`/v1/consents/batch` and `/v1/consents/check/batch`: every item has its own answer."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -11,6 +12,7 @@ from msgspec import Meta
 from tabellion.access.answers import Answer
 from tabellion.access.calls import Call
 from tabellion.access.edge import Edge, hot
+from tabellion.access.idempotency import IdempotencyKey
 from tabellion.access.itemised import entries, key_at, key_of, settle
 from tabellion.access.problems import Problem, reused
 from tabellion.consent.routes import (
@@ -93,42 +95,71 @@ class CheckEntries(msgspec.Struct, frozen=True):
     data: list[CheckEntry]
 
 
-def routes(edge: Edge, db: Database, vault: Vault, recipients: Recipients, consent: Consent) -> list[HTTPRouteHandler]:
-    """As many decisions, or questions, as a request holds; what one comes to stops no other."""
+@dataclass(frozen=True)
+class Recording:
+    """Records the decisions of one request, as many a transaction as the ledger takes."""
 
-    async def record_many(call: Call[DecisionItems]) -> Answer:
+    db: Database
+    vault: Vault
+    consent: Consent
+
+    async def record(
+        self, call: Call[Any], keys: Sequence[IdempotencyKey | None], stated: Sequence[NewDecision | HubError]
+    ) -> list[Answer | HubError]:
+        """The answer to each, in order. Raises 409 where the request's own key was used with another body."""
         answers: list[Answer | HubError] = []
-        for first in range(0, len(call.body.items), MOST):
-            answers += await _durable(call, first)
+        for first in range(0, len(stated), MOST):
+            answers += await self._durable(call.caller.workspace_id, keys, stated[first : first + MOST], first)
         if call.idempotency and all(isinstance(one, HubError) and one.code == REUSED for one in answers):
             raise reused()
-        return entries(answers)
+        return answers
 
-    async def _durable(call: Call[DecisionItems], first: int) -> Sequence[Answer | HubError]:
-        """The answers to as many as the ledger takes at once. Where they cannot be stored now, that is their answer."""
-        items, side = call.body.items[first : first + MOST], call.caller.workspace_id
-        keys = [
-            key_of(PATH, one.idempotency_key, one) or key_at(call.idempotency, at)
-            for at, one in enumerate(items, first)
-        ]
-        stated = [_stated(partial(decided, one, call.caller, recipients)) for one in items]
+    async def _durable(
+        self,
+        side: WorkspaceId,
+        keys: Sequence[IdempotencyKey | None],
+        stated: Sequence[NewDecision | HubError],
+        first: int,
+    ) -> Sequence[Answer | HubError]:
+        """The answers to some. Where they cannot be stored now, that is their answer."""
 
         async def work(tx: Tx) -> Sequence[Answer | HubError]:
             async def fresh(places: Sequence[int]) -> Sequence[Answer | HubError]:
-                return await _record(tx, consent, side, {at: stated[at] for at in places}, first)
+                return await self._new(tx, side, {at: stated[at] for at in places}, first)
 
-            return await settle(tx, vault, side, keys, fresh)
+            return await settle(tx, self.vault, side, keys[first : first + len(stated)], fresh)
 
         try:
-            return await db.run(work)
+            return await self.db.run(work)
         except HubError as refusal:
-            return [refusal] * len(items)
+            return [refusal] * len(stated)
+
+    async def _new(
+        self, tx: Tx, side: WorkspaceId, stated: dict[int, NewDecision | HubError], first: int
+    ) -> list[Answer | HubError]:
+        sound = {at: one for at, one in stated.items() if isinstance(one, NewDecision)}
+        done = dict(zip(sound, await self.consent.record(tx, side, list(sound.values())), strict=True))
+        return [
+            _placed(one, first + at) if isinstance(one, HubError) else Answer(201, msgspec.json.encode(shown(one)))
+            for at, one in ((at, done.get(at) or said) for at, said in stated.items())
+            if not isinstance(one, NewDecision)
+        ]
+
+
+def routes(edge: Edge, recipients: Recipients, recording: Recording) -> list[HTTPRouteHandler]:
+    """As many decisions, or questions, as a request holds; what one comes to stops no other."""
+
+    async def record_many(call: Call[DecisionItems]) -> Answer:
+        items = call.body.items
+        keys = [key_of(PATH, one.idempotency_key, one) or key_at(call.idempotency, at) for at, one in enumerate(items)]
+        stated = [stated_or_not(partial(decided, one, call.caller, recipients)) for one in items]
+        return entries(await recording.record(call, keys, stated))
 
     async def check_many(call: Call[CheckItems]) -> Answer:
         side = call.caller.workspace_id
-        asks = [_stated(partial(asked, one, side, recipients)) for one in call.body.items]
+        asks = [stated_or_not(partial(asked, one, side, recipients)) for one in call.body.items]
         sound = [one for one in asks if isinstance(one, Ask)]
-        verdicts = iter(await db.run(lambda tx: consent.check(tx, side, sound)))
+        verdicts = iter(await recording.db.run(lambda tx: recording.consent.check(tx, side, sound)))
         found = [next(verdicts) if isinstance(one, Ask) else one for one in asks]
         return entries(
             [
@@ -154,19 +185,7 @@ def routes(edge: Edge, db: Database, vault: Vault, recipients: Recipients, conse
     ]  # fmt: skip
 
 
-async def _record(
-    tx: Tx, consent: Consent, side: WorkspaceId, stated: dict[int, NewDecision | HubError], first: int
-) -> list[Answer | HubError]:
-    sound = {at: one for at, one in stated.items() if isinstance(one, NewDecision)}
-    done = dict(zip(sound, await consent.record(tx, side, list(sound.values())), strict=True))
-    return [
-        _placed(one, first + at) if isinstance(one, HubError) else Answer(201, msgspec.json.encode(shown(one)))
-        for at, one in ((at, done.get(at) or said) for at, said in stated.items())
-        if not isinstance(one, NewDecision)
-    ]
-
-
-def _stated(state: Callable[[], T]) -> T | HubError:
+def stated_or_not(state: Callable[[], T]) -> T | HubError:
     """What an item states, or why it cannot."""
     try:
         return state()
