@@ -51,12 +51,12 @@ class Lifting:
         hashes += [one.hash for one in owned[workspace_id, recipient_id]]
         standing = await store.around_decisions(tx, workspace_id, sorted(set(hashes)), [recipient_id])
         of = next(one for one in standing if one.id == entry_id)
-        said = _entry(of, list(_silent(of, standing, purposes)), recipient_id, identifier, reason, actor, tx.now)
+        said = _entry(of, list(silent(of, standing, purposes)), recipient_id, identifier, reason, actor, tx.now)
         [made] = await state(self.recorder, tx, workspace_id, purposes, standing, [said], lambda some: some)
         return made
 
 
-def _silent(of: Standing, standing: Iterable[Standing], purposes: Purposes) -> Iterable[Standing]:
+def silent(of: Standing, standing: Iterable[Standing], purposes: Purposes) -> Iterable[Standing]:
     """The grants that a restriction covers, and that it alone keeps from counting."""
     scope = Scope(of.recipient_id or of.id, of.identifier_hash, of.person_scope, of.channel, of.purpose)
     return (
@@ -71,17 +71,17 @@ def _silent(of: Standing, standing: Iterable[Standing], purposes: Purposes) -> I
 
 def _entry(
     of: Standing,
-    silent: list[Standing],
+    ended: list[Standing],
     recipient_id: UUID,
     identifier: Identifier | None,
     reason: str,
     actor: str,
     now: datetime,
 ) -> Stated:
-    ends = frozenset({of.id, *(one.id for one in silent)})
+    ends = frozenset({of.id, *(one.id for one in ended)})
     evidence = {"entry": ids.show("cns", of.id), "reason": reason}
-    if silent:
-        evidence["grants"] = ",".join(ids.show("cns", one.id) for one in silent[:50])
+    if ended:
+        evidence["grants"] = ",".join(ids.show("cns", one.id) for one in ended[:50])
     new = NewDecision(
         recipient=Ref(id=recipient_id),
         channel=of.channel,

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.consent.conftest import Hub, decision, publish
+from tests.consent.http import World
 
 from tabellion.consent.suppressions import listing
 from tabellion.consent.types import Ask, Verdict
@@ -14,8 +15,6 @@ from tabellion.core import ids
 from tabellion.core.ids import WorkspaceId
 from tabellion.providers.base import Channel
 from tabellion.recipients.types import Kind, Named, NewRecipient, Ref
-
-from .conftest import World
 
 MAILS, NUMBERS = ("ann@example.org", "+tag@example.org", "bob@example.org"), ("+12025550111", "+12025550122")
 ADDRESSES = [(Kind.EMAIL, one) for one in MAILS] + [(Kind.PHONE, one) for one in NUMBERS]

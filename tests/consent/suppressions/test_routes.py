@@ -4,11 +4,10 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.consent.http import World
 
 from tabellion.access.types import Role
 from tabellion.core import ids
-
-from .conftest import World
 
 ANN, NUMBER = "ann@example.org", "+12025550111"
 CHECK: dict[str, Any] = {"recipient": {"email": ANN}, "channel": "email", "purpose": "marketing"}
