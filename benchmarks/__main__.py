@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, end_to_end, idle, jobs, ledger, proofs, recipients, verify
+from benchmarks import accept, consents, end_to_end, idle, jobs, ledger, proofs, recipients, verify
 
 RESULTS = Path(__file__).parent / "results"
 ALL: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
@@ -24,6 +24,7 @@ ALL: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "ledger": ledger.run,
     "proofs": proofs.run,
     "accept": accept.run,
+    "consents": consents.run,
     "end_to_end": end_to_end.run,
     "idle": idle.run,
     "recipients": recipients.run,

@@ -31,8 +31,9 @@ COMMANDS: Final = {
     },
     "audit": {"verify": ("upkeep:verify_audit", "Compare the audit table with its log, and name what differs.")},
     "export": {
-        "ledger": ("exporting:export_ledger", "Copy a log into a folder, for auditors."),
-        "person": ("exporting:export_person", "Write evidence about one person into a ZIP."),
+        "ledger": ("copies:export_ledger", "Copy a log into a folder, for auditors."),
+        "person": ("copies:export_person", "Write evidence about one person into a ZIP."),
+        "suppressions": ("exporting:export_suppressions", "Write the list of suppressions to a file."),
         "verify": ("verifying:verify_export", "Check evidence about a person, by keys alone."),
     },
     "ledger": {
@@ -49,7 +50,7 @@ GROUPS: Final = {
     "workspace": "Workspaces: tenants, each with a live and a test side.",
     "keys": "API keys: shown once, stored hashed.",
     "import": "Files brought in, with progress, what was refused, and a second run that goes on.",
-    "export": "Files for others, that can be verified without the hub.",
+    "export": "Lists, copies and evidence taken out for others.",
     "ledger": "The signed logs of decisions.",
     "receipt": "Proofs of single entries.",
 }

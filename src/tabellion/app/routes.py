@@ -15,12 +15,15 @@ from tabellion.admin import search as admin_search
 from tabellion.admin import timeline as admin_timeline
 from tabellion.app.http import create_app
 from tabellion.app.wiring import Callbacks, Hub
+from tabellion.consent import batch_routes, state_routes
 from tabellion.consent import routes as consent
 from tabellion.consent.notices import routes as notices
 from tabellion.consent.notices import served_routes
 from tabellion.consent.notices.types import NewServed
 from tabellion.consent.public import PublicDecisions
+from tabellion.consent.reading import Reading
 from tabellion.consent.receipts import routes as receipts
+from tabellion.consent.suppressions import routes as suppressions
 from tabellion.consent.types import NewDecision
 from tabellion.core.batching import Batcher
 from tabellion.core.config import Settings
@@ -69,6 +72,7 @@ def build(hub: Hub, settings: Settings) -> App:
     find = webhooks.finding(db, hub.accounts)
     attach = identity.attaching(hub.recipients, hub.identity.absorbed)
     public = PublicDecisions(db, hub.recipients, hub.consent, attach)
+    recording = batch_routes.Recording(db, around.vault, hub.consent)
     routes = [
         *access.ROUTES,
         *audit_routes.routes(edge, hub.trail, hub.reading),
@@ -85,6 +89,10 @@ def build(hub: Hub, settings: Settings) -> App:
         *settings_routes.routes(edge, around.vault, hub.recipients.settings),
         *review_routes.routes(edge, hub.queue, hub.reviews),
         *consent.routes(edge, hub.recipients, decide, check, public),
+        *batch_routes.routes(edge, hub.recipients, recording),
+        *suppressions.routes(edge, hub.recipients, hub.suppressions, decide, recording),
+        *suppressions.list_routes(edge, hub.recipients, hub.suppressions),
+        *state_routes.routes(edge, Reading(hub.recipients, hub.consent)),
         *notices.routes(edge, hub.notices),
         *notices.version_routes(edge, hub.notices),
         *served_routes.routes(edge, around.vault, hub.recipients, hub.notices, hub.serving, serve),

@@ -20,6 +20,7 @@ from tabellion.consent.notices.service import Notices
 from tabellion.consent.notices.serving import Serving
 from tabellion.consent.receipts.service import Receipts
 from tabellion.consent.service import Consent
+from tabellion.consent.suppressions.service import Suppressions
 from tabellion.core import ids
 from tabellion.core.addresses import AddressPolicy
 from tabellion.core.clock import Clock
@@ -121,6 +122,7 @@ class Hub:
     messages: Messages
     notices: Notices
     serving: Serving
+    suppressions: Suppressions
     webhooks: Webhooks
     receipts: Receipts
     retention: Retention
@@ -270,6 +272,7 @@ def wire(around: Surroundings) -> Hub:
         messages=messages,
         notices=notices,
         serving=serving,
+        suppressions=Suppressions(recipients, consent),
         webhooks=webhooks,
         receipts=Receipts(consent, reading),
         retention=retention,

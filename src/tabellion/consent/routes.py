@@ -191,10 +191,8 @@ def routes(
         return await accepted(call, record.answer(call, await public.stated(call, call.caller.public, new)))
 
     async def check_consent(call: Call[CheckBody]) -> Answer:
-        side, body = call.caller.workspace_id, call.body
-        identifier = _identifier(recipients, side, body.identifier)
-        ask = Ask(recipients.ref(side, body.recipient, "/recipient"), body.channel, body.purpose, identifier)
-        return Answer.json(200, await check.submit(side, ask))
+        side = call.caller.workspace_id
+        return Answer.json(200, await check.submit(side, asked(call.body, side, recipients)))
 
     return [
         hot(
@@ -243,6 +241,12 @@ def decided(body: DecisionBody, caller: Caller, recipients: Recipients) -> NewDe
         occurred_at=_time(body.occurred_at, "/occurred_at"),
         confirm=body.confirm,
     )
+
+
+def asked(body: CheckBody, side: WorkspaceId, recipients: Recipients) -> Ask:
+    """The question as a key puts it. Raises `Invalid` with the pointer of what is wrong."""
+    identifier = _identifier(recipients, side, body.identifier)
+    return Ask(recipients.ref(side, body.recipient, "/recipient"), body.channel, body.purpose, identifier)
 
 
 def _identifier(recipients: Recipients, side: WorkspaceId, named: IdentifierRef | None) -> Ref | None:

@@ -371,6 +371,8 @@ class KeptEntry:
     standing: bool
     reason: str | None
     sealed: bytes | None
+    notice: str | None = None
+    notice_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

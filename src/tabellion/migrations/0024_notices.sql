@@ -78,3 +78,6 @@ create index notices_served_of_identifier on notices_served (workspace_id, ident
 
 -- The notice that an entry names, beside its sealed record: what rests on which text.
 alter table consent_entries add column notice text, add column notice_version text;
+
+-- Restrictions that are in force, as they are listed: few among all entries.
+create index consent_entries_restrictions on consent_entries (workspace_id, log_index) where standing and strength > 0;

@@ -1189,6 +1189,8 @@ CREATE INDEX consent_entries_of_person ON public.consent_entries USING btree (wo
 
 CREATE UNIQUE INDEX consent_entries_one_grant ON public.consent_entries USING btree (workspace_id, recipient_id, identifier_hash, channel, purpose) WHERE (standing AND (strength = 0));
 
+CREATE INDEX consent_entries_restrictions ON public.consent_entries USING btree (workspace_id, log_index) WHERE (standing AND (strength > 0));
+
 CREATE INDEX events_by_message ON ONLY public.events USING btree (workspace_id, message_id) WHERE (message_id IS NOT NULL);
 
 CREATE INDEX events_by_workspace ON ONLY public.events USING btree (workspace_id, era, txid, "position");
