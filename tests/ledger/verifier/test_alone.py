@@ -102,19 +102,21 @@ def test_it_imports_nothing_but_these_files() -> None:
                 assert mine or name.split(".")[0] in allowed, (file.name, name)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process its own peak")
 def test_a_large_log_takes_no_more_memory(new_log: NewLog, python: Path) -> None:
     """Peak memory of the process, for a log and for one sixteen times as large."""
     peaks = [_peak(python, new_log(size, f"log {size}").write()) for size in (5_000, 80_000)]
-    assert peaks[1] < peaks[0] * 1.1 + 2_000, peaks
+    assert peaks[1] < peaks[0] + 2_000, peaks
 
 
 def _peak(python: Path, log: Log) -> int:
+    """Kilobytes. Not what `getrusage` says: that begins with what the parent had."""
     code = (
-        "import resource, sys; from tabellion.ledger.verifier.command import main;"
+        "import re, sys; from tabellion.ledger.verifier.command import main;"
         "code = main(sys.argv[1:]);"
-        "sys.stderr.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)); sys.exit(code)"
+        "sys.stderr.write(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]); sys.exit(code)"
     )
     words = [str(python), "-I", "-c", code, "log", str(log.folder), "--key", log.key]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
     return int(done.stderr)
