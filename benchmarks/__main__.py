@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, audited, end_to_end, idle, jobs, ledger, proofs, recipients
+from benchmarks import accept, audited, consents, end_to_end, idle, jobs, ledger, proofs, recipients, verify
 
 RESULTS = Path(__file__).parent / "results"
 ALL: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
@@ -25,9 +25,11 @@ ALL: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "proofs": proofs.run,
     "audited": audited.run,
     "accept": accept.run,
+    "consents": consents.run,
     "end_to_end": end_to_end.run,
     "idle": idle.run,
     "recipients": recipients.run,
+    "verify": verify.run,
 }
 
 

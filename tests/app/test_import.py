@@ -18,11 +18,12 @@ from tabellion.app.importing.beside import Count, Progress, ProgressFile, Reject
 from tabellion.app.importing.mapping import Reader, choose
 from tabellion.app.importing.recipients import source_name, storing
 from tabellion.app.importing.run import Import, Store
-from tabellion.app.importing.sources import Csv, open_source
+from tabellion.app.importing.sources import open_source
 from tabellion.app.wiring import Hub, Surroundings, wire
 from tabellion.core import ids
 from tabellion.core.errors import HubError, Invalid, Misconfigured, Overloaded
 from tabellion.core.ids import WorkspaceId
+from tabellion.core.rows.sources import Csv
 from tabellion.recipients import indexed_store
 from tabellion.recipients.settings import RecipientSettings, TraitType
 from tabellion.recipients.types import Kind, NewRecipient, Recipient, RefObject, Resolved, Upserted

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from tabellion.app.importing.beside import LOCK, Count, Progress, ProgressFile, Rejects, Same, alone, digest
-from tabellion.app.importing.decisions import Reader, Suppression, choose, moment
-from tabellion.app.importing.sources import Csv, open_source
-from tabellion.app.importing.suppressions import Answers, Listed, Meant, storing
+from tabellion.app.importing.sources import open_source
+from tabellion.app.importing.suppressions import Listed, Meant, storing
 from tabellion.app.wiring import Hub, Surroundings, wire
+from tabellion.consent.suppressions.rows import Reader, Suppression, choose, moment
+from tabellion.consent.suppressions.service import Answers
 from tabellion.consent.types import (
     BUILT_IN,
     PHONE_MESSAGING,
@@ -32,6 +33,7 @@ from tabellion.consent.types import (
 )
 from tabellion.core.errors import HubError, Invalid, Overloaded
 from tabellion.core.ids import WorkspaceId
+from tabellion.core.rows.sources import Csv
 from tabellion.providers.base import Channel
 from tabellion.recipients.types import Kind, Named, NewRecipient, Ref, Resolved
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import hmac
+import io
 import json
 import random
 import re
+import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -266,6 +268,7 @@ refuses("POST", "/v1/regulations/{regulation_id}/systems/{system}", "regulation"
 refuses("GET", "/v1/regulations/{regulation_id}/certificate", "regulation")
 refuses("GET", "/v1/regulations/{regulation_id}/export", "regulation")
 refuses("GET", "/v1/regulations/{regulation_id}/document", "regulation")
+refuses("GET", "/v1/regulations/{regulation_id}/evidence", "regulation")
 refuses("DELETE", "/v1/legal-holds/{hold_id}", "hold")
 refuses("POST", "/v1/proofs/{proof_id}/openings", "proof", {"reason": "mine"})
 refuses("POST", "/v1/proof-openings/{opening_id}/approve", "opening")
@@ -459,6 +462,16 @@ async def new_legal_hold(attack: Attack) -> None:
 @case("GET", "/v1/proofs")
 async def held_proofs(attack: Attack) -> None:
     assert [one["id"] for one in await attack.listed("/v1/proofs")] == [attack.mine.ids["proof"]]
+
+
+@case("GET", "/v1/ledger/export")
+async def copied_log(attack: Attack) -> None:
+    """The log in it is mine, and so are its keys."""
+    answer = await attack.mine.call("GET", "/v1/ledger/export")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        said = b"".join(archive.read(name) for name in archive.namelist())
+    assert attack.mine.ids["origin"].encode() in said
+    assert [one for one in attack.theirs.own - attack.mine.own if one.encode() in said] == []
 
 
 @case("GET", "/v1/search")

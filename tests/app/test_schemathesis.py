@@ -45,6 +45,7 @@ ORDERS = {
     ("GET", "/v1/regulations/{regulation_id}/certificate"),
     ("GET", "/v1/regulations/{regulation_id}/export"),
     ("GET", "/v1/regulations/{regulation_id}/document"),
+    ("GET", "/v1/regulations/{regulation_id}/evidence"),
     ("POST", "/v1/proofs/{proof_id}/openings"),
     ("POST", "/v1/proof-openings/{opening_id}/approve"),
     ("GET", "/v1/proof-openings/{opening_id}"),

@@ -87,6 +87,11 @@ class Caller:
                 f"this key ({self.role}) lacks the scope {scope}; use a key whose role or scopes have it",
             )
 
+    def require_compliance(self, what: str) -> None:
+        """Return if the caller may decide on what needs the compliance role; raise Forbidden otherwise."""
+        if self.role not in (Role.COMPLIANCE, Role.OWNER):
+            raise Forbidden("compliance_required", f"{what} needs a key of role compliance")
+
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:

@@ -30,10 +30,18 @@ COMMANDS: Final = {
         "suppressions": ("importing:import_suppressions", "Write no more to the addresses in a file."),
     },
     "audit": {"verify": ("upkeep:verify_audit", "Compare the audit table with its log, and name what differs.")},
+    "export": {
+        "ledger": ("copies:export_ledger", "Copy a log into a folder, for auditors."),
+        "person": ("copies:export_person", "Write evidence about one person into a ZIP."),
+        "suppressions": ("exporting:export_suppressions", "Write the list of suppressions to a file."),
+        "verify": ("verifying:verify_export", "Check evidence about a person, by keys alone."),
+    },
     "ledger": {
         "rotate-key": ("upkeep:rotate_ledger_key", "Let a new key sign a log from now on."),
         "succeed": ("upkeep:succeed_ledger", "Start the successor of a log that has lost entries."),
+        "verify": ("verifying:verify_ledger", "Check a copy of a log, or one behind a URL, by its key alone."),
     },
+    "receipt": {"verify": ("verifying:verify_receipt", "Check a receipt, and show what it proves.")},
 }
 """Each command by its group and name: the function in `commands/` that is loaded when it is called, and its line in
 the list of commands, for which nothing is loaded."""
@@ -42,7 +50,9 @@ GROUPS: Final = {
     "workspace": "Workspaces: tenants, each with a live and a test side.",
     "keys": "API keys: shown once, stored hashed.",
     "import": "Files brought in, with progress, what was refused, and a second run that goes on.",
+    "export": "Lists, copies and evidence taken out for others.",
     "ledger": "The signed logs of decisions.",
+    "receipt": "Proofs of single entries.",
 }
 WRONG_USAGE: Final = frozenset({"setting_invalid", "setting_unknown", "keys_required"})
 """What is refused with these codes stands on the command line, in the environment or in the file."""

@@ -10,13 +10,20 @@ from tabellion.access.grouped import Grouped
 from tabellion.accounts import routes as accounts
 from tabellion.admin import events as admin_events
 from tabellion.admin import ledger as admin_ledger
+from tabellion.admin import ledger_export_routes
 from tabellion.admin import search as admin_search
 from tabellion.admin import timeline as admin_timeline
 from tabellion.app.http import create_app
 from tabellion.app.wiring import Callbacks, Hub
+from tabellion.consent import batch_routes, state_routes
 from tabellion.consent import routes as consent
+from tabellion.consent.notices import routes as notices
+from tabellion.consent.notices import served_routes
+from tabellion.consent.notices.types import NewServed
 from tabellion.consent.public import PublicDecisions
+from tabellion.consent.reading import Reading
 from tabellion.consent.receipts import routes as receipts
+from tabellion.consent.suppressions import routes as suppressions
 from tabellion.consent.types import NewDecision
 from tabellion.core.batching import Batcher
 from tabellion.core.config import Settings
@@ -57,11 +64,15 @@ def build(hub: Hub, settings: Settings) -> App:
         identity.upserting(hub.recipients, hub.identity.absorbed),
         observe=metrics.batch("recipients"),
     )
+    serve: Grouped[NewServed] = Grouped(
+        db, around.vault, served_routes.serving(hub.serving), observe=metrics.batch("served")
+    )
     check = Batcher(consent.checking(db, hub.consent), observe=metrics.batch("checks"))
     receive = webhooks.receiving(db, hub.webhooks, observe=metrics.batch("callbacks"))
     find = webhooks.finding(db, hub.accounts)
     attach = identity.attaching(hub.recipients, hub.identity.absorbed)
     public = PublicDecisions(db, hub.recipients, hub.consent, attach)
+    recording = batch_routes.Recording(db, around.vault, hub.consent)
     routes = [
         *access.ROUTES,
         *audit_routes.routes(edge, hub.trail, hub.reading),
@@ -69,6 +80,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *accounts.routes(edge, hub.accounts),
         *admin_events.routes(edge, hub.recipients),
         *admin_ledger.routes(edge, hub.reading),
+        *ledger_export_routes.routes(edge, hub.ledger_export),
         *admin_timeline.routes(edge, hub.recipients),
         *admin_search.routes(edge, admin_search.Search(hub.recipients, hub.messages)),
         *identity.routes(edge, around.vault, hub.recipients, hub.identity.absorbed, upsert, hub.consent.contact_state),
@@ -77,18 +89,25 @@ def build(hub: Hub, settings: Settings) -> App:
         *settings_routes.routes(edge, around.vault, hub.recipients.settings),
         *review_routes.routes(edge, hub.queue, hub.reviews),
         *consent.routes(edge, hub.recipients, decide, check, public),
+        *batch_routes.routes(edge, hub.recipients, recording),
+        *suppressions.routes(edge, hub.recipients, hub.suppressions, decide, recording),
+        *suppressions.list_routes(edge, hub.recipients, hub.suppressions),
+        *state_routes.routes(edge, Reading(hub.recipients, hub.consent)),
+        *notices.routes(edge, hub.notices),
+        *notices.version_routes(edge, hub.notices),
+        *served_routes.routes(edge, around.vault, hub.recipients, hub.notices, hub.serving, serve),
         *receipts.routes(edge, hub.receipts),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
         *privacy.routes(edge, hub.retention),
         *regulation_routes.routes(edge, hub.recipients, hub.regulations),
-        *regulation_routes.export_routes(edge, hub.regulations, hub.export),
+        *regulation_routes.export_routes(edge, hub.regulations, hub.export, hub.evidence),
         *regulation_routes.settings_routes(edge, hub.regulations, hub.certificates),
         *keeping_routes.hold_routes(edge, hub.recipients, hub.holds, hub.regulations),
         *keeping_routes.proof_routes(edge, hub.proofs),
         *webhooks.routes(edge, find, Callbacks(around, hub.sides).base, hub.providers, receive),
     ]
     asgi = create_app(edge, routes, ready=_ready(hub), public_url=settings.public_url)
-    return App(asgi, (send, decide, upsert, check, receive))
+    return App(asgi, (send, decide, upsert, serve, check, receive))
 
 
 def _ready(hub: Hub) -> Callable[[], Awaitable[Sequence[str]]]:

@@ -15,8 +15,12 @@ from tabellion.access.types import Mode
 from tabellion.accounts.rules import CustomHosts
 from tabellion.accounts.service import Accounts
 from tabellion.accounts.types import Account
+from tabellion.admin.ledger_export import LedgerExport
+from tabellion.consent.notices.service import Notices
+from tabellion.consent.notices.serving import Serving
 from tabellion.consent.receipts.service import Receipts
 from tabellion.consent.service import Consent
+from tabellion.consent.suppressions.service import Suppressions
 from tabellion.core import ids
 from tabellion.core.addresses import AddressPolicy
 from tabellion.core.clock import Clock
@@ -48,6 +52,7 @@ from tabellion.messages.timers import StepTimeout
 from tabellion.privacy.certificates import Certificates
 from tabellion.privacy.days import Days
 from tabellion.privacy.erasure import Erasure
+from tabellion.privacy.evidence import Evidence
 from tabellion.privacy.export import Export
 from tabellion.privacy.idle import Idle
 from tabellion.privacy.jobs import Execute
@@ -115,6 +120,9 @@ class Hub:
     queue: Queue
     reviews: Reviews
     messages: Messages
+    notices: Notices
+    serving: Serving
+    suppressions: Suppressions
     webhooks: Webhooks
     receipts: Receipts
     retention: Retention
@@ -125,6 +133,8 @@ class Hub:
     certificates: Certificates
     replay: Replay
     export: Export
+    evidence: Evidence
+    ledger_export: LedgerExport
     rotation: Rotation
     indexes: TraitIndexes
     staleness: Staleness
@@ -184,6 +194,7 @@ def wire(around: Surroundings) -> Hub:
     identity = recipients.above = Identity(around.vault, recipients, consent, around.events, being_erased)
     messages = Messages(around.vault, recipients, consent, accounts, around.events, around.bell)
     webhooks = Webhooks(around.vault, consent, providers, around.bell)
+    serving = Serving(around.vault, recipients, around.events)
     carrier = Carrier(http, smtp)
 
     async def send(provider: Provider[Any], outbound: Outbound, settings: Any, not_after: float) -> Result:
@@ -208,6 +219,8 @@ def wire(around: Surroundings) -> Hub:
     proofs = Proofs(around.vault, ledger, around.events)
     idle = Idle(recipients, consent, messages, holds, retention)
     certificates = Certificates(around.vault.outer)
+    notices = Notices(around.events, consent.purposes)
+    export = Export(around.vault, recipients, identity, consent, serving, messages, webhooks)
     erasure = Erasure(
         vault=around.vault,
         journal=Journal(around.keys, around.vault.outer),
@@ -257,6 +270,9 @@ def wire(around: Surroundings) -> Hub:
         queue=queue,
         reviews=Reviews(queue, recipients, identity, consent),
         messages=messages,
+        notices=notices,
+        serving=serving,
+        suppressions=Suppressions(recipients, consent),
         webhooks=webhooks,
         receipts=Receipts(consent, reading),
         retention=retention,
@@ -266,7 +282,9 @@ def wire(around: Surroundings) -> Hub:
         proofs=proofs,
         certificates=certificates,
         replay=Replay(erasure),
-        export=Export(around.vault, recipients, identity, consent, messages, webhooks),
+        export=export,
+        evidence=Evidence(export, reading, notices, certificates),
+        ledger_export=LedgerExport(reading, checkpoints, certificates, notices),
         rotation=Rotation(around.vault, around.log, around.metrics),
         indexes=TraitIndexes(around.vault),
         staleness=Staleness(recipients),

@@ -68,14 +68,24 @@ async def check(
     tx: Tx, recipients: Recipients, workspace_id: WorkspaceId, asks: Sequence[Ask], purposes: Purposes
 ) -> list[Verdict | HubError]:
     """What a gate would say now, in order; where no identifier is named, about the one a send would choose."""
-    refs = [ref for ask in asks for ref in (ask.recipient, ask.identifier or ask.recipient)]
+    refs = [ask.recipient for ask in asks] + [ask.identifier for ask in asks if ask.identifier]
     found = await recipients.resolve(tx, workspace_id, refs, create=False)
-    people, named = found[::2], found[1::2]
-    known = {(workspace_id, one.recipient_id) for one in people if isinstance(one, Resolved)}
-    owned = {person: addresses for (_, person), addresses in (await recipients.identifiers(tx, known)).items()}
+    people, apart = found[: len(asks)], iter(found[len(asks) :])
+    named = [next(apart) if ask.identifier else one for ask, one in zip(asks, people, strict=True)]
+    vague = {
+        (workspace_id, one.recipient_id)
+        for ask, one in zip(asks, people, strict=True)
+        if isinstance(one, Resolved) and not _names_address(ask)
+    }
+    owned = {person: addresses for (_, person), addresses in (await recipients.identifiers(tx, vague)).items()}
     meant: list[Sequence[rules.Address] | HubError] = [
         _refused(ask, person, purposes)
-        or _options(ask, person, await _address(tx, recipients, workspace_id, ask, one), owned)
+        or _options(
+            ask,
+            person,
+            one.identifier if isinstance(one, Resolved) else await _hash(tx, recipients, workspace_id, ask),
+            owned,
+        )
         for ask, person, one in zip(asks, people, named, strict=True)
     ]
     questions = [
@@ -86,9 +96,18 @@ async def check(
     ]
     verdicts = iter(await answer(tx, recipients, questions, {workspace_id: purposes}))
     return [
-        some if isinstance(some, HubError) else rules.best([(next(verdicts), option) for option in some])
+        some
+        if isinstance(some, HubError)
+        else next(verdicts)
+        if len(some) == 1
+        else rules.best([(next(verdicts), option) for option in some])
         for some in meant
     ]
+
+
+def _names_address(ask: Ask) -> bool:
+    """Whether a question is about one address, and not about whichever a send would choose."""
+    return (ask.identifier or ask.recipient).kind in KINDS.get(ask.channel, ())
 
 
 def _refused(ask: Ask, person: Resolved | HubError, purposes: Purposes) -> HubError | None:
@@ -99,12 +118,8 @@ def _refused(ask: Ask, person: Resolved | HubError, purposes: Purposes) -> HubEr
     return person if isinstance(person, HubError) and ask.recipient.kind not in ADDRESSES else None
 
 
-async def _address(
-    tx: Tx, recipients: Recipients, workspace_id: WorkspaceId, ask: Ask, named: Resolved | HubError
-) -> rules.Address:
-    """The identifier that is named; of one that nobody has its hash, on which what an erased person refused stands."""
-    if isinstance(named, Resolved):
-        return named.identifier
+async def _hash(tx: Tx, recipients: Recipients, workspace_id: WorkspaceId, ask: Ask) -> bytes | None:
+    """Of an identifier that nobody has its hash, on which what an erased person refused stands."""
     return await recipients.hashed(tx, workspace_id, ask.identifier or ask.recipient)
 
 
@@ -115,9 +130,9 @@ def _options(
     owned: Mapping[UUID, Sequence[Identifier]],
 ) -> Sequence[rules.Address]:
     """The addresses a question means: the one named if it is of the channel, else all the person's that are."""
-    kinds = KINDS.get(ask.channel, ())
-    if (ask.identifier or ask.recipient).kind in kinds:
+    if _names_address(ask):
         return [named]
+    kinds = KINDS.get(ask.channel, ())
     known = owned.get(person.recipient_id, ()) if isinstance(person, Resolved) else ()
     return [one for one in known if one.kind in kinds] or [None]
 

@@ -9,7 +9,9 @@ import msgspec
 
 from tabellion.consent import asking, contact, record, recording, rules, store
 from tabellion.consent.erasing import Erasing
+from tabellion.consent.lifting import Lifting
 from tabellion.consent.merging import Merging
+from tabellion.consent.notices import naming
 from tabellion.consent.placing import wrong_kind
 from tabellion.consent.record import refusal
 from tabellion.consent.recording import Recorder
@@ -41,7 +43,7 @@ from tabellion.events.types import Event
 from tabellion.ledger.service import Ledger
 from tabellion.recipients.erasing import Person
 from tabellion.recipients.service import Recipients
-from tabellion.recipients.types import Recipient, Ref, RefObject
+from tabellion.recipients.types import Identifier, Recipient, Ref, RefObject
 
 MOST: Final = 256
 """Decisions that `record` takes at once: one append to the ledger."""
@@ -69,6 +71,7 @@ class Consent:
         self._recipients = recipients
         self._events = events
         self._recorder = Recorder(vault, recipients, ledger, events, in_flight, grants_refused)
+        self._lifting = Lifting(self._recorder)
         self._merging = Merging(self._recorder)
         self._erasing = Erasing(self._recorder)
         self._releasing = Releasing(self._recorder)
@@ -176,6 +179,7 @@ class Consent:
         How many entries lost whom they were about. Their keys must be destroyed after this, in the same transaction.
         """
         purposes = await self.purposes(tx, workspace_id)
+        await naming.forget(tx, workspace_id, person.ids, [one.hash for one in person.identifiers])
         return await self._erasing.erase(tx, workspace_id, purposes, person, actor, kept)
 
     async def decided(
@@ -192,14 +196,36 @@ class Consent:
         None for one whose record does not open any more: whom it was recorded about was erased.
         """
         found = await store.of_people(tx, workspace_id, recipient_ids, after, limit)
-        subjects = {one.subject_id for one in found if one.subject_id and one.sealed}
+        opened = await self.opened(tx, workspace_id, found)
+        return [(one, opened.get(one.id)) for one in found]
+
+    async def opened(
+        self, tx: Tx, workspace_id: WorkspaceId, entries: Sequence[KeptEntry]
+    ) -> dict[UUID, dict[str, Any]]:
+        """What the ledger committed to; entries whose records do not open any more are left out."""
+        subjects = {one.subject_id for one in entries if one.subject_id and one.sealed}
         keys = await self._recorder.vault.subjects(tx, workspace_id, subjects) if subjects else {}
-        return [(one, _opened(workspace_id, one, keys)) for one in found]
+        found = {one.id: _opened(workspace_id, one, keys) for one in entries}
+        return {entry: record for entry, record in found.items() if record is not None}
 
     async def blocks(self, tx: Tx, workspace_id: WorkspaceId, hashes: Collection[bytes]) -> dict[bytes, frozenset[str]]:
         """Our senders that a vendor refuses to send from, by the identifier that it blocks."""
         found = await store.blocks(tx, [(workspace_id, one) for one in hashes]) if hashes else {}
         return {hash_: senders for (_, hash_), senders in found.items()}
+
+    async def lift(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        entry_id: UUID,
+        recipient_id: UUID,
+        identifier: Identifier | None,
+        reason: str,
+        actor: str,
+    ) -> UUID:
+        """End a restriction of a person who is locked, by an entry that names it; nothing is allowed by that."""
+        purposes = await self.purposes(tx, workspace_id)
+        return await self._lifting.lift(tx, workspace_id, purposes, entry_id, recipient_id, identifier, reason, actor)
 
     async def released(
         self,

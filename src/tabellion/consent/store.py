@@ -46,6 +46,8 @@ class Entry:
     reason: str | None
     in_force: bool
     sealed: bytes
+    notice: str | None = None
+    notice_version: str | None = None
 
 
 async def around_questions(tx: Tx, questions: Sequence[Question]) -> list[list[Standing]]:
@@ -124,19 +126,20 @@ async def insert(tx: Tx, workspace_id: UUID, entries: Sequence[Entry]) -> None:
         insert into consent_entries
             (workspace_id, id, log_index, leaf_hash, subject_id, recipient_id, person_scope, identifier_kind,
              identifier_hash, channel, purpose, decision, basis, method, source, rank, strength, recorded_at,
-             effective_at, expires_at, applied, reason, standing, lifts, sealed)
+             effective_at, expires_at, applied, reason, standing, lifts, sealed, notice, notice_version)
         select $1, id, log_index, leaf_hash, subject_id, recipient_id, person_scope, identifier_kind,
                identifier_hash, channel, purpose, decision, basis, method, source, rank, strength, recorded_at,
-               effective_at, expires_at, applied, reason, standing, lifts::bigint[], sealed
+               effective_at, expires_at, applied, reason, standing, lifts::bigint[], sealed, notice, notice_version
           from unnest($2::uuid[], $3::bigint[], $4::bytea[], $5::uuid[], $6::uuid[], $7::boolean[], $8::text[],
                       $9::bytea[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
                       $16::smallint[], $17::smallint[], $18::timestamptz[], $19::timestamptz[], $20::timestamptz[],
-                      $21::boolean[], $22::text[], $23::boolean[], $24::text[], $25::bytea[])
+                      $21::boolean[], $22::text[], $23::boolean[], $24::text[], $25::bytea[],
+                      $26::text[], $27::text[])
             as made (id, log_index, leaf_hash, subject_id, recipient_id, person_scope, identifier_kind,
                      identifier_hash, channel, purpose, decision, basis, method, source, rank, strength, recorded_at,
-                     effective_at, expires_at, applied, reason, standing, lifts, sealed)
+                     effective_at, expires_at, applied, reason, standing, lifts, sealed, notice, notice_version)
         """,
-        workspace_id, *columns([_row(entry) for entry in entries], 24),
+        workspace_id, *columns([_row(entry) for entry in entries], 26),
     )  # fmt: skip
 
 
@@ -148,6 +151,7 @@ def _row(entry: Entry) -> tuple[object, ...]:
         entry.source, one.rank, one.strength, entry.recorded_at,
         None if one.effective_at == OLDEST else one.effective_at, one.expires_at, entry.applied, entry.reason,
         entry.in_force, "{" + ",".join(map(str, sorted(one.lifts))) + "}", entry.sealed,
+        entry.notice, entry.notice_version,
     )  # fmt: skip
 
 
@@ -300,6 +304,75 @@ async def of_people(
         workspace_id, recipient_ids, after, limit,
     )  # fmt: skip
     return [KeptEntry(*row) for row in rows]
+
+
+async def page(tx: Tx, workspace_id: UUID, recipient_id: UUID, before: UUID | None, limit: int) -> list[KeptEntry]:
+    """The entries that count for a person, newest first, recorded before the entry `before`."""
+    rows = await tx.rows(
+        """
+        select id, log_index, leaf_hash, subject_id, recipient_id, channel, purpose, decision, basis, method, source,
+               recorded_at, effective_at, expires_at, applied, standing, reason, sealed, notice, notice_version
+          from consent_entries
+         where workspace_id = $1 and recipient_id = $2
+           and ($3::uuid is null
+                or log_index < (select log_index from consent_entries where workspace_id = $1 and id = $3))
+         order by log_index desc
+         limit $4
+        """,
+        workspace_id, recipient_id, before, limit,
+    )  # fmt: skip
+    return [KeptEntry(*row) for row in rows]
+
+
+async def entry(tx: Tx, workspace_id: UUID, entry_id: UUID) -> KeptEntry | None:
+    row = await tx.row(
+        """
+        select id, log_index, leaf_hash, subject_id, recipient_id, channel, purpose, decision, basis, method, source,
+               recorded_at, effective_at, expires_at, applied, standing, reason, sealed, notice, notice_version
+          from consent_entries
+         where workspace_id = $1 and id = $2
+        """,
+        workspace_id, entry_id,
+    )  # fmt: skip
+    return KeptEntry(*row) if row else None
+
+
+async def notices(tx: Tx, workspace_id: UUID, entry_ids: Sequence[UUID]) -> dict[UUID, tuple[str, str]]:
+    """The notice and version that entries name; those that name none are left out."""
+    rows = await tx.rows(
+        """
+        select id, notice, notice_version
+          from consent_entries
+         where workspace_id = $1 and id = any($2::uuid[]) and notice is not null
+        """,
+        workspace_id, entry_ids,
+    )  # fmt: skip
+    return {row["id"]: (row["notice"], row["notice_version"]) for row in rows}
+
+
+async def pending(
+    tx: Tx, workspace_id: UUID, recipient_id: UUID, since: datetime
+) -> dict[tuple[bytes, str, str], tuple[UUID, datetime]]:
+    """By identifier, channel and purpose of a person the grant that waits for confirmation, and when it was recorded.
+
+    Nothing was recorded of the three after it.
+    """
+    rows = await tx.rows(
+        """
+        select id, identifier_hash, channel, purpose, recorded_at
+          from consent_entries e
+         where workspace_id = $1 and recipient_id = $2 and decision = 'pending' and recorded_at > $3
+           and identifier_hash is not null
+           and not exists (
+               select
+                 from consent_entries later
+                where later.workspace_id = $1 and later.recipient_id = $2 and later.log_index > e.log_index
+                  and later.identifier_hash = e.identifier_hash and later.channel = e.channel
+                  and later.purpose = e.purpose)
+        """,
+        workspace_id, recipient_id, since,
+    )  # fmt: skip
+    return {(row["identifier_hash"], row["channel"], row["purpose"]): (row["id"], row["recorded_at"]) for row in rows}
 
 
 async def decided(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], since: datetime) -> set[UUID]:

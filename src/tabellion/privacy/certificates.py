@@ -5,7 +5,7 @@ The keys are the installation's. Public halves stay published for ever, so that 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jws
@@ -18,19 +18,19 @@ from tabellion.core.epochs import OuterKey
 from tabellion.core.errors import Misconfigured
 from tabellion.privacy import certificate_store as store
 
-TYPE = "tabellion-certificate"
+TYPE: Final = "tabellion-certificate"
 
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
     outer: OuterKey
 
-    async def sign(self, tx: Tx, claims: Mapping[str, Any]) -> str:
-        """Claims as a compact JWS, signed with the current key; the first one makes it."""
+    async def sign(self, tx: Tx, claims: Mapping[str, Any], kind: str = TYPE) -> str:
+        """Claims as a compact JWS of a type, signed with the current key; the first one makes it."""
         kept = await store.current(tx) or await self._make(tx)
         private = await self.outer.unwrap(kept.sealed, _context(kept.kid))
         key = OKPKey.import_key({**_jwk(kept), "d": b64url(private)})
-        header = {"alg": "Ed25519", "kid": kept.kid, "typ": TYPE}
+        header = {"alg": "Ed25519", "kid": kept.kid, "typ": kind}
         return jws.serialize_compact(header, encode(claims), key, algorithms=["Ed25519"])
 
     async def published(self, tx: Tx) -> list[dict[str, str]]:

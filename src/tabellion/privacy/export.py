@@ -13,6 +13,7 @@ from uuid import UUID
 
 from tabellion.access.answers import encode
 from tabellion.access.service import mode_of, workspace_of
+from tabellion.consent.notices.serving import Serving
 from tabellion.consent.service import Consent
 from tabellion.core.db import Database, Tx
 from tabellion.core.errors import Conflict, HubError
@@ -52,6 +53,7 @@ class Export:
     recipients: Recipients
     identity: Identity
     consent: Consent
+    serving: Serving
     messages: Messages
     webhooks: Webhooks
     page: int = PAGE
@@ -85,12 +87,12 @@ class Export:
         person = await db.run(lambda tx: self.person(tx, workspace_id, recipient_id))
         written: list[Written] = []
         for name, pages in self._files(db, person):
-            counted = _counted(name, pages, written)
-            yield Part(name, person.at, counted)
-            async for _ in counted:
+            read = counted(name, pages, written)
+            yield Part(name, person.at, read)
+            async for _ in read:
                 pass
-        await db.run(lambda tx: self._same(tx, person))
-        yield Part("manifest.json", person.at, _once(exported.manifest(person, written)))
+        await db.run(lambda tx: self.same(tx, person))
+        yield Part("manifest.json", person.at, once(exported.manifest(person, written)))
 
     def zipped(self, db: Database, workspace_id: WorkspaceId, recipient_id: UUID) -> AsyncIterator[bytes]:
         """The export as a ZIP, in pieces. Raises as `parts` does, so ask `person` before the first byte is promised."""
@@ -107,6 +109,7 @@ class Export:
         yield "identity.json", self._one(db, person, self._identity)
         yield "history.jsonl", self._rows(db, person, self._history(light))
         yield "consents.jsonl", self._rows(db, person, self._consents(light))
+        yield "notices.jsonl", self._rows(db, person, self._notices(light))
         yield "messages.jsonl", self._rows(db, person, self._messages(heavy))
         yield "callbacks.jsonl", self._rows(db, person, self._callbacks(heavy))
         yield "events.jsonl", self._rows(db, person, self._events(light))
@@ -117,7 +120,7 @@ class Export:
         """A file of one record."""
 
         async def work(tx: Tx) -> object:
-            await self._same(tx, person)
+            await self.same(tx, person)
             return await read(tx, person)
 
         yield Page(1, encode(await db.run(work)) + b"\n")
@@ -128,7 +131,7 @@ class Export:
         while True:
 
             async def work(tx: Tx, after: C | None = after) -> tuple[Sequence[object], C | None]:
-                await self._same(tx, person)
+                await self.same(tx, person)
                 return await read(tx, person, after)
 
             rows, after = await db.run(work)
@@ -137,7 +140,7 @@ class Export:
             if after is None:
                 return
 
-    async def _same(self, tx: Tx, person: Person) -> None:
+    async def same(self, tx: Tx, person: Person) -> None:
         """Refuse to go on about somebody who is not who they were when the export began."""
         [found] = await self.recipients.resolve(tx, person.workspace_id, [Ref(id=person.root)], create=False)
         if isinstance(found, HubError):
@@ -167,7 +170,7 @@ class Export:
             place, before = after or (0, None)
             one = person.ids[place]
             found = await history.page(tx, person.workspace_id, one, before=before, limit=limit)
-            others = await self._others(tx, person, chain.from_iterable(map(exported.named_in_history, found)))
+            others = await self.others(tx, person, chain.from_iterable(map(exported.named_in_history, found)))
             full = len(found) == limit and found[-1].version > 1
             further = (place, found[-1].version) if full else (place + 1, None)
             rows = [exported.version(one, entry, person, others) for entry in found]
@@ -179,11 +182,20 @@ class Export:
         async def read(tx: Tx, person: Person, after: int | None) -> tuple[Sequence[object], int | None]:
             behind = -1 if after is None else after
             found = await self.consent.entries(tx, person.workspace_id, person.ids, behind, limit)
-            others = await self._others(
+            others = await self.others(
                 tx, person, chain.from_iterable(exported.named_in_record(one) for _, one in found)
             )
             rows = [exported.consent(entry, record, others) for entry, record in found]
             return rows, found[-1][0].log_index if len(found) == limit else None
+
+        return read
+
+    def _notices(self, limit: int) -> Read[UUID]:
+        async def read(tx: Tx, person: Person, after: UUID | None) -> tuple[Sequence[object], UUID | None]:
+            hashes = sorted(await self._known(tx, person))
+            found = await self.serving.of_people(tx, person.workspace_id, person.ids, hashes, after, limit)
+            rows = [exported.served(one, opened) for one, opened in found]
+            return rows, found[-1][0].id if len(found) == limit else None
 
         return read
 
@@ -219,7 +231,7 @@ class Export:
         found = await self.recipients.identifiers(tx, [(person.workspace_id, one) for one in person.ids])
         return {one.hash: one for some in found.values() for one in some}
 
-    async def _others(self, tx: Tx, person: Person, named: Iterable[Named]) -> frozenset[Named]:
+    async def others(self, tx: Tx, person: Person, named: Iterable[Named]) -> frozenset[Named]:
         """Those of the identifiers that are somebody else's now: they were the person's until a split."""
         asked = sorted(set(named))
         refs = [Ref(kind=Kind(kind), value=value) for kind, value in asked]
@@ -228,7 +240,7 @@ class Export:
         return frozenset(pair for pair, one in told if isinstance(one, Resolved) and one.recipient_id not in person.ids)
 
 
-async def _counted(name: str, pages: AsyncIterator[Page], written: list[Written]) -> AsyncIterator[Page]:
+async def counted(name: str, pages: AsyncIterator[Page], written: list[Written]) -> AsyncIterator[Page]:
     """The pages as they are; at their end, what they came to is noted."""
     digest, size, rows = sha256(), 0, 0
     async for page in pages:
@@ -238,7 +250,7 @@ async def _counted(name: str, pages: AsyncIterator[Page], written: list[Written]
     written.append(Written(name, digest.hexdigest(), size, rows))
 
 
-async def _once(said: object) -> AsyncIterator[Page]:
+async def once(said: object) -> AsyncIterator[Page]:
     yield Page(1, encode(said) + b"\n")
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from tabellion.access.types import Caller, Role
+from tabellion.access.types import Caller
 from tabellion.core import ids
 from tabellion.core.errors import Conflict, Forbidden, HubError, NotFound
 
@@ -85,6 +85,8 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     """Keyed hashes of the person's addresses stay, with what they refused, so that no import brings them back."""
     purposes: Sequence[str] = ()
     """Of an objection: to what; none is all marketing."""
+    reason: str = ""
+    """Of an export: what it is evidence for. Without one it is not given out as evidence."""
 
 
 class Regulation(msgspec.Struct, frozen=True):
@@ -161,8 +163,7 @@ class Gone(HubError):
 
 def require_compliance(caller: Caller, what: str) -> None:
     """Return if a key may decide on what needs the compliance role. Raises `Forbidden`."""
-    if caller.role not in (Role.COMPLIANCE, Role.OWNER):
-        raise Forbidden("compliance_required", f"{what} needs a key of role compliance")
+    caller.require_compliance(what)
 
 
 def require_other(caller: Caller, first: str) -> None:

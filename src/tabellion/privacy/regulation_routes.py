@@ -15,8 +15,9 @@ from tabellion.access.types import Caller
 from tabellion.core import ids
 from tabellion.core.db import Tx
 from tabellion.privacy.certificates import Certificates
+from tabellion.privacy.evidence import Evidence
 from tabellion.privacy.export import Export
-from tabellion.privacy.orders import PrivacySettings, State, Type
+from tabellion.privacy.orders import PrivacySettings, Regulation, State, Type, require_compliance
 from tabellion.privacy.regulation_views import (
     KeySetView,
     PrivacySettingsView,
@@ -168,7 +169,7 @@ def routes(edge: Edge, recipients: Recipients, regulations: Regulations) -> list
     return [order, erase, list_regulations, read_regulation, approve, cancel, report, certificate]
 
 
-def export_routes(edge: Edge, regulations: Regulations, export: Export) -> list[HTTPRouteHandler]:
+def export_routes(edge: Edge, regulations: Regulations, export: Export, evidence: Evidence) -> list[HTTPRouteHandler]:
     """What an order of type `export` gives."""
 
     async def begun(caller: Caller, regulation_id: str) -> UUID:
@@ -206,7 +207,30 @@ def export_routes(edge: Edge, regulations: Regulations, export: Export) -> list[
         said = await export.document(edge.db, caller.workspace_id, person)
         return Response(said, media_type="application/json", headers=NEVER_STORED)
 
-    return [fetch, read_document]
+    @get(
+        "/v1/regulations/{regulation_id:str}/evidence", opt={"scope": "regulations:read"}, tags=["Privacy"],
+        summary="Fetch an export as evidence", media_type="application/zip", responses={409: NOT_READY, 410: OVER},
+    )  # fmt: skip
+    async def fetch_evidence(caller: Caller, regulation_id: Name) -> Response[Any]:
+        """The export with a receipt of each decision, the texts agreed to, what was audited about the person, and
+        `custody.json`: who asked and why, who agreed, who took it and when, a hash of each file, signed.
+
+        Of an order with a `reason`; compliance only; audited when it begins and when it is whole. Checked without the
+        hub by `tabellion export verify FILE.zip --key …`.
+        """
+        require_compliance(caller, "taking evidence")
+        wanted = ids.parse("reg", regulation_id)
+
+        async def begin(tx: Tx) -> Regulation:
+            order = await regulations.evidence(tx, caller.workspace_id, caller.actor, wanted)
+            await export.person(tx, caller.workspace_id, order.recipient_id)
+            return order
+
+        order = await edge.db.run(begin)
+        headers = NEVER_STORED | {"Content-Disposition": f'attachment; filename="{regulation_id}-evidence.zip"'}
+        return Stream(evidence.zipped(edge.db, order, caller.actor), media_type="application/zip", headers=headers)
+
+    return [fetch, read_document, fetch_evidence]
 
 
 def settings_routes(edge: Edge, regulations: Regulations, certificates: Certificates) -> list[HTTPRouteHandler]:

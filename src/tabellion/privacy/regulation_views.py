@@ -28,9 +28,11 @@ class RegulationBody(Struct, frozen=True, forbid_unknown_fields=True):
     """Of an erasure: keyed hashes of the addresses stay, with what was refused, so that no import brings them back."""
     purposes: Annotated[list[Said], Meta(max_length=50)] = []
     """Of an objection: to what; marketing where it is left out."""
+    reason: Annotated[str, Meta(max_length=500)] = ""
+    """Of an export that is to be evidence: what for, as `case 12/2026`. It stands in `custody.json`."""
 
     def options(self) -> Options:
-        return Options(self.immediate, self.keep_opt_outs, tuple(self.purposes))
+        return Options(self.immediate, self.keep_opt_outs, tuple(self.purposes), self.reason)
 
 
 class ReportBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +68,8 @@ class RegulationView(Struct, frozen=True):
     backups_expire_at: datetime | None
     """When no backup can be read either."""
     systems: dict[str, SystemView]
+    reason: str
+    """Of an export: what it is evidence for; else empty."""
     in_flight: list[str]
     """In the answer to an order that stops what is sent: the attempts that had started before. Else empty."""
 
@@ -105,5 +109,6 @@ def shown(one: Regulation) -> RegulationView:
         done_at=one.done_at,
         backups_expire_at=one.backups_expire_at,
         systems={name: SystemView(system.state, system.detail, system.at) for name, system in one.systems.items()},
+        reason=one.options.reason,
         in_flight=[ids.show("att", attempt) for attempt in one.in_flight],
     )

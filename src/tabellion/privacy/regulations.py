@@ -89,9 +89,13 @@ class Regulations:
             require_compliance(caller, "an order without time to take it back")
         if asked.due_at is not None and asked.due_at <= tx.now:
             raise Invalid("invalid_request", "due_at lies in the past; leave it out, or name when it has to be done")
-        person = await self._person(tx, caller.workspace_id, asked.recipient)
-        await self._refuse(tx, caller, asked, person)
-        return await self._take(tx, caller.workspace_id, caller.actor, asked, person)
+        return await self.order_as(tx, caller.workspace_id, caller.actor, asked)
+
+    async def order_as(self, tx: Tx, workspace_id: WorkspaceId, actor: str, asked: Order) -> Regulation:
+        """As `order`, of somebody who is no key: the command line."""
+        person = await self._person(tx, workspace_id, asked.recipient)
+        await self._refuse(tx, workspace_id, asked, person)
+        return await self._take(tx, workspace_id, actor, asked, person)
 
     async def retire(self, tx: Tx, workspace_id: WorkspaceId, recipient_id: UUID) -> Regulation | None:
         """Order the erasure of an idle recipient, by the side's retention policy. Audited.
@@ -185,12 +189,16 @@ class Regulations:
 
     async def exported(self, tx: Tx, caller: Caller, regulation_id: UUID) -> Regulation:
         """The order whose export is being fetched, audited. Raises 409 before it is ready, 410 after its time."""
-        order = await self.read(tx, caller.workspace_id, regulation_id)
-        if order.type is not Type.EXPORT or order.done_at is None:
-            raise NotReady(f"the regulation is a {order.type} and {order.state}; there is nothing to fetch")
-        if order.done_at + DOWNLOAD <= tx.now:
-            raise Gone(f"an export can be fetched for {DOWNLOAD.days} days; order it again")
+        order = await self._fetchable(tx, caller.workspace_id, regulation_id)
         await audit(tx, caller.workspace_id, caller.actor, "regulation.fetched", order.shown, {})
+        return order
+
+    async def evidence(self, tx: Tx, workspace_id: WorkspaceId, actor: str, regulation_id: UUID) -> Regulation:
+        """The order whose export is given out as evidence, audited. Raises as `exported`, and 409 without a reason."""
+        order = await self._fetchable(tx, workspace_id, regulation_id)
+        if not order.options.reason:
+            raise NotReady("the export was ordered without a reason, and evidence needs one; order it again with one")
+        await audit(tx, workspace_id, actor, "regulation.evidence_begun", order.shown, {})
         return order
 
     async def released(self, tx: Tx, workspace_id: WorkspaceId, recipient_id: UUID) -> None:
@@ -249,13 +257,21 @@ class Regulations:
             if person is not None and again.recipient_id in person.ids:
                 return person
 
-    async def _refuse(self, tx: Tx, caller: Caller, asked: Order, person: Person) -> None:
-        standing = await store.of_person(tx, caller.workspace_id, person.ids, [*OPEN, State.IN_FORCE])
+    async def _fetchable(self, tx: Tx, workspace_id: WorkspaceId, regulation_id: UUID) -> Regulation:
+        order = await self.read(tx, workspace_id, regulation_id)
+        if order.type is not Type.EXPORT or order.done_at is None:
+            raise NotReady(f"the regulation is a {order.type} and {order.state}; there is nothing to fetch")
+        if order.done_at + DOWNLOAD <= tx.now:
+            raise Gone(f"an export can be fetched for {DOWNLOAD.days} days; order it again")
+        return order
+
+    async def _refuse(self, tx: Tx, workspace_id: WorkspaceId, asked: Order, person: Person) -> None:
+        standing = await store.of_person(tx, workspace_id, person.ids, [*OPEN, State.IN_FORCE])
         same = next((one for one in standing if one.type is asked.type), None)
         if same is not None and asked.type in (Type.ERASE, Type.RESTRICT):
             raise Pending(same.shown)
         immediate = asked.type is Type.ERASE and asked.options.immediate
-        if immediate and await self.holds.stand(tx, caller.workspace_id, person.ids):
+        if immediate and await self.holds.stand(tx, workspace_id, person.ids):
             raise Held()
 
     async def _take(self, tx: Tx, workspace_id: WorkspaceId, actor: str, asked: Order, person: Person) -> Regulation:

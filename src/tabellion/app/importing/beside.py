@@ -13,10 +13,10 @@ from uuid import UUID
 
 import msgspec
 
-from tabellion.app.importing.mapping import Field
-from tabellion.app.importing.types import Place, Reason, Row
 from tabellion.core.errors import HubError
 from tabellion.core.files import write_file
+from tabellion.core.rows.types import Place, Reason, Row
+from tabellion.recipients.columns import Field
 
 LOCK: Final = ".lock"
 """How the name of the file ends that an import holds while it runs."""

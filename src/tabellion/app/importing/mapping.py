@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
-from tabellion.app.importing.types import Source
 from tabellion.core.errors import FieldError, Invalid
 from tabellion.core.ids import WorkspaceId
+from tabellion.core.rows.types import Source
 from tabellion.recipients import traits
+from tabellion.recipients.columns import Field
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Kind, Named, NewRecipient, Profile
 
@@ -32,29 +32,6 @@ OBVIOUS: Final[Mapping[str, str]] = {
 }
 """Names of columns that can mean one thing only, without case, space, hyphen and underscore."""
 _PUNCTUATION = re.compile(r"[\s_-]+")
-
-
-class Field(msgspec.Struct, frozen=True):
-    """One column, and what it is."""
-
-    column: str
-    name: str
-    """`email`, `locale`, `trait.plan`, … as on the command line."""
-
-    @property
-    def kind(self) -> Kind | None:
-        """The identifier it is; None where it is none."""
-        if self.name in ("external_id", "email", "phone"):
-            return Kind(self.name)
-        return Kind(self.name.removeprefix("identifier.")) if self.name.startswith("identifier.") else None
-
-    @property
-    def trait(self) -> str | None:
-        return self.name.removeprefix("trait.") if self.name.startswith("trait.") else None
-
-    @property
-    def pointer(self) -> str:
-        return "/" + self.column.replace("~", "~0").replace("/", "~1")
 
 
 def choose(told: Sequence[str], source: Source) -> tuple[Field, ...]:

@@ -17,14 +17,15 @@ from tabellion.app.importing.beside import LOCK, Count, Progress, ProgressFile, 
 from tabellion.app.importing.display import bar
 from tabellion.app.importing.mapping import Reader, choose, preview
 from tabellion.app.importing.run import AT_ONCE, Import, Store
-from tabellion.app.importing.sources import Csv, open_source
-from tabellion.app.importing.types import Source as File
+from tabellion.app.importing.sources import open_source
 from tabellion.app.opening import opened, say
 from tabellion.app.wiring import Hub
 from tabellion.core.config import Settings
 from tabellion.core.db import Tx
 from tabellion.core.errors import HubError, Invalid
 from tabellion.core.ids import WorkspaceId
+from tabellion.core.rows.sources import Csv
+from tabellion.core.rows.types import Source as File
 from tabellion.recipients.settings import Source
 from tabellion.recipients.types import NewRecipient, Upserted
 

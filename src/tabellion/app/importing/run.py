@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from uuid import UUID
 
-from tabellion.app.importing.batches import durable, read
 from tabellion.app.importing.beside import Count, Progress, ProgressFile, Rejects, Same
 from tabellion.app.importing.mapping import Reader
-from tabellion.app.importing.types import Place, Reason, Row, Source
 from tabellion.core.errors import HubError
+from tabellion.core.rows.batches import durable, read
+from tabellion.core.rows.types import Place, Reason, Row, Source
 from tabellion.recipients.types import NewRecipient, Upserted
 
 MOST = 1000

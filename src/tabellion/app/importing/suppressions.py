@@ -7,43 +7,31 @@ recorded.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 from msgspec.structs import replace
 
 from tabellion.access.service import find_workspace
 from tabellion.app.domains import domains
-from tabellion.app.importing.batches import durable, read
 from tabellion.app.importing.beside import Count, Progress, ProgressFile, Rejects, Same, digest
-from tabellion.app.importing.decisions import REASONS, Reader, Suppression, choose
 from tabellion.app.importing.recipients import Wanted, bring, progress_of, source_name
 from tabellion.app.importing.sources import open_source
-from tabellion.app.importing.types import Place, Reason, Row, Source
 from tabellion.app.opening import opened
 from tabellion.app.wiring import Hub
 from tabellion.consent.record import unknown_purpose
 from tabellion.consent.service import MOST
-from tabellion.consent.types import ANY, STATED, Recorded
+from tabellion.consent.suppressions.rows import REASONS, Reader, Suppression, choose
+from tabellion.consent.suppressions.service import Answers
+from tabellion.consent.suppressions.types import Became
+from tabellion.consent.types import ANY
 from tabellion.core.config import Settings
-from tabellion.core.db import Tx
 from tabellion.core.errors import HubError, Invalid
 from tabellion.core.ids import WorkspaceId
-from tabellion.recipients.types import Health, Resolved
+from tabellion.core.rows.batches import durable, read
+from tabellion.core.rows.types import Place, Reason, Row, Source
 
-
-class Became(Enum):
-    """What became of a suppression; each is what `Count` calls it."""
-
-    APPLIED = "applied"
-    ALREADY = "already"
-    KEPT = "kept"
-
-
-Answers = Sequence[Became | HubError]
 Store = Callable[[Sequence[Suppression]], Awaitable[Answers]]
-BOUNCED: Final = "hard_bounce"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,57 +67,12 @@ async def import_suppressions(settings: Settings, wanted: Wanted, meant: Meant) 
 
 
 def storing(hub: Hub, side: WorkspaceId, source: str) -> Store:
-    """What makes suppressions durable: decisions in one transaction, addresses that do not work in another."""
+    """What makes suppressions durable."""
 
     async def store(some: Sequence[Suppression]) -> Answers:
-        decided = {index: one.decision for index, one in enumerate(some) if one.decision is not None}
-        bounced = {index: one for index, one in enumerate(some) if one.decision is None}
-        answers: dict[int, Became | HubError] = {}
-        if bounced:
-            done = await hub.around.db.run(lambda tx: _bounce(tx, hub, side, list(bounced.values()), source))
-            answers |= zip(bounced, done, strict=True)
-        if decided:
-            new = list(decided.values())
-            recorded = await hub.around.db.run(lambda tx: hub.consent.record(tx, side, new, news_only=True))
-            answers |= zip(decided, map(_became, recorded), strict=True)
-        return [answers[index] for index in range(len(some))]
+        return await hub.suppressions.bring(hub.around.db, side, some, source)
 
     return store
-
-
-def _became(recorded: Recorded | HubError) -> Became | HubError:
-    if isinstance(recorded, HubError):
-        return recorded
-    if not recorded.applied:
-        return Became.KEPT
-    return Became.ALREADY if recorded.reason == STATED else Became.APPLIED
-
-
-async def _bounce(tx: Tx, hub: Hub, side: WorkspaceId, some: Sequence[Suppression], source: str) -> Answers:
-    """Note of addresses that they do not work, unless their owner proved since that they do."""
-    refs, recipients = [one.address for one in some], hub.recipients
-    found = await recipients.resolve(tx, side, refs, create=True, address_only=True, source=source)
-    people = {one.recipient_id for one in found if isinstance(one, Resolved)}
-    await recipients.lock(tx, [(side, one) for one in people], skip_locked=False)
-    found = await recipients.resolve(tx, side, refs, create=False)
-    answers = [_works(one, said) for one, said in zip(found, some, strict=True)]
-    changes = [
-        (one.identifier.hash, Health.INVALID, BOUNCED)
-        for one, answer in zip(found, answers, strict=True)
-        if answer is Became.APPLIED and isinstance(one, Resolved) and one.identifier is not None
-    ]
-    await recipients.set_health(tx, side, changes)
-    return answers
-
-
-def _works(found: Resolved | HubError, said: Suppression) -> Became | HubError:
-    if isinstance(found, HubError) or found.identifier is None:
-        return found if isinstance(found, HubError) else Became.KEPT
-    known = found.identifier
-    if known.health is Health.INVALID:
-        return Became.ALREADY
-    proved = known.verified_at is not None and said.occurred_at is not None and known.verified_at > said.occurred_at
-    return Became.KEPT if proved else Became.APPLIED
 
 
 @dataclass(frozen=True)

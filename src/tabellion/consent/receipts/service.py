@@ -37,7 +37,7 @@ class Receipts:
         proofs = await self.consent.proofs(tx, caller.workspace_id, [entry_id])
         if not proofs:
             raise Erased
-        extra = _disclosed(proofs[0]) if disclose else {}
+        extra = disclosed(proofs[0]) if disclose else {}
         receipt = await self.reading.receipt(tx, entry.log, entry.index, extra, unwitnessed=unwitnessed)
         if disclose:
             detail = {"log_index": entry.index}
@@ -51,6 +51,6 @@ class Receipts:
         return found
 
 
-def _disclosed(proof: Proof) -> dict[str, Any]:
+def disclosed(proof: Proof) -> dict[str, Any]:
     """HMAC-SHA256 of the record's canonical JSON (RFC 8785) under the key is the commitment in the entry."""
     return {"record": msgspec.json.decode(proof.record), "key": b64(proof.key)}

@@ -7,12 +7,13 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from tabellion.access.service import COMMAND_LINE
-from tabellion.app.importing.mapping import Field
-from tabellion.app.importing.types import Source
+from tabellion.consent.suppressions.rules import plain
 from tabellion.consent.types import ANY, KINDS, PHONE_MESSAGING, Decision, Method, NewDecision, Rank
 from tabellion.core.errors import FieldError, Invalid
 from tabellion.core.ids import WorkspaceId
+from tabellion.core.rows.types import Source
 from tabellion.providers.base import Channel
+from tabellion.recipients.columns import Field
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import DELIVERABLE, Kind, Ref
 
@@ -104,6 +105,7 @@ class Reader:
     purpose: str
     reason: str
     purposes: Collection[str]
+    actor: str = COMMAND_LINE
 
     def unit(self, values: Mapping[str, Any]) -> Suppression:
         """What a row says. Raises `Invalid` with a pointer into the row."""
@@ -158,7 +160,7 @@ class Reader:
             method=Method.IMPORT,
             source=(source or self.source)[:SOURCE_LENGTH],
             rank=Rank.IMPORT,
-            actor=COMMAND_LINE,
+            actor=self.actor,
             evidence={"list": self.source, "reason": reason},
             occurred_at=occurred_at,
         )
@@ -199,7 +201,7 @@ class Reader:
             return str(value), field.pointer
         if not isinstance(value, str):
             raise _at(field.pointer, "wrong_type", "it must be text")
-        return value.strip(), field.pointer
+        return plain(value.strip()), field.pointer
 
     def _field(self, name: str) -> Field | None:
         return next((one for one in self.fields if one.name == name), None)

@@ -3,7 +3,7 @@
 import codecs
 from typing import BinaryIO
 
-from tabellion.app.importing.types import Place, Reason, unreadable
+from tabellion.core.rows.types import Place, Reason, unreadable
 
 MOST = 131_072
 """Bytes a row may have. The largest that could be stored has a quarter of that in traits."""

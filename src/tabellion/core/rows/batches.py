@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from tabellion.app.importing.types import Reason, Row
 from tabellion.core.errors import Invalid, Overloaded
+from tabellion.core.rows.types import Reason, Row
 
 Unit = TypeVar("Unit")
 Answer = TypeVar("Answer")
