@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from tabellion.core.errors import Unavailable
+from tabellion.core.errors import HubError, Unavailable
 from tabellion.core.ids import WorkspaceId
 from tabellion.ledger.merkle import Frontier
 
@@ -17,6 +17,14 @@ class Forked(Unavailable):
 
     def __init__(self, detail: str) -> None:
         super().__init__("ledger_forked", detail)
+
+
+class NotYetPublished(HubError):
+    """Beyond the head that the log shows. Comes by itself, a moment later: 409, or 404 for a file of the log."""
+
+    def __init__(self, size: int, status: int = 409) -> None:
+        detail = f"the log shows its first {size} entries, and this is beyond them; ask again in a moment"
+        super().__init__("not_yet_published", detail, status, headers={"Retry-After": "1"})
 
 
 @dataclass(frozen=True, slots=True)
