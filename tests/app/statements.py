@@ -26,6 +26,7 @@ from tabellion.jobs import store as jobs
 from tabellion.ledger import store as ledger
 from tabellion.ledger.merkle import Frontier
 from tabellion.ledger.types import LogId
+from tabellion.ledger.witness import store as witnessed
 from tabellion.messages import store as messages
 from tabellion.messages.store import Filter
 from tabellion.privacy import store as privacy
@@ -45,6 +46,7 @@ STORES = (
     messages,
     privacy,
     webhooks,
+    witnessed,
     vault,
 )
 
@@ -256,6 +258,11 @@ reads(ledger, "public_keys")(lambda tx, of: ledger.public_keys(tx, of.name, "con
 reads(ledger, "leaves")(lambda tx, of: ledger.leaves(tx, of.log, of.all("ledger_leaves", "index")))
 reads(ledger, "tile_roots")(lambda tx, of: ledger.tile_roots(tx, of.log, 0, of.all("ledger_tiles", "index")))
 reads(ledger, "tile")(lambda tx, of: ledger.tile(tx, of.log, 0, of.one("ledger_tiles", "index")))
+
+
+reads(witnessed, "published")(lambda tx, of: witnessed.published(tx, of.name, "consent", bytes(32)))
+reads(witnessed, "sizes")(lambda tx, of: witnessed.sizes(tx, of.log))
+reads(witnessed, "log_keys")(lambda tx, of: witnessed.log_keys(tx, of.log))
 
 
 @writes(ledger, "update_head")

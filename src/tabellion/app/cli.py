@@ -29,7 +29,15 @@ COMMANDS: Final = {
         "recipients": ("importing:import_recipients", "Make or update the recipients in a file."),
         "suppressions": ("importing:import_suppressions", "Write no more to the addresses in a file."),
     },
-    "ledger": {"succeed": ("upkeep:succeed_ledger", "Start the successor of a log that has lost entries.")},
+    "ledger": {
+        "keys": ("upkeep:show_ledger_keys", "Show the verifier keys of all logs in use."),
+        "succeed": ("upkeep:succeed_ledger", "Start the successor of a log that has lost entries."),
+    },
+    "witness": {
+        "run": ("witnessing:run_witness", "Watch the logs of others, and cosign them as long as they only grow."),
+        "key": ("witnessing:show_witness", "Show the key of a witness, as a policy names it."),
+        "trust": ("witnessing:trust_logs", "Have a witness watch these logs too."),
+    },
 }
 """Each command by its group and name: the function in `commands/` that is loaded when it is called, and its line in
 the list of commands, for which nothing is loaded."""
@@ -38,8 +46,11 @@ GROUPS: Final = {
     "keys": "API keys: shown once, stored hashed.",
     "import": "Files brought in, with progress, what was refused, and a second run that goes on.",
     "ledger": "The signed logs of decisions.",
+    "witness": "A witness for the logs of others. It needs no database.",
 }
-WRONG_USAGE: Final = frozenset({"setting_invalid", "setting_unknown", "keys_required"})
+WRONG_USAGE: Final = frozenset(
+    {"setting_invalid", "setting_unknown", "keys_required", "witness_policy_invalid", "witness_dir_required"}
+)
 """What is refused with these codes stands on the command line, in the environment or in the file."""
 
 

@@ -8,8 +8,10 @@ from tabellion.app.opening import opened
 from tabellion.core import ids
 from tabellion.core.config import Settings
 from tabellion.core.db import Tx
+from tabellion.ledger import note
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import Ledger
+from tabellion.ledger.witness import store as witnessed
 
 
 async def succeed(settings: Settings, workspace: str, mode: Mode) -> dict[str, Any]:
@@ -29,3 +31,17 @@ async def succeed(settings: Settings, workspace: str, mode: Mode) -> dict[str, A
             return await hub.db.run(work)
         finally:
             await checkpoints.close()
+
+
+async def list_keys(settings: Settings) -> list[str]:
+    """The verifier keys of all logs in use, of all workspaces. Each side has one by then: made, where it had none."""
+    async with opened(settings) as hub:
+        ledger = Ledger(hub.vault, Checkpoints(hub.keys.checkpoints), hub.install_id)
+
+        async def work(tx: Tx) -> list[tuple[str, bytes]]:
+            for found in await service.list_workspaces(tx):
+                for side in (found.live, found.test):
+                    await ledger.origin(tx, side)
+            return await witnessed.verifier_keys(tx)
+
+        return [note.Verifier(*key).line() for key in await hub.db.run(work)]

@@ -2,7 +2,7 @@
 
 from tabellion.app import keys as installed
 from tabellion.app.doctor import examine
-from tabellion.app.ledger import succeed
+from tabellion.app.ledger import list_keys, succeed
 from tabellion.app.options import HERE, Json, Side, Where, Workspace, show, wait
 from tabellion.app.output import print_json, print_rows, print_text
 from tabellion.core.errors import HubError
@@ -26,6 +26,12 @@ def doctor(*, where: Where = HERE, json: Json = False) -> None:
         print_rows([[one.mark, one.name, one.text] for one in findings])
     if not all(one.ok for one in findings):
         raise HubError("doctor_found", "some checks failed; each line above says what to do")
+
+
+def show_ledger_keys(*, where: Where = HERE, json: Json = False) -> None:
+    """Show one verifier key a line: for witnesses to trust, and for whoever verifies."""
+    keys = wait(list_keys(where.settings))
+    show({"keys": keys}, json, "\n".join(keys))
 
 
 def succeed_ledger(
