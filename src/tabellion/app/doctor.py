@@ -91,7 +91,7 @@ async def examine(config: Config) -> list[Finding]:
             if not missing:
                 async with opened(settings) as installation:
                     findings += await _installation(installation)
-                    findings += await _witnesses(installation, settings)
+                    findings += await examine_witnesses(installation, settings)
     except HubError as error:
         findings.append(Finding(error.code, error.detail, Level.WRONG))
     return findings
@@ -236,7 +236,7 @@ def _witness(settings: Settings) -> list[Finding]:
     return [Finding("witness", text, data={"name": name, "logs": len(logs)})]
 
 
-async def _witnesses(installation: Opened, settings: Settings) -> list[Finding]:
+async def examine_witnesses(installation: Opened, settings: Settings) -> list[Finding]:
     """The witnesses that it asks, and how far what they cosigned is behind."""
     policy = read_policy(settings)
     if policy is None:

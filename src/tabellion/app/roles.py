@@ -33,6 +33,7 @@ from tabellion.events.followers import Followers, counting
 from tabellion.events.service import ensure_partitions, open_log
 from tabellion.jobs.service import waiting
 from tabellion.jobs.worker import Worker
+from tabellion.ledger.witness.policy import Policy
 from tabellion.ledger.witness.publishing import Publisher, behind
 from tabellion.simulators.server import Simulators
 
@@ -142,11 +143,12 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | 
 
 async def _start(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Opened, Process]:
     """Everything running. The stack stops it, also when this is cancelled half-way."""
+    policy = read_policy(settings)
     opening = opened(settings, make=True, beside=False, connections=settings.database_connections)
     installation = await stack.enter_async_context(opening)
     listener = stack.enter_context(_listen(settings)) if Role.API in settings.roles else None
     simulator = await stack.enter_async_context(_simulators(installation))
-    around = await _surroundings(settings, installation, simulator, listener)
+    around = await _surroundings(settings, installation, simulator, listener, policy)
     logging.basicConfig(handlers=[Bridge(around.log, logging.WARNING)])
     process = Process(settings, wire(around), around.log)
     stack.push_async_callback(process.stop)
@@ -176,7 +178,11 @@ async def _replay(process: Process) -> None:
 
 
 async def _surroundings(
-    settings: Settings, installation: Opened, simulator: SimulatorAddress, listener: socket.socket | None
+    settings: Settings,
+    installation: Opened,
+    simulator: SimulatorAddress,
+    listener: socket.socket | None,
+    policy: Policy | None,
 ) -> Surroundings:
     bell = Bell()
     return Surroundings(
@@ -194,7 +200,7 @@ async def _surroundings(
         public_url=settings.public_url,
         private_networks=settings.allow_private_networks,
         blocked_values=blocked(settings),
-        witness_policy=read_policy(settings),
+        witness_policy=policy,
     )
 
 
