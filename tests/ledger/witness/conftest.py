@@ -219,7 +219,7 @@ async def house(
     clock: FakeClock,
     folder: Path,
 ) -> AsyncIterator[House]:
-    limits = Limits(connect=2.0, read=0.5, total=0.7, body=64 << 10)
+    limits = Limits(connect=5.0, read=5.0, total=5.0, body=64 << 10)
     http = HttpPool(clock, AddressPolicy.of(["127.0.0.0/8"]), limits=limits)
     made = House(db, vault, checkpoints, workspace_id, some_leaves, http, clock, folder)
     yield made.under("quorum none\n")

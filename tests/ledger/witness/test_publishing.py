@@ -1,7 +1,9 @@
 """The head that is shown is what enough witnesses cosigned: one log that only grew, whatever they and we do."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -276,15 +278,17 @@ async def test_a_witness_that_was_rolled_back_is_brought_forward(house: House, w
 # crashes and rivals
 
 
+async def dies(*_: object, **__: object) -> bool:
+    """The process is killed once the witnesses have cosigned."""
+    raise SystemError("killed")
+
+
 async def test_a_crash_between_cosigning_and_storing_is_made_good(
     house: House, witness_of: NewStanding, monkeypatch: pytest.MonkeyPatch
 ):
     log = await house.verifier()
     one = await witness_of("one", log)
     await house.under(any_of(one)).grow(4)
-
-    async def dies(*_: object) -> bool:
-        raise SystemError("killed")
 
     with monkeypatch.context() as patched:
         patched.setattr(house.publisher, "_keep", dies)
@@ -324,30 +328,58 @@ async def test_two_publishers_do_no_harm(house: House, witness_of: NewStanding):
     assert not house.logged("ledger.forked")
 
 
-async def test_a_published_head_never_shrinks_and_goes_on_from_the_last(house: House, witness_of: NewStanding):
-    log = await house.verifier()
-    one, two = await witness_of("one", log), await witness_of("two", log)
-    house.under(any_of(one, two, needed=1))
-    seen: list[note.Checkpoint] = []
-    stale: str | None = None
-    for turn, count in enumerate([1, 2, 5, 3, 250, 7, 1, 64]):
-        await house.grow(count)
-        if turn == 2:
-            stale = one.folder.last(hash_of(log.name))
-        if turn == 4 and stale:
-            one.folder.keep(log.name, stale)
-        one.url, two.url = (two.url, one.url) if turn == 5 else (one.url, two.url)
-        await house.publisher.publish()
-        house.later()
-        stated = await house.shown()
-        assert stated is not None
-        seen.append(stated)
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_published_head_never_shrinks_and_goes_on_from_the_last(
+    house: House, witness_of: NewStanding, monkeypatch: pytest.MonkeyPatch, seed: int
+):
+    """Whatever happens to hub and witnesses in whichever order: what strangers see is one log that only grows."""
+    chance, log = random.Random(seed), await house.verifier()
+    witnesses = [await witness_of(f"w{number}", log) for number in range(3)]
+    urls, saved = [one.url for one in witnesses], {}
+    seen = [note.Checkpoint(log.name, 0, merkle.EMPTY)]
+    for _ in range(30):
+        which = chance.randrange(3)
+        match chance.choice(["grow", "grow", "publish", "publish", "away", "back", "save", "roll back", "die"]):
+            case "grow":
+                await house.grow(chance.choice([1, 2, 7, 100]))
+            case "away":
+                witnesses[which].url = "http://127.0.0.1:1"
+            case "back":
+                witnesses[which].url = urls[which]
+            case "save":
+                saved[which] = witnesses[which].folder.last(hash_of(log.name))
+            case "roll back" if saved.get(which):
+                witnesses[which].folder.keep(log.name, saved[which] or "")
+            case "die":
+                with monkeypatch.context() as patched, suppress(SystemError):
+                    patched.setattr(house.publisher, "_keep", dies)
+                    await house.publisher.publish()
+        await house.under(any_of(*witnesses, needed=2)).publisher.publish()
+        # The policy is of the same keys wherever they are reached: what was shown once is shown from then on.
+        shown = await house.shown()
+        assert shown is not None or len(seen) == 1
+        seen += [shown] if shown else []
+    for one in range(3):
+        witnesses[one].url = urls[one]
+    await house.grow(1)
+    assert await house.under(any_of(*witnesses, needed=2)).publisher.publish() == 1
+    seen.append(await house.shown() or seen[-1])
+    assert seen[-1].size > seen[0].size
+    await goes_on(house, seen)
+    assert not house.logged("ledger.forked")
+
+
+async def goes_on(house: House, seen: list[note.Checkpoint]) -> None:
+    """Each is of the same size as the one before or larger, and proves to begin with it."""
     for earlier, now in pairwise(seen):
+        assert earlier.size <= now.size
+        if earlier.size == now.size or earlier.size == 0:
+            assert earlier.size == 0 or earlier.root == now.root
+            continue
         proof = await house.db.run(
             lambda tx, old=earlier.size, new=now.size: house.ledger.consistency_proof(tx, house.workspace_id, old, new)
         )
         assert merkle.verify_consistency(earlier.size, now.size, earlier.root, now.root, proof)
-    assert [one.size for one in seen] == [1, 3, 8, 11, 261, 268, 269, 333]
 
 
 async def test_a_smaller_head_is_not_put_over_a_larger_one(house: House):
@@ -377,6 +409,20 @@ async def test_a_forked_log_is_cosigned_by_nobody(house: House, witness_of: NewS
     )
     with pytest.raises(Forked, match="does not begin with the tree"):
         await house.grow(1)
+
+
+async def test_a_log_known_to_be_forked_is_shown_to_no_other_witness(house: House, witness_of: NewStanding):
+    """One witness has the proof, another would follow: it is not asked, or it could never follow the true log again."""
+    log = await house.verifier()
+    one, two = await witness_of("one", log), await witness_of("two", log)
+    await house.under(any_of(one)).grow(4)
+    await house.publisher.publish()
+    await house.db.run(lambda tx: rewrite(house, tx))
+    await house.under(any_of(one)).publisher.publish()
+    assert house.logged("ledger.forked")
+    assert await house.under(any_of(two)).publisher.publish() == 0
+    assert two.size_of(log.name) is None
+    assert await house.size() is None
 
 
 async def rewrite(house: House, tx: Tx) -> None:

@@ -36,8 +36,6 @@ LONGEST: Final = 300.0
 """Seconds until a witness in trouble is asked again, at most."""
 CLAIM: Final = Unhelpful("says that it cosigned more of this log, or another, and does not prove it", of_log=True)
 PROOF: Final = "proves that it cosigned what the database has lost: the log refuses entries"
-
-
 SETTLED: Final = timedelta(seconds=30)
 """How long a head that does not change may stay unpublished."""
 STALE: Final = timedelta(minutes=5)
@@ -108,20 +106,28 @@ class Publisher:
         return sum(await asyncio.gather(*(one(*each) for each in begun)))
 
     async def _one(self, due: Due, members: list[Member]) -> bool:
-        """Whether the head is shown now. One log's trouble is not another's."""
+        """Whether the head is shown now. One log's trouble is not another's. A log known to be forked asks nobody."""
         try:
+            if await self._refuted(due):
+                return False
             known = await self._db.run(lambda tx: store.sizes(tx, due.log))
             standings = await self._collect(due, members, known)
-            return await self._db.run(lambda tx: self._keep(tx, due, standings))
+            refuted = await self._refuted(due)
+            return await self._db.run(lambda tx: self._keep(tx, due, standings, refuted=refuted))
         except HubError as error:
             self._log.warning("ledger.unpublished", origin=due.origin, error=error)
             return False
 
-    async def _keep(self, tx: Tx, due: Due, standings: Sequence[Standing]) -> bool:
+    async def _refuted(self, due: Due) -> bool:
+        """Whether a witness has proved that the log lost something, and the database does not hold it again."""
+        held = await self._checkpoints.witnessed(due.origin)
+        return held is not None and await self._db.run(lambda tx: self._ledger.contradicts(tx, due.log, held))
+
+    async def _keep(self, tx: Tx, due: Due, standings: Sequence[Standing], *, refuted: bool) -> bool:
         if standings:
             await store.record(tx, due.log, standings)
         cosignatures = [one.cosignature for one in standings if one.cosignature]
-        if not self._policy.satisfied({one.witness for one in cosignatures}):
+        if refuted or not self._policy.satisfied({one.witness for one in cosignatures}):
             return False
         cosigned = due.checkpoint + "".join(one.signature.line() for one in cosignatures)
         return await store.publish(tx, due.log, due.size, cosigned, self._policy.digest())
@@ -163,7 +169,7 @@ class Publisher:
                     return Standing(member, due.size, outcome.cosignature)
                 case Elsewhere() if outcome.size == old:
                     return _left(member, old, Unhelpful("contradicts itself", of_log=True))
-                case Elsewhere() if outcome.size < due.size or (outcome.size == due.size and old < due.size):
+                case Elsewhere() if outcome.size <= due.size:
                     old = outcome.size
                 case Elsewhere():
                     return await self._doubt(due, member, outcome.size, CLAIM)
