@@ -27,6 +27,7 @@ from tabellion.jobs import store as jobs
 from tabellion.ledger import store as ledger
 from tabellion.ledger.merkle import Frontier
 from tabellion.ledger.types import LogId
+from tabellion.ledger.witness import store as witnessed
 from tabellion.messages import store as messages
 from tabellion.messages.store import Filter
 from tabellion.privacy import store as privacy
@@ -46,6 +47,7 @@ STORES = (
     messages,
     privacy,
     webhooks,
+    witnessed,
     vault,
 )
 
@@ -282,6 +284,11 @@ def _signing(of: Asked) -> bytes:
     """The public key of the log of decisions."""
     key: bytes = next(row["public_key"] for row in of.rows["ledger_keys"] if row["log"] == "consent")
     return key
+
+
+reads(witnessed, "published")(lambda tx, of: witnessed.published(tx, of.name, "consent", bytes(32)))
+reads(witnessed, "sizes")(lambda tx, of: witnessed.sizes(tx, of.log))
+reads(witnessed, "log_keys")(lambda tx, of: witnessed.log_keys(tx, of.log))
 
 
 @writes(ledger, "update_head")

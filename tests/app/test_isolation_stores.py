@@ -28,9 +28,13 @@ from tabellion.identity.items import NewItem
 from tabellion.identity.review_types import ReviewKind
 from tabellion.jobs import store as jobs
 from tabellion.jobs.types import Claimed, Lane
+from tabellion.ledger import note
 from tabellion.ledger import store as ledger
 from tabellion.ledger.merkle import Frontier
 from tabellion.ledger.types import LogId, Tile
+from tabellion.ledger.witness import store as witnessed
+from tabellion.ledger.witness.policy import Member
+from tabellion.ledger.witness.types import Standing
 from tabellion.privacy import store as privacy
 from tabellion.privacy.types import Applied, Policy
 from tabellion.recipients import indexed_store, settings_store, tokens_store
@@ -96,6 +100,9 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
     closed = LogId(side, "closed", 1)
     await ledger.insert_head(tx, closed, f"closed/{side}", Frontier(), "signed", bytes(32))
     await ledger.close_head(tx, closed)
+    await witnessed.publish(tx, log, 1, "checkpoint", bytes(32))
+    witness = Member("w", note.Cosigner.of("w.example", bytes(32)).witness, None)
+    await witnessed.record(tx, log, [Standing(witness, side.int % 1000)])
     await jobs.bury(tx, [jobs.Buried(job, 1, False, "why")])
     await consent.block(tx, side, [(b"h" * 32, "+1", ids.new())])
     [person, *_] = await tx.rows("select id from recipients where workspace_id = $1 order by id", side)

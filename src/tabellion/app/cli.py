@@ -37,11 +37,17 @@ COMMANDS: Final = {
         "verify": ("verifying:verify_export", "Check evidence about a person, by keys alone."),
     },
     "ledger": {
+        "keys": ("upkeep:show_ledger_keys", "Show the verifier keys of all logs in use."),
         "rotate-key": ("upkeep:rotate_ledger_key", "Let a new key sign a log from now on."),
         "succeed": ("upkeep:succeed_ledger", "Start the successor of a log that has lost entries."),
         "verify": ("verifying:verify_ledger", "Check a copy of a log, or one behind a URL, by its key alone."),
     },
     "receipt": {"verify": ("verifying:verify_receipt", "Check a receipt, and show what it proves.")},
+    "witness": {
+        "run": ("witnessing:run_witness", "Watch the logs of others, and cosign them as long as they only grow."),
+        "key": ("witnessing:show_witness", "Show the key of a witness, as a policy names it."),
+        "trust": ("witnessing:trust_logs", "Have a witness watch these logs too."),
+    },
 }
 """Each command by its group and name: the function in `commands/` that is loaded when it is called, and its line in
 the list of commands, for which nothing is loaded."""
@@ -53,8 +59,11 @@ GROUPS: Final = {
     "export": "Lists, copies and evidence taken out for others.",
     "ledger": "The signed logs of decisions.",
     "receipt": "Proofs of single entries.",
+    "witness": "A witness for the logs of others. It needs no database.",
 }
-WRONG_USAGE: Final = frozenset({"setting_invalid", "setting_unknown", "keys_required"})
+WRONG_USAGE: Final = frozenset(
+    {"setting_invalid", "setting_unknown", "keys_required", "witness_policy_invalid", "witness_dir_required"}
+)
 """What is refused with these codes stands on the command line, in the environment or in the file."""
 
 

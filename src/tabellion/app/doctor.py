@@ -16,8 +16,9 @@ from tabellion.accounts.service import Accounts
 from tabellion.accounts.types import Configured
 from tabellion.app.domains import NOWHERE
 from tabellion.app.opening import LONG, Opened, database, installed, opened
+from tabellion.app.witnesses import read_policy
 from tabellion.core import ids
-from tabellion.core.config import VARIABLES, Config
+from tabellion.core.config import VARIABLES, Config, Settings
 from tabellion.core.db import Tx
 from tabellion.core.epochs import GRACE, SLACK, end
 from tabellion.core.errors import HubError
@@ -26,6 +27,11 @@ from tabellion.core.vault import Vault
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import Ledger
 from tabellion.ledger.types import Problem
+from tabellion.ledger.witness import store as witnessed
+from tabellion.ledger.witness.folder import Folder
+from tabellion.ledger.witness.policy import Policy
+from tabellion.ledger.witness.publishing import behind
+from tabellion.ledger.witness.types import Lag, Trouble
 from tabellion.privacy.examining import journal_trouble, overdue
 from tabellion.privacy.journal import Journal
 from tabellion.providers import ALL
@@ -75,6 +81,7 @@ async def examine(config: Config) -> list[Finding]:
     findings += [_unread(name) for name in config.unread]
     findings.append(_callbacks(config.settings.public_url))
     settings = config.settings
+    findings += _witness(settings)
     if not installed(settings):
         return [*findings, Finding("installation", f"nothing in {settings.data} yet; `tabellion up` makes it")]
     try:
@@ -84,6 +91,7 @@ async def examine(config: Config) -> list[Finding]:
             if not missing:
                 async with opened(settings) as installation:
                     findings += await _installation(installation)
+                    findings += await examine_witnesses(installation, settings)
     except HubError as error:
         findings.append(Finding(error.code, error.detail, Level.WRONG))
     return findings
@@ -213,6 +221,61 @@ def _checkpoints(installation: Opened) -> Callable[[Tx], Awaitable[list[Finding]
         return found or [Finding("checkpoints", f"{folder} can be written, and no log is ahead of it")]
 
     return look
+
+
+def _witness(settings: Settings) -> list[Finding]:
+    """The witness that this installation is for others."""
+    if settings.witness_dir is None:
+        return []
+    folder = Folder(settings.witness_dir)
+    try:
+        name, logs = folder.cosigner().name, {one.name for one in folder.trusted()}
+    except HubError as error:
+        return [Finding("witness", error.detail, Level.WARNING, {"code": error.code})]
+    text = f"{name} watches {len(logs)} logs; `tabellion witness key` shows what others need of it"
+    return [Finding("witness", text, data={"name": name, "logs": len(logs)})]
+
+
+async def examine_witnesses(installation: Opened, settings: Settings) -> list[Finding]:
+    """The witnesses that it asks, and how far what they cosigned is behind."""
+    policy = read_policy(settings)
+    if policy is None:
+        return [Finding("witnesses", "no policy: every head is shown as it is signed, and nobody else has seen it")]
+    names = ", ".join(one.name for one in policy.witnesses)
+    found = [Finding("witnesses", f"{settings.witness_policy}: quorum {policy.quorum} of {names or 'nobody'}")]
+
+    async def look(tx: Tx) -> list[Finding]:
+        late = [_of_lag(one) for one in await behind(tx, policy)]
+        found = late or [Finding("published", "no log shows less than its witnesses should have cosigned by now")]
+        return [*found, *_of_troubles(policy, await witnessed.troubles(tx))]
+
+    return [*found, *await installation.db.run(look)]
+
+
+def _of_lag(one: Lag) -> Finding:
+    shown = "shows nothing yet" if one.published is None else f"shows {one.published}"
+    text = (
+        f"{one.origin}: stands at {one.size} and {shown}, for want of cosignatures; see the witnesses below, and that a"
+        " process with the role followers runs"
+    )
+    return Finding("published", text, Level.WARNING, {"origin": one.origin, "size": one.size, "shown": one.published})
+
+
+def _of_troubles(policy: Policy, troubles: Sequence[Trouble]) -> list[Finding]:
+    """One line a witness and kind of trouble, however many logs have it."""
+    names = {one.key.line(): one.name for one in policy.witnesses}
+    alike: dict[tuple[str, str], list[Trouble]] = {}
+    for one in troubles:
+        if one.witness in names:
+            alike.setdefault((names[one.witness], one.trouble), []).append(one)
+    return [_of_trouble(name, trouble, some) for (name, trouble), some in alike.items()]
+
+
+def _of_trouble(name: str, trouble: str, some: Sequence[Trouble]) -> Finding:
+    since, origins = min(one.since for one in some), [one.origin for one in some]
+    which = origins[0] if len(origins) == 1 else f"{len(origins)} logs"
+    text = f"{name} {trouble} (since {since:%Y-%m-%d %H:%M} UTC, {which})"
+    return Finding("witnesses", text, Level.WARNING, {"witness": name, "since": since.isoformat(), "origins": origins})
 
 
 def _open_ledger(installation: Opened) -> Ledger:

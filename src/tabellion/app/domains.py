@@ -6,6 +6,7 @@ from typing import Final
 
 from tabellion.app.opening import Opened
 from tabellion.app.wiring import Hub, Surroundings, wire
+from tabellion.app.witnesses import read_policy
 from tabellion.core.config import Settings
 from tabellion.core.log import stderr_log
 from tabellion.core.simulation import SimulatorAddress
@@ -40,6 +41,7 @@ async def domains(installation: Opened, settings: Settings) -> AsyncIterator[Hub
         local_url=NOWHERE.http,
         public_url=None,
         blocked_values=blocked(settings),
+        witness_policy=read_policy(settings),
     )
     hub = wire(around)
     await hub.recipients.settings.refresh(around.db)

@@ -13,6 +13,7 @@ from tabellion.core.ids import WorkspaceId
 from tabellion.ledger.note import Verifier
 from tabellion.ledger.service import Ledger
 from tabellion.ledger.types import VerifierKey
+from tabellion.ledger.witness import store as witnessed
 
 Log = Literal["consent", "audit"]
 LOGS: Final[tuple[Log, ...]] = ("consent", "audit")
@@ -70,3 +71,16 @@ def key_line(key: VerifierKey) -> str:
 def _range(key: VerifierKey) -> dict[str, Any]:
     """A key as `GET /v1/ledger/keys` shows it."""
     return {"vkey": key_line(key), "from_size": key.from_size, "to_size": key.to_size}
+
+
+async def list_keys(settings: Settings) -> list[str]:
+    """The verifier keys of all logs in use, of all workspaces. Each side has one by then: made, where it had none."""
+    async with opened(settings) as hub:
+
+        async def work(tx: Tx) -> list[tuple[str, bytes]]:
+            for found in await service.list_workspaces(tx):
+                for side in (found.live, found.test):
+                    await hub.ledger.origin(tx, side)
+            return await witnessed.verifier_keys(tx)
+
+        return [Verifier(*key).line() for key in await hub.db.run(work)]

@@ -21,6 +21,8 @@ from tabellion.app.opening import Opened, opened
 from tabellion.app.protocol import BoundedProtocol
 from tabellion.app.routes import App, build
 from tabellion.app.wiring import Hub, Surroundings, wire
+from tabellion.app.witnesses import read_policy
+from tabellion.core.alone import Alone
 from tabellion.core.config import Role, Settings
 from tabellion.core.errors import HubError, Unavailable
 from tabellion.core.log import Bridge, Log, stderr_log
@@ -31,6 +33,8 @@ from tabellion.events.followers import Followers, counting
 from tabellion.events.service import ensure_partitions, open_log
 from tabellion.jobs.service import waiting
 from tabellion.jobs.worker import Worker
+from tabellion.ledger.witness.policy import Policy
+from tabellion.ledger.witness.publishing import Publisher, behind
 from tabellion.simulators.server import Simulators
 
 T = TypeVar("T")
@@ -47,6 +51,12 @@ ROUND = 3600.0
 """Seconds between two rounds of retention, of the rotation of keys, and of looking for tokens that fell silent."""
 WATCH = 5.0
 """Seconds between two looks at the ledger, and two counts of the lanes."""
+PUBLISH = 2.0
+"""Seconds between two looks for heads that witnesses have not cosigned."""
+EXAMINE = 15.0
+"""Seconds that a start waits for what witnesses know."""
+PUBLISHING = 7089325713
+"""The advisory lock that the one process holds which publishes."""
 LONG = 600.0
 """Seconds that the first look may take: it is at all logs of all workspaces."""
 
@@ -133,16 +143,19 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | 
 
 async def _start(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Opened, Process]:
     """Everything running. The stack stops it, also when this is cancelled half-way."""
+    policy = read_policy(settings)
     opening = opened(settings, make=True, beside=False, connections=settings.database_connections)
     installation = await stack.enter_async_context(opening)
     listener = stack.enter_context(_listen(settings)) if Role.API in settings.roles else None
     simulator = await stack.enter_async_context(_simulators(installation))
-    around = await _surroundings(settings, installation, simulator, listener)
+    around = await _surroundings(settings, installation, simulator, listener, policy)
     logging.basicConfig(handlers=[Bridge(around.log, logging.WARNING)])
     process = Process(settings, wire(around), around.log)
     stack.push_async_callback(process.stop)
     await process.hub.recipients.settings.refresh(around.db)
     await _replay(process)
+    if process.hub.publisher is not None:
+        await process.hub.publisher.examine(EXAMINE)
     _spawn(process, carry(around.bell, installation.url))
     _spawn(process, _every(WATCH, around.log, lambda: watch_ledger(process.hub)))
     _spawn(process, _every(FRESH, around.log, lambda: process.hub.recipients.settings.refresh(around.db)))
@@ -153,7 +166,7 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[
     if Role.WORKER in settings.roles:
         _work(process)
     if Role.FOLLOWERS in settings.roles:
-        _follow(process)
+        _follow(process, installation.url)
     return installation, process
 
 
@@ -165,7 +178,11 @@ async def _replay(process: Process) -> None:
 
 
 async def _surroundings(
-    settings: Settings, installation: Opened, simulator: SimulatorAddress, listener: socket.socket | None
+    settings: Settings,
+    installation: Opened,
+    simulator: SimulatorAddress,
+    listener: socket.socket | None,
+    policy: Policy | None,
 ) -> Surroundings:
     bell = Bell()
     return Surroundings(
@@ -183,6 +200,7 @@ async def _surroundings(
         public_url=settings.public_url,
         private_networks=settings.allow_private_networks,
         blocked_values=blocked(settings),
+        witness_policy=policy,
     )
 
 
@@ -196,7 +214,7 @@ def _work(process: Process) -> None:
     _spawn(process, _every(WATCH, around.log, lambda: count_waiting(process.hub)))
 
 
-def _follow(process: Process) -> None:
+def _follow(process: Process, url: str) -> None:
     around = process.hub.around
     process.followers = Followers(around.db, [counting()], around.log, bell=around.bell, metrics=around.metrics)
     _spawn(process, process.followers.run())
@@ -206,6 +224,8 @@ def _follow(process: Process) -> None:
     _spawn(process, _every(TIDY, around.log, *(partial(one, around.db) for one in orders)))
     _spawn(process, _every(DECLARED, around.log, lambda: hub.indexes.advance(around.db)))
     _spawn(process, _age(hub))
+    if hub.publisher is not None:
+        _spawn(process, _publish(hub.publisher, around.log, Alone(url, PUBLISHING)))
 
 
 async def _serve(process: Process, listener: socket.socket) -> None:
@@ -310,10 +330,25 @@ def _age(hub: Hub) -> Coroutine[Any, Any, None]:
     return _every(ROUND, hub.around.log, *(partial(one, hub.around.db) for one in rounds))
 
 
+async def _publish(publisher: Publisher, log: Log, alone: Alone) -> None:
+    """Have witnesses cosign the heads, in one process at a time: whichever has the lock."""
+
+    async def turn() -> None:
+        if await alone.mine():
+            await publisher.publish()
+
+    try:
+        await _every(PUBLISH, log, turn)
+    finally:
+        alone.end()
+
+
 async def watch_ledger(hub: Hub) -> None:
     """See whether the ledger is whole and its checkpoints get out, and say so in the log and the metrics."""
     await hub.around.db.run(hub.ledger.watch, limit=LONG)
     hub.around.metrics.refusing.set(len(hub.ledger.problems))
+    if (policy := hub.around.witness_policy) is not None:
+        hub.around.metrics.unpublished.set(len(await hub.around.db.run(lambda tx: behind(tx, policy))))
     for trouble in hub.ledger_trouble():
         hub.around.log.error("ledger.troubled", trouble=trouble)
 

@@ -13,8 +13,10 @@ from tabellion.admin import ledger as admin_ledger
 from tabellion.admin import ledger_export_routes
 from tabellion.admin import search as admin_search
 from tabellion.admin import timeline as admin_timeline
+from tabellion.admin import witness as admin_witness
 from tabellion.app.http import create_app
 from tabellion.app.wiring import Callbacks, Hub
+from tabellion.app.witnesses import open_witness
 from tabellion.consent import batch_routes, state_routes
 from tabellion.consent import routes as consent
 from tabellion.consent.notices import routes as notices
@@ -106,6 +108,8 @@ def build(hub: Hub, settings: Settings) -> App:
         *keeping_routes.proof_routes(edge, hub.proofs),
         *webhooks.routes(edge, find, Callbacks(around, hub.sides).base, hub.providers, receive),
     ]
+    if settings.witness_dir is not None:
+        routes += admin_witness.routes(open_witness(settings.witness_dir, around.clock))
     asgi = create_app(edge, routes, ready=_ready(hub), public_url=settings.public_url)
     return App(asgi, (send, decide, upsert, serve, check, receive))
 

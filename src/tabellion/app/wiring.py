@@ -28,7 +28,7 @@ from tabellion.core.db import Database, Tx
 from tabellion.core.errors import HubError
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.log import Log
-from tabellion.core.outbound import HttpPool
+from tabellion.core.outbound import HttpPool, Limits
 from tabellion.core.rotation import Rotation
 from tabellion.core.simulation import SimulatorAddress
 from tabellion.core.smtp import SmtpPool
@@ -44,6 +44,9 @@ from tabellion.jobs.types import Kind
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.reading import Reading
 from tabellion.ledger.service import Ledger
+from tabellion.ledger.witness.client import WitnessClient
+from tabellion.ledger.witness.policy import Policy
+from tabellion.ledger.witness.publishing import Publisher
 from tabellion.messages.erasing import Erasing as MessagesErasing
 from tabellion.messages.gate import Gate
 from tabellion.messages.jobs import Deliver, Handoff
@@ -75,6 +78,9 @@ from tabellion.webhooks.erasing import Erasing as WebhooksErasing
 from tabellion.webhooks.jobs import Normalise
 from tabellion.webhooks.service import Webhooks
 
+WITNESS = Limits(connect=3.0, read=8.0, total=10.0, body=64 << 10)
+"""A witness answers at once, with a line, or not at all."""
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -97,6 +103,8 @@ class Surroundings:
     private_networks: tuple[str, ...] = ()
     blocked_values: frozenset[str] = frozenset()
     """What no identifier may be, beside the built-in list; in lower case."""
+    witness_policy: Policy | None = None
+    """Which witnesses must cosign a head before it is shown; None: none."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,8 @@ class Hub:
     ledger: Ledger
     trail: Trail
     reading: Reading
+    publisher: Publisher | None
+    """None without a policy: heads are shown as they are signed."""
     recipients: Recipients
     accounts: Accounts
     consent: Consent
@@ -140,6 +150,7 @@ class Hub:
     staleness: Staleness
     http: HttpPool
     smtp: SmtpPool
+    to_witnesses: HttpPool
     kinds: tuple[Kind, ...]
 
     def ledger_trouble(self) -> list[str]:
@@ -151,7 +162,8 @@ class Hub:
     async def close(self) -> None:
         """Write what is held back, and close every connection, also where one of these fails."""
         async with AsyncExitStack() as stack:
-            for last_first in (self.smtp.close, self.http.close, self._close_keyring, self.checkpoints.close):
+            pools = (self.smtp.close, self.http.close, self.to_witnesses.close)
+            for last_first in (*pools, self._close_keyring, self.checkpoints.close):
                 stack.push_async_callback(last_first)
 
     async def _close_keyring(self) -> None:
@@ -182,10 +194,11 @@ def wire(around: Surroundings) -> Hub:
     http, smtp = HttpPool(around.clock, policy), SmtpPool(around.clock, policy)
     keyring = KeyRing(around.db)
     checkpoints = Checkpoints(around.keys.checkpoints)
-    ledger = Ledger(around.vault, checkpoints, around.install_id)
+    ledger = Ledger(around.vault, checkpoints, around.install_id, around.witness_policy)
     trail = Trail(around.vault, ledger)
     around.db.provide(trail)
     reading = Reading(ledger)
+    to_witnesses = HttpPool(around.clock, policy, limits=WITNESS)
     recipients = Recipients(around.vault, around.events, SettingsBook(around.blocked_values))
     hosts = CustomHosts(AddressPolicy.of(around.private_networks))
     accounts = Accounts(around.vault, ALL, around.simulator, around.clock, sides.mode_of, hosts)
@@ -262,6 +275,7 @@ def wire(around: Surroundings) -> Hub:
         ledger=ledger,
         trail=trail,
         reading=reading,
+        publisher=_publisher(around, ledger, checkpoints, to_witnesses),
         recipients=recipients,
         accounts=accounts,
         consent=consent,
@@ -290,6 +304,7 @@ def wire(around: Surroundings) -> Hub:
         staleness=Staleness(recipients),
         http=http,
         smtp=smtp,
+        to_witnesses=to_witnesses,
         kinds=(delivering, StepTimeout(messages), normalising, Execute(erasure, recipients)),
     )
 
@@ -335,6 +350,16 @@ class Callbacks:
         if self.sides.known(account.workspace_id) == "live" and self.around.public_url is None:
             return None
         return f"{self.base(account)}/in/{account.provider}/{ids.show('acc', account.id)}"
+
+
+def _publisher(around: Surroundings, ledger: Ledger, checkpoints: Checkpoints, http: HttpPool) -> Publisher | None:
+    if around.witness_policy is None:
+        return None
+    client, calls = WitnessClient(http, around.clock), around.metrics.witness_calls
+    return Publisher(
+        around.db, ledger, checkpoints, client, around.witness_policy, around.log,
+        observe=lambda outcome: calls.labels(outcome).inc(),
+    )  # fmt: skip
 
 
 def _policy(around: Surroundings) -> AddressPolicy:

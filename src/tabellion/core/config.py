@@ -55,6 +55,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     blocked_values: Annotated[
         tuple[str, ...], says("values that are nobody's and no identifier may have, beside the built-in ones")
     ] = ()
+    witness_policy: Annotated[
+        Path | None, says("a file (C2SP tlog-policy) that says which witnesses must cosign what the ledgers show")
+    ] = None
+    witness_dir: Annotated[Path | None, says("the folder of a witness for others, served by this hub at /witness")] = (
+        None
+    )
     backup_window: Annotated[
         int, says("days that backups are kept; so long after a month its epoch key is destroyed", 1, 3650)
     ] = 35

@@ -34,6 +34,8 @@ class Metrics:
         self.horizon = self._gauge("event_horizon_seconds", "Age of the oldest open writing transaction.")
         self.events = self._gauge("events_recorded", "Events of each type in the log since it began.", "type")
         self.refusing = self._gauge("ledger_logs_refusing", "Logs that refuse entries until an operator has looked.")
+        self.unpublished = self._gauge("ledger_logs_unpublished", "Logs that show less than they hold for too long.")
+        self.witness_calls = self._counter("witness_calls", "Checkpoints sent to witnesses, by outcome.", "outcome")
         self.old_keys = self._gauge(
             "keys_under_old_epochs", "Living keys under epochs whose month is over, after the last hourly round."
         )

@@ -3,6 +3,9 @@
 One file a log in the keys folder, shared by all processes of the installation. A file may lag behind the database by
 a moment, and never runs ahead of it: it is written after the commit. A larger checkpoint is never replaced by a
 smaller one.
+
+Beside it lies, after a loss that a witness has proved, the checkpoint that the witness holds: the keys folder may have
+been restored along with the database.
 """
 
 import asyncio
@@ -17,6 +20,7 @@ from tabellion.core.files import write_file
 from tabellion.ledger import note
 
 _ENDING: Final = ".checkpoint"
+_WITNESSED: Final = ".witnessed"
 WAIT: Final = 0.05
 """Seconds that a commit waits for others before the files are written: bounds the writes, and so the lag."""
 RETRY: Final = 1.0
@@ -38,8 +42,16 @@ class Checkpoints:
         return await asyncio.to_thread(self._read, origin)
 
     async def last_note(self, origin: str) -> str | None:
-        """The same as the signed note."""
-        return await asyncio.to_thread(self._read_note, origin)
+        """The last signed note known of this log: the published one, or one that a witness has proved beyond it."""
+        return await asyncio.to_thread(self._last_note, origin)
+
+    async def witnessed(self, origin: str) -> note.Checkpoint | None:
+        """The checkpoint by which a witness has proved a loss; None for a log that nobody accused."""
+        return await asyncio.to_thread(self._read, origin, _WITNESSED)
+
+    async def prove(self, origin: str, signed: str) -> None:
+        """Keep what a witness holds against the database, durably, for every process."""
+        await asyncio.to_thread(self._replace, origin, _size(signed), signed, _WITNESSED)
 
     async def origins(self) -> list[str]:
         """The logs that have published."""
@@ -95,11 +107,11 @@ class Checkpoints:
                 failed[origin] = str(error)
         return failed
 
-    def _replace(self, origin: str, size: int, signed: str) -> None:
+    def _replace(self, origin: str, size: int, signed: str, ending: str = _ENDING) -> None:
         with self._alone():
-            standing = self._read(origin)
+            standing = self._read(origin, ending)
             if standing is None or standing.size < size:
-                write_file(self._file(origin), signed.encode())
+                write_file(self._file(origin, ending), signed.encode())
 
     def _try(self) -> str | None:
         probe = self._folder / ".probe"
@@ -118,27 +130,31 @@ class Checkpoints:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _read(self, origin: str) -> note.Checkpoint | None:
-        signed = self._read_note(origin)
+    def _last_note(self, origin: str) -> str | None:
+        found = [one for ending in (_ENDING, _WITNESSED) if (one := self._read_note(origin, ending))]
+        return max(found, key=_size) if len(found) > 1 else next(iter(found), None)
+
+    def _read(self, origin: str, ending: str = _ENDING) -> note.Checkpoint | None:
+        signed = self._read_note(origin, ending)
         if signed is None:
             return None
         try:
             checkpoint = note.parse_checkpoint(note.parse(signed).text)
         except note.BadNote as error:
-            raise self._unreadable(origin, str(error)) from None
+            raise self._unreadable(origin, ending, str(error)) from None
         if checkpoint.origin != origin:
-            raise self._unreadable(origin, f"it is of {checkpoint.origin}")
+            raise self._unreadable(origin, ending, f"it is of {checkpoint.origin}")
         return checkpoint
 
-    def _read_note(self, origin: str) -> str | None:
+    def _read_note(self, origin: str, ending: str = _ENDING) -> str | None:
         try:
-            return self._file(origin).read_bytes().decode()
+            return self._file(origin, ending).read_bytes().decode()
         except FileNotFoundError:
             if self._folder.is_dir():
                 return None
-            raise self._unreadable(origin, "the folder is missing") from None
+            raise self._unreadable(origin, ending, "the folder is missing") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise self._unreadable(origin, type(error).__name__) from None
+            raise self._unreadable(origin, ending, type(error).__name__) from None
 
     def _list(self) -> list[str]:
         return sorted(
@@ -146,11 +162,15 @@ class Checkpoints:
             for file in self._folder.glob(f"*{_ENDING}")
         )
 
-    def _file(self, origin: str) -> Path:
-        return self._folder / (origin.removeprefix("tabellion.log/").replace("/", "-") + _ENDING)
+    def _file(self, origin: str, ending: str) -> Path:
+        return self._folder / (origin.removeprefix("tabellion.log/").replace("/", "-") + ending)
 
-    def _unreadable(self, origin: str, why: str) -> Misconfigured:
+    def _unreadable(self, origin: str, ending: str, why: str) -> Misconfigured:
         return Misconfigured(
             "checkpoint_unreadable",
-            f"{self._file(origin)} cannot be used ({why}); restore the keys folder from its backup",
+            f"{self._file(origin, ending)} cannot be used ({why}); restore the keys folder from its backup",
         )
+
+
+def _size(signed: str) -> int:
+    return note.parse_checkpoint(note.parse(signed).text).size

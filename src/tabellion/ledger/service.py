@@ -1,8 +1,8 @@
 """Appending to the logs of a workspace side, and what can be read from them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -22,11 +22,14 @@ from tabellion.ledger.types import (
     Head,
     Leaf,
     LogId,
+    NotYetPublished,
     Problem,
     Published,
     SigningKey,
     VerifierKey,
 )
+from tabellion.ledger.witness import store as witnessed
+from tabellion.ledger.witness.policy import Policy
 
 CHECK_EVERY: Final = timedelta(seconds=5)
 """How long a process goes on without comparing a log with the checkpoint outside the database. A change of the
@@ -45,10 +48,12 @@ class _Seen:
 
 
 class Ledger:
-    def __init__(self, vault: Vault, checkpoints: Checkpoints, install_id: UUID) -> None:
+    def __init__(self, vault: Vault, checkpoints: Checkpoints, install_id: UUID, policy: Policy | None = None) -> None:
+        """`policy`: which witnesses must have cosigned a head before it is shown; None: all heads are."""
         self._vault = vault
         self._checkpoints = checkpoints
         self._install_id = install_id
+        self._policy = policy.digest() if policy else None
         self._signers: dict[str, note.Signer] = {}
         self._seen: dict[str, _Seen] = {}
         self._suspect = True
@@ -116,9 +121,17 @@ class Ledger:
         return (await self._head(tx, workspace_id, log)).checkpoint
 
     async def published(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> Published:
-        """The head that is shown to others, and that receipts lead to: the integrated one while there is no witness."""
+        """The head that is shown to others, and that receipts lead to: the last that enough witnesses cosigned.
+
+        Without a policy the integrated one. Raises `NotYetPublished` until a head of the log was cosigned.
+        """
         head = await self._head(tx, workspace_id, log)
-        return Published(head.size, head.checkpoint, witnessed=False)
+        if self._policy is None:
+            return Published(head.size, head.checkpoint, witnessed=False)
+        shown = await witnessed.published(tx, workspace_id, log, self._policy)
+        if shown is None:
+            raise NotYetPublished(0)
+        return shown
 
     async def origin(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> str:
         """The name of the log, as it stands in its checkpoints and in committed records."""
@@ -211,6 +224,17 @@ class Ledger:
     async def signer(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> note.Signer:
         """The key that signs now: for drills, on a copy."""
         return await self._signer(tx, await self._head(tx, workspace_id, log))
+
+    async def contradicts(self, tx: Tx, log: LogId, stated: note.Checkpoint) -> bool:
+        """Whether the log, if it is in use, does not begin with the tree that a witness holds."""
+        head = await store.open_head(tx, log.workspace_id, log.name)
+        return head is not None and head.log == log and not await _begins_with(tx, head, stated)
+
+    def distrust(self, origin: str) -> None:
+        """Compare this log with what lies outside the database before the next entry, and look at all logs again."""
+        self._suspect = True
+        if origin in self._seen:
+            self._seen[origin] = replace(self._seen[origin], checked_at=datetime.min.replace(tzinfo=UTC))
 
     async def watch(self, tx: Tx) -> None:
         """Keep `problems` true: look at every log at first, and again as long as one of them refuses entries."""
@@ -332,6 +356,9 @@ class Ledger:
             raise _forked(head.origin, f"does not begin with the tree that was published at {size}")
         if now != head.frontier.root():
             raise _forked(head.origin, f"has entries that do not lead to its head at {head.size}")
+        held = await self._checkpoints.witnessed(head.origin)
+        if held is not None and not await _begins_with(tx, head, held):
+            raise _forked(head.origin, f"stands at {head.size}, and does not lead to what a witness saw at {held.size}")
 
     async def _refuse_sound(self, tx: Tx, head: Head) -> None:
         try:
@@ -349,6 +376,14 @@ class Ledger:
             if published is None:
                 return log, last
             last = published
+
+
+async def _begins_with(tx: Tx, head: Head, stated: note.Checkpoint) -> bool:
+    """Whether the tree of head, as its rows are, begins with the stated one."""
+    if stated.size > head.size:
+        return False
+    (before,) = await tree.range_hashes(tx, head.log, [(0, stated.size)])
+    return before == stated.root
 
 
 def _signed(signer: note.Signer, frontier: Frontier) -> str:

@@ -527,6 +527,23 @@ CREATE TABLE public.ledger_leaves (
     CONSTRAINT ledger_leaves_index_check CHECK ((index >= 0))
 );
 
+CREATE TABLE public.ledger_published (
+    workspace_id uuid NOT NULL,
+    log text NOT NULL,
+    generation smallint NOT NULL,
+    size bigint NOT NULL,
+    checkpoint text NOT NULL,
+    policy bytea NOT NULL,
+    published_at timestamp with time zone NOT NULL,
+    CONSTRAINT ledger_published_policy_check CHECK ((octet_length(policy) = 32)),
+    CONSTRAINT ledger_published_size_check CHECK ((size >= 0))
+)
+WITH (fillfactor='50');
+
+COMMENT ON COLUMN public.ledger_published.checkpoint IS 'with the cosignatures that the policy asks for';
+
+COMMENT ON COLUMN public.ledger_published.policy IS 'the digest of the policy that it satisfies';
+
 CREATE TABLE public.ledger_tiles (
     workspace_id uuid NOT NULL,
     log text NOT NULL,
@@ -541,6 +558,24 @@ CREATE TABLE public.ledger_tiles (
     CONSTRAINT ledger_tiles_root_check CHECK ((octet_length(root) = 32))
 );
 ALTER TABLE ONLY public.ledger_tiles ALTER COLUMN hashes SET STORAGE EXTERNAL;
+
+CREATE TABLE public.ledger_witnesses (
+    workspace_id uuid NOT NULL,
+    log text NOT NULL,
+    generation smallint NOT NULL,
+    witness text NOT NULL,
+    size bigint NOT NULL,
+    cosigned_at timestamp with time zone,
+    trouble text,
+    trouble_since timestamp with time zone,
+    CONSTRAINT ledger_witnesses_check CHECK (((trouble IS NULL) = (trouble_since IS NULL))),
+    CONSTRAINT ledger_witnesses_size_check CHECK ((size >= 0))
+)
+WITH (fillfactor='50');
+
+COMMENT ON COLUMN public.ledger_witnesses.witness IS 'its verifier key';
+
+COMMENT ON COLUMN public.ledger_witnesses.size IS 'that of the last checkpoint it cosigned, as far as we know';
 
 CREATE TABLE public.legal_holds (
     workspace_id uuid NOT NULL,
@@ -1069,8 +1104,14 @@ ALTER TABLE ONLY public.ledger_leaves
 ALTER TABLE ONLY public.ledger_leaves
     ADD CONSTRAINT ledger_leaves_pkey PRIMARY KEY (workspace_id, log, generation, index);
 
+ALTER TABLE ONLY public.ledger_published
+    ADD CONSTRAINT ledger_published_pkey PRIMARY KEY (workspace_id, log, generation);
+
 ALTER TABLE ONLY public.ledger_tiles
     ADD CONSTRAINT ledger_tiles_pkey PRIMARY KEY (workspace_id, log, generation, level, index);
+
+ALTER TABLE ONLY public.ledger_witnesses
+    ADD CONSTRAINT ledger_witnesses_pkey PRIMARY KEY (workspace_id, log, generation, witness);
 
 ALTER TABLE ONLY public.legal_holds
     ADD CONSTRAINT legal_holds_pkey PRIMARY KEY (workspace_id, id);
@@ -1288,6 +1329,12 @@ ALTER TABLE ONLY public.identifiers
 
 ALTER TABLE ONLY public.ledger_keys
     ADD CONSTRAINT ledger_keys_workspace_id_log_generation_fkey FOREIGN KEY (workspace_id, log, generation) REFERENCES public.ledger_heads(workspace_id, log, generation);
+
+ALTER TABLE ONLY public.ledger_published
+    ADD CONSTRAINT ledger_published_workspace_id_log_generation_fkey FOREIGN KEY (workspace_id, log, generation) REFERENCES public.ledger_heads(workspace_id, log, generation);
+
+ALTER TABLE ONLY public.ledger_witnesses
+    ADD CONSTRAINT ledger_witnesses_workspace_id_log_generation_fkey FOREIGN KEY (workspace_id, log, generation) REFERENCES public.ledger_heads(workspace_id, log, generation);
 
 ALTER TABLE ONLY public.legal_holds
     ADD CONSTRAINT legal_holds_workspace_id_recipient_id_fkey FOREIGN KEY (workspace_id, recipient_id) REFERENCES public.recipients(workspace_id, id);

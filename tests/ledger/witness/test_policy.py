@@ -1,7 +1,12 @@
+import ast
+import inspect
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tabellion.ledger import note
 from tabellion.ledger.note import Checkpoint, Cosigner, Signer
 from tabellion.ledger.witness import policy
 from tabellion.ledger.witness.policy import BadPolicy, Policy
@@ -25,6 +30,17 @@ group Y any Y1 Y2 Y3
 group both all X Y
 quorum both
 """
+
+
+def test_a_verifier_can_be_built_on_it() -> None:
+    """It and `note.py` stand on the standard library, `cryptography` and each other."""
+    for module in (policy, note):
+        nodes = list(ast.walk(ast.parse(inspect.getsource(module))))
+        names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+        foreign = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"cryptography"}
+        assert foreign <= {"tabellion"}
+        assert {name for name in names if name.startswith("tabellion")} <= {"tabellion.ledger"}
 
 
 def read(text: str) -> Policy:

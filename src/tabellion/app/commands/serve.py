@@ -1,5 +1,6 @@
 """The commands that run until they are told to stop."""
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -15,11 +16,15 @@ def up(
     where: Where = HERE,
     listen: Annotated[str | None, Parameter(help="HOST:PORT (TABELLION_LISTEN).")] = None,
     roles: Annotated[str | None, Parameter(help="api, worker, followers (TABELLION_ROLES).")] = None,
+    witness_policy: Annotated[Path | None, Parameter(help="Which witnesses must cosign (C2SP tlog-policy).")] = None,
+    witness_dir: Annotated[Path | None, Parameter(help="The folder of a witness to serve at /witness.")] = None,
     behind_proxy: Annotated[str | None, Parameter(help="CIDRs of proxies in front.")] = None,
     test_key: Annotated[bool, Parameter(negative="", help="Make a test key for a day and show a first call.")] = False,
 ) -> None:
     """Run the hub: one process, all roles, on the bundled PostgreSQL unless told otherwise."""
-    settings = where.config(listen=listen, roles=roles, behind_proxy=behind_proxy).settings
+    settings = where.config(
+        listen=listen, roles=roles, behind_proxy=behind_proxy, witness_policy=witness_policy, witness_dir=witness_dir
+    ).settings
     wait(run(settings, announce(with_test_key=test_key, serves=Role.API in settings.roles)))
 
 

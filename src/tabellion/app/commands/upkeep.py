@@ -8,7 +8,7 @@ from tabellion.app import keys as installed
 from tabellion.app.audit import verify
 from tabellion.app.doctor import examine
 from tabellion.app.drill import rehearse_ledger_key
-from tabellion.app.ledger import Log, rotate_key, succeed
+from tabellion.app.ledger import Log, list_keys, rotate_key, succeed
 from tabellion.app.options import HERE, Json, Side, Where, Workspace, show, wait
 from tabellion.app.output import print_json, print_rows, print_text
 from tabellion.core.errors import HubError, Invalid
@@ -52,6 +52,12 @@ def doctor(
         print_rows([[one.mark, one.name, one.text] for one in findings])
     if not all(one.ok for one in findings):
         raise HubError("doctor_found", "some checks failed; each line above says what to do")
+
+
+def show_ledger_keys(*, where: Where = HERE, json: Json = False) -> None:
+    """Show one verifier key a line: for witnesses to trust, and for whoever verifies."""
+    keys = wait(list_keys(where.settings))
+    show({"keys": keys}, json, "\n".join(keys))
 
 
 def succeed_ledger(

@@ -46,11 +46,12 @@ class Folder:
                 "witness_unreadable", f"{self.path / _KEY} cannot be used ({type(error).__name__}); restore it"
             ) from None
 
-    def trusted(self) -> list[note.Verifier]:
-        """The keys of the logs to watch; a log that changed its key has several."""
+    def trusted(self, origin: str = "") -> list[note.Verifier]:
+        """The keys of the logs to watch, or of this one alone; a log that changed its key has several."""
+        begins = f"{origin}+" if origin else ""
         try:
             lines = (self.path / _LOGS).read_text().splitlines()
-            return [note.parse_verifier(line) for line in lines if line]
+            return [note.parse_verifier(line) for line in lines if line and line.startswith(begins)]
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:

@@ -47,7 +47,7 @@ class Watch:
             stated = note.parse_checkpoint(signed.text)
         except (BadSubmission, note.BadNote) as error:
             return Answer(400, f"{error}\n")
-        trusted = [one for one in self._folder.trusted() if one.name == stated.origin]
+        trusted = self._folder.trusted(stated.origin)
         if not trusted:
             return Answer(404, "this witness does not watch this log\n")
         try:
