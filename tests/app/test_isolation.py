@@ -138,6 +138,8 @@ async def open_side(world: World, workspace: Workspace, mode: Mode) -> Side:
     regulation = await side.made("/v1/regulations", order)
     proof = HeldProof(ids.new(), ids.new(), ids.new(), 0, "marketing", b"equal", *[world.hub.around.clock.now()] * 2)
     await world.db.run(lambda tx: proofs.insert(tx, workspace.side(mode), [proof]))
+    named = await side.call("PUT", "/v1/brands/shoes", {"name": key.shown, "default": True})
+    assert named.status_code == 200, named.text
     token_key = await side.made("/v1/user-token-keys", {"algorithm": "HS256"})
     opening = await side.made(f"/v1/proofs/{ids.show('prf', proof.id)}/openings", {"reason": "equal"})
     side.ids |= {
@@ -396,6 +398,28 @@ async def set_recipient_settings(attack: Attack) -> None:
     await attack.ask("PUT", "/v1/recipient-settings", {"default_region": "DE", "indexed_traits": ["plan"]})
     theirs = (await attack.theirs.call("GET", "/v1/recipient-settings")).json()
     assert (theirs["settings"]["default_region"], theirs["indexing"]) == (None, {})
+
+
+@case("GET", "/v1/brands")
+async def brands(attack: Attack) -> None:
+    assert [one["key"] for one in await attack.listed("/v1/brands")] == ["shoes"]
+
+
+@case("GET", "/v1/brands/{brand_key}")
+async def brand(attack: Attack) -> None:
+    assert (await attack.ask("GET", "/v1/brands/shoes"))["name"] == attack.mine.ids["key"]
+
+
+@case("PUT", "/v1/brands/{brand_key}")
+async def set_brand(attack: Attack) -> None:
+    mine = {"name": attack.mine.ids["key"], "contact": "mine", "default": True}
+    await attack.ask("PUT", "/v1/brands/shoes", mine)
+
+
+@case("DELETE", "/v1/brands/{brand_key}")
+async def delete_brand(attack: Attack) -> None:
+    await attack.ask("PUT", "/v1/brands/hats", {"name": "mine"})
+    await attack.ask("DELETE", "/v1/brands/hats", status=204)
 
 
 @case("GET", "/v1/reviews")

@@ -34,6 +34,7 @@ MUST: Final = {
     "PUT /v1/privacy-settings": set(),
     "POST /v1/legal-holds": {"recipient", "reason"},
     "POST /v1/proofs/{proof_id}/openings": {"reason"},
+    "PUT /v1/brands/{brand_key}": {"name"},
     "PUT /v1/recipient-settings": set(),
     "POST /v1/recipient-settings/preview": set(),
     "POST /v1/keys": {"role"},

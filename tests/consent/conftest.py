@@ -1,6 +1,6 @@
 """Consent over a real database, and short ways to say and ask things."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from tabellion.app.wiring import Surroundings
 from tabellion.consent.service import Consent
 from tabellion.consent.types import (
     Ask,
@@ -35,6 +36,8 @@ from tabellion.ledger.service import Ledger
 from tabellion.providers.base import Channel, Signal
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Identifier, Kind, Named, NewRecipient, Ref
+
+from .serving import Served, serve
 
 INSTALL = UUID("0192f1c0-0000-7000-8000-00000000abcd")
 PROOF = {"notice": Notice("newsletter", "3"), "evidence": {"url": "https://example.org/signup"}}
@@ -174,3 +177,10 @@ def decision(
         "actor": "key_1",
     }
     return NewDecision(recipient=recipient, channel=channel, purpose=purpose, **(usual | changes))
+
+
+@pytest.fixture
+async def served(surroundings: Surroundings) -> AsyncIterator[Served]:
+    """A workspace over HTTP, with every domain."""
+    async for one in serve(surroundings):
+        yield one

@@ -15,6 +15,7 @@ from tabellion.admin import timeline as admin_timeline
 from tabellion.app.http import create_app
 from tabellion.app.wiring import Callbacks, Hub
 from tabellion.consent import routes as consent
+from tabellion.consent.brands import routes as brands
 from tabellion.consent.public import PublicDecisions
 from tabellion.consent.types import NewDecision
 from tabellion.core.batching import Batcher
@@ -75,6 +76,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *settings_routes.routes(edge, around.vault, hub.recipients.settings),
         *review_routes.routes(edge, hub.queue, hub.reviews),
         *consent.routes(edge, hub.recipients, decide, check, public),
+        *brands.routes(edge),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
         *privacy.routes(edge, hub.retention),
         *regulation_routes.routes(edge, hub.recipients, hub.regulations),

@@ -122,6 +122,27 @@ CREATE TABLE public.audit (
     detail jsonb NOT NULL
 );
 
+CREATE TABLE public.brands (
+    workspace_id uuid NOT NULL,
+    key text NOT NULL,
+    name text NOT NULL,
+    contact text,
+    url text,
+    postal_address text,
+    is_default boolean NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT brands_contact_check CHECK (((length(contact) >= 1) AND (length(contact) <= 200))),
+    CONSTRAINT brands_key_check CHECK ((key ~ '^[a-z0-9][a-z0-9_-]{0,63}$'::text)),
+    CONSTRAINT brands_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT brands_postal_address_check CHECK (((length(postal_address) >= 1) AND (length(postal_address) <= 500))),
+    CONSTRAINT brands_url_check CHECK (((length(url) >= 1) AND (length(url) <= 1000)))
+);
+
+COMMENT ON TABLE public.brands IS 'a side without a row that is the default has the brand named after the workspace';
+
+COMMENT ON COLUMN public.brands.contact IS 'what HELP answers';
+
 CREATE TABLE public.callbacks (
     workspace_id uuid NOT NULL,
     id uuid NOT NULL,
@@ -174,6 +195,14 @@ CREATE TABLE public.consent_entries (
     CONSTRAINT consent_entries_grant_narrow CHECK (((strength > 0) OR (decision = 'expired'::text) OR ((NOT person_scope) AND (channel <> '*'::text) AND (purpose <> '*'::text))))
 )
 WITH (fillfactor='90');
+
+CREATE TABLE public.consent_settings (
+    workspace_id uuid NOT NULL,
+    settings jsonb NOT NULL,
+    updated_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE public.consent_settings IS 'a side without a row has the default';
 
 CREATE TABLE public.dead_letters (
     workspace_id uuid NOT NULL,
@@ -616,6 +645,25 @@ CREATE TABLE public.proof_openings (
     CONSTRAINT proof_openings_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500)))
 );
 
+CREATE TABLE public.purposes (
+    workspace_id uuid NOT NULL,
+    key text NOT NULL,
+    settings jsonb NOT NULL,
+    brand text,
+    parent text,
+    used_at timestamp with time zone,
+    archived_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT purposes_key_check CHECK ((((length(key) >= 1) AND (length(key) <= 64)) AND (key ~ '^[a-z0-9][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*$'::text)))
+);
+
+COMMENT ON TABLE public.purposes IS 'beside the built-in ones; a row with the key of one of these is laid over it';
+
+COMMENT ON COLUMN public.purposes.settings IS 'all that a purpose says, as the API writes it';
+
+COMMENT ON COLUMN public.purposes.archived_at IS 'nothing new is sent for it; what was refused for it stays refused';
+
 CREATE TABLE public.recipient_settings (
     workspace_id uuid NOT NULL,
     settings jsonb NOT NULL,
@@ -914,6 +962,9 @@ ALTER TABLE ONLY public.attempts
 ALTER TABLE ONLY public.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.brands
+    ADD CONSTRAINT brands_pkey PRIMARY KEY (workspace_id, key);
+
 ALTER TABLE ONLY public.callbacks
     ADD CONSTRAINT callbacks_pkey PRIMARY KEY (workspace_id, id);
 
@@ -925,6 +976,9 @@ ALTER TABLE ONLY public.consent_entries
 
 ALTER TABLE ONLY public.consent_entries
     ADD CONSTRAINT consent_entries_workspace_id_log_index_key UNIQUE (workspace_id, log_index);
+
+ALTER TABLE ONLY public.consent_settings
+    ADD CONSTRAINT consent_settings_pkey PRIMARY KEY (workspace_id);
 
 ALTER TABLE ONLY public.dead_letters
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (workspace_id, id);
@@ -1010,6 +1064,9 @@ ALTER TABLE ONLY public.privacy_settings
 ALTER TABLE ONLY public.proof_openings
     ADD CONSTRAINT proof_openings_pkey PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.purposes
+    ADD CONSTRAINT purposes_pkey PRIMARY KEY (workspace_id, key);
+
 ALTER TABLE ONLY public.recipient_settings
     ADD CONSTRAINT recipient_settings_pkey PRIMARY KEY (workspace_id);
 
@@ -1076,6 +1133,8 @@ CREATE INDEX attempts_by_vendor_id ON public.attempts USING btree (workspace_id,
 CREATE INDEX attempts_in_flight ON public.attempts USING btree (workspace_id, recipient_id) WHERE (state = 'started'::text);
 
 CREATE INDEX attempts_in_flight_by_address ON public.attempts USING btree (workspace_id, identifier) WHERE (state = 'started'::text);
+
+CREATE UNIQUE INDEX brands_one_default ON public.brands USING btree (workspace_id) WHERE is_default;
 
 CREATE INDEX callbacks_of_person ON public.callbacks USING btree (workspace_id, recipient_id, id) WHERE (recipient_id IS NOT NULL);
 
