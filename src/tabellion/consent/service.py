@@ -29,8 +29,10 @@ from tabellion.consent.types import (
     RecipientSignal,
     Recorded,
     RefusedGrant,
+    Standing,
     Verdict,
 )
+from tabellion.consent.withdrawing import Withdrawal, Withdrawing
 from tabellion.core.crypto import Key
 from tabellion.core.db import Tx
 from tabellion.core.errors import HubError
@@ -72,6 +74,7 @@ class Consent:
         self._merging = Merging(self._recorder)
         self._erasing = Erasing(self._recorder)
         self._releasing = Releasing(self._recorder)
+        self._withdrawing = Withdrawing(self._recorder)
 
     async def purposes(self, tx: Tx, workspace_id: UUID) -> Purposes:
         """The purposes of a workspace, by key."""
@@ -136,6 +139,13 @@ class Consent:
             await self._events.append(tx, refused)
         return became
 
+    async def withdraw(self, tx: Tx, workspace_id: WorkspaceId, said: Withdrawal) -> list[Recorded | HubError]:
+        """Restrict an address named by its hash, and whoever has it; where nobody has, the hash alone.
+
+        What became of what was news, where somebody has it: what stands already leaves no second entry.
+        """
+        return await self._withdrawing.withdraw(tx, workspace_id, await self.purposes(tx, workspace_id), said)
+
     async def join(self, tx: Tx, workspace_id: WorkspaceId, why: Because) -> Joined:
         """Let what counted for one person count for another, both locked; the more restrictive verdict wins.
 
@@ -195,6 +205,22 @@ class Consent:
         subjects = {one.subject_id for one in found if one.subject_id and one.sealed}
         keys = await self._recorder.vault.subjects(tx, workspace_id, subjects) if subjects else {}
         return [(one, _opened(workspace_id, one, keys)) for one in found]
+
+    async def opened(self, tx: Tx, workspace_id: WorkspaceId, entry_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+        """What the ledger committed to, of those entries whose people were not erased."""
+        found = await store.sealed(tx, workspace_id, entry_ids) if entry_ids else []
+        keys = await self._recorder.vault.subjects(tx, workspace_id, {one.subject_id for one in found})
+        return {
+            one.id: msgspec.json.decode(key.open(one.sealed, record.context(workspace_id, one.id)))
+            for one in found
+            if (key := keys.get(one.subject_id))
+        }
+
+    async def standing(
+        self, tx: Tx, workspace_id: WorkspaceId, hashes: Sequence[bytes], people: Sequence[UUID]
+    ) -> list[Standing]:
+        """What stands for identifiers (hash) and for people."""
+        return await store.around_decisions(tx, workspace_id, hashes, people)
 
     async def blocks(self, tx: Tx, workspace_id: WorkspaceId, hashes: Collection[bytes]) -> dict[bytes, frozenset[str]]:
         """Our senders that a vendor refuses to send from, by the identifier that it blocks."""

@@ -45,11 +45,13 @@ create table link_codes (
     tries smallint not null check (tries >= 0),
     day_at timestamptz not null,
     day_sent smallint not null check (day_sent > 0),
+    message_id uuid,
     primary key (workspace_id, recipient_id, identifier_hash, channel)
 );
 
 comment on column link_codes.salt is 'the code is derived from it under a key of the side: whoever reads the row has no code';
 comment on column link_codes.day_at is 'since when day_sent is counted';
+comment on column link_codes.message_id is 'what carries it; null: nothing yet';
 
 create index link_codes_of_address on link_codes (workspace_id, identifier_hash);
 create index link_codes_due on link_codes (day_at);

@@ -211,6 +211,11 @@ class Recipients:
             for one, named in missing.items()
         ]
 
+    async def owners(self, tx: Tx, workspace_id: WorkspaceId, hashes: Sequence[bytes]) -> dict[bytes, UUID]:
+        """The merge root of whoever has each identifier (hash); left out where that is nobody, or too many."""
+        found = await store.find(tx, workspace_id, hashes) if hashes else {}
+        return {one: row.recipient_id for one, row in found.items() if not row.shared}
+
     # Locking
 
     async def hashed(self, tx: Tx, workspace_id: WorkspaceId, ref: Ref) -> bytes | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from tabellion.core.db import Row, Tx
+from tabellion.core.db import Tx
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,11 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class Code:
+    """The last code for an address of a person on a channel."""
+
+    recipient_id: UUID
+    identifier_hash: bytes
+    channel: str
     salt: bytes
     sent_at: datetime
     expires_at: datetime
@@ -175,22 +180,33 @@ async def end_confirmations(tx: Tx, most: int) -> list[Confirmation]:
 
 
 async def code(tx: Tx, workspace_id: UUID, recipient_id: UUID, identifier_hash: bytes, channel: str) -> Code | None:
-    """The last code for an address of a person on a channel, locked."""
+    """The last code for an address of a person on a channel. The caller holds the person's row."""
     row = await tx.row(
         """
-        select salt, sent_at, expires_at, tries, day_at, day_sent
+        select recipient_id, identifier_hash, channel, salt, sent_at, expires_at, tries, day_at, day_sent
           from link_codes
          where workspace_id = $1 and recipient_id = $2 and identifier_hash = $3 and channel = $4
-           for update
         """,
         workspace_id, recipient_id, identifier_hash, channel,
     )  # fmt: skip
-    return _code(row) if row else None
+    return Code(*row) if row else None
 
 
-async def set_code(
-    tx: Tx, workspace_id: UUID, recipient_id: UUID, identifier_hash: bytes, channel: str, one: Code
-) -> None:
+async def unsent(tx: Tx, workspace_id: UUID, recipient_id: UUID) -> list[Code]:
+    """The codes for a person that no message carries yet and that are still good for something."""
+    rows = await tx.rows(
+        """
+        select recipient_id, identifier_hash, channel, salt, sent_at, expires_at, tries, day_at, day_sent
+          from link_codes
+         where workspace_id = $1 and recipient_id = $2 and message_id is null and expires_at > $3
+        """,
+        workspace_id, recipient_id, tx.now,
+    )  # fmt: skip
+    return [Code(*row) for row in rows]
+
+
+async def set_code(tx: Tx, workspace_id: UUID, one: Code) -> None:
+    """Put a code in the place of the last one, for a new message to carry."""
     await tx.execute(
         """
         insert into link_codes
@@ -198,10 +214,47 @@ async def set_code(
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         on conflict (workspace_id, recipient_id, identifier_hash, channel)
         do update set salt = excluded.salt, sent_at = excluded.sent_at, expires_at = excluded.expires_at,
-                      tries = excluded.tries, day_at = excluded.day_at, day_sent = excluded.day_sent
+                      tries = excluded.tries, day_at = excluded.day_at, day_sent = excluded.day_sent,
+                      message_id = null
         """,
-        workspace_id, recipient_id, identifier_hash, channel, one.salt, one.sent_at, one.expires_at, one.tries,
-        one.day_at, one.day_sent,
+        workspace_id, one.recipient_id, one.identifier_hash, one.channel, one.salt, one.sent_at, one.expires_at,
+        one.tries, one.day_at, one.day_sent,
+    )  # fmt: skip
+
+
+async def set_carrier(tx: Tx, workspace_id: UUID, one: Code, message_id: UUID) -> None:
+    """Note which message carries a code."""
+    await tx.execute(
+        """
+        update link_codes
+           set message_id = $5
+         where workspace_id = $1 and recipient_id = $2 and identifier_hash = $3 and channel = $4
+        """,
+        workspace_id, one.recipient_id, one.identifier_hash, one.channel, message_id,
+    )  # fmt: skip
+
+
+async def count_try(tx: Tx, workspace_id: UUID, one: Code) -> None:
+    """Note that somebody tried a code."""
+    await tx.execute(
+        """
+        update link_codes
+           set tries = tries + 1
+         where workspace_id = $1 and recipient_id = $2 and identifier_hash = $3 and channel = $4
+        """,
+        workspace_id, one.recipient_id, one.identifier_hash, one.channel,
+    )  # fmt: skip
+
+
+async def use_code(tx: Tx, workspace_id: UUID, one: Code) -> None:
+    """Let a code be good for nothing more."""
+    await tx.execute(
+        """
+        update link_codes
+           set expires_at = $5
+         where workspace_id = $1 and recipient_id = $2 and identifier_hash = $3 and channel = $4
+        """,
+        workspace_id, one.recipient_id, one.identifier_hash, one.channel, tx.now,
     )  # fmt: skip
 
 
@@ -226,17 +279,25 @@ async def end_codes(tx: Tx, age: timedelta) -> None:
 # erasure
 
 
-async def forget(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], hashes: Sequence[bytes]) -> None:
-    """Forget what waits for people, or was sent to their addresses."""
-    for table in ("confirmations", "link_codes"):
-        await tx.execute(
-            f"""
-            delete from {table}
-             where workspace_id = $1 and (recipient_id = any($2::uuid[]) or identifier_hash = any($3::bytea[]))
-            """,
-            workspace_id, recipient_ids, hashes,
-        )  # fmt: skip
+async def forget_confirmations(
+    tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], hashes: Sequence[bytes]
+) -> None:
+    """Forget what waits for people, or at their addresses."""
+    await tx.execute(
+        """
+        delete from confirmations
+         where workspace_id = $1 and (recipient_id = any($2::uuid[]) or identifier_hash = any($3::bytea[]))
+        """,
+        workspace_id, recipient_ids, hashes,
+    )  # fmt: skip
 
 
-def _code(row: Row) -> Code:
-    return Code(*row)
+async def forget_codes(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], hashes: Sequence[bytes]) -> None:
+    """Forget the codes of people, and those sent to their addresses."""
+    await tx.execute(
+        """
+        delete from link_codes
+         where workspace_id = $1 and (recipient_id = any($2::uuid[]) or identifier_hash = any($3::bytea[]))
+        """,
+        workspace_id, recipient_ids, hashes,
+    )  # fmt: skip
