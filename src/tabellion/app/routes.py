@@ -16,6 +16,9 @@ from tabellion.app.http import create_app
 from tabellion.app.wiring import Callbacks, Hub
 from tabellion.consent import routes as consent
 from tabellion.consent.brands import routes as brands
+from tabellion.consent.links import routes as link_routes
+from tabellion.consent.pages import routes as page_routes
+from tabellion.consent.pages import setting_routes as page_settings
 from tabellion.consent.public import PublicDecisions
 from tabellion.consent.types import NewDecision
 from tabellion.core.batching import Batcher
@@ -61,7 +64,7 @@ def build(hub: Hub, settings: Settings) -> App:
     receive = webhooks.receiving(db, hub.webhooks, observe=metrics.batch("callbacks"))
     find = webhooks.finding(db, hub.accounts)
     attach = identity.attaching(hub.recipients, hub.identity.absorbed)
-    public = PublicDecisions(db, hub.recipients, hub.consent, attach)
+    public = PublicDecisions(db, hub.recipients, hub.consent, attach, hub.site.limits.confirmations)
     routes = [
         *access.ROUTES,
         *token_routes.routes(edge, around.vault),
@@ -77,6 +80,9 @@ def build(hub: Hub, settings: Settings) -> App:
         *review_routes.routes(edge, hub.queue, hub.reviews),
         *consent.routes(edge, hub.recipients, decide, check, public),
         *brands.routes(edge),
+        *link_routes.routes(edge, hub.links, hub.consent, hub.recipients),
+        *page_routes.routes(edge, hub.site),
+        *page_settings.routes(edge),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
         *privacy.routes(edge, hub.retention),
         *regulation_routes.routes(edge, hub.recipients, hub.regulations),

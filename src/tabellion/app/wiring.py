@@ -14,6 +14,13 @@ from tabellion.access.types import Mode
 from tabellion.accounts.rules import CustomHosts
 from tabellion.accounts.service import Accounts
 from tabellion.accounts.types import Account
+from tabellion.consent.links.codes import Codes
+from tabellion.consent.links.confirming import Confirming
+from tabellion.consent.links.service import Links
+from tabellion.consent.pages import texts
+from tabellion.consent.pages.limits import PageLimits
+from tabellion.consent.pages.service import Pages
+from tabellion.consent.pages.site import Site, no_notice
 from tabellion.consent.service import Consent
 from tabellion.core import ids
 from tabellion.core.addresses import AddressPolicy
@@ -37,6 +44,7 @@ from tabellion.identity.service import Identity
 from tabellion.jobs.types import Kind
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import Ledger
+from tabellion.messages.confirming import Asking
 from tabellion.messages.erasing import Erasing as MessagesErasing
 from tabellion.messages.gate import Gate
 from tabellion.messages.jobs import Deliver, Handoff
@@ -105,6 +113,10 @@ class Hub:
     recipients: Recipients
     accounts: Accounts
     consent: Consent
+    links: Links
+    confirming: Confirming
+    site: Site
+    asking: Asking
     identity: Identity
     intake: Intake
     queue: Queue
@@ -175,6 +187,10 @@ def wire(around: Surroundings) -> Hub:
     identity = recipients.above = Identity(around.vault, recipients, consent, around.events)
     messages = Messages(around.vault, recipients, consent, accounts, around.events, around.bell)
     webhooks = Webhooks(around.vault, consent, providers, around.bell)
+    links = Links(around.db, around.vault, Callbacks(around, sides).reach)
+    codes, confirming = Codes(around.vault, around.events), Confirming(consent, recipients, around.events)
+    said = texts.load()
+    pages = Pages(consent, recipients, accounts, links, codes, confirming)
     carrier = Carrier(http, smtp)
 
     async def send(provider: Provider[Any], outbound: Outbound, settings: Any, not_after: float) -> Result:
@@ -241,6 +257,10 @@ def wire(around: Surroundings) -> Hub:
         recipients=recipients,
         accounts=accounts,
         consent=consent,
+        links=links,
+        confirming=confirming,
+        site=Site(around.db, links, pages, said, PageLimits(around.clock), no_notice),
+        asking=Asking(messages, consent, recipients, links, codes, confirming, said, around.events),
         identity=identity,
         intake=Intake(recipients, identity, queue),
         queue=queue,
@@ -299,6 +319,11 @@ class Callbacks:
         """Scheme, host and port that the vendor calls and signs."""
         live = self.sides.known(account.workspace_id) == "live"
         return (self.around.public_url if live else None) or self.around.local_url
+
+    async def reach(self, tx: Tx, workspace_id: WorkspaceId) -> str | None:
+        """Where people reach this hub, for links in mail: on a live side only under a public address."""
+        live = await self.sides.mode_of(tx, workspace_id) == "live"
+        return self.around.public_url or (None if live else self.around.local_url)
 
     def url(self, account: Account) -> str | None:
         """The callback URL for an account; None where no vendor could reach it."""

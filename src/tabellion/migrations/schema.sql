@@ -158,6 +158,25 @@ CREATE TABLE public.callbacks (
 
 COMMENT ON COLUMN public.callbacks.recipient_id IS 'whose key seals raw; null: the key of the workspace side';
 
+CREATE TABLE public.confirmations (
+    workspace_id uuid NOT NULL,
+    entry_id uuid NOT NULL,
+    recipient_id uuid NOT NULL,
+    identifier_hash bytea NOT NULL,
+    channel text NOT NULL,
+    purpose text NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    message_id uuid,
+    confirmed_at timestamp with time zone,
+    CONSTRAINT confirmations_check CHECK ((expires_at > asked_at)),
+    CONSTRAINT confirmations_identifier_hash_check CHECK ((length(identifier_hash) = 32))
+);
+
+COMMENT ON TABLE public.confirmations IS 'pending entries until they are confirmed or their time is over';
+
+COMMENT ON COLUMN public.confirmations.message_id IS 'what asked the person; null: nothing was sent';
+
 CREATE TABLE public.consent_entries (
     workspace_id uuid NOT NULL,
     id uuid NOT NULL,
@@ -563,6 +582,44 @@ CREATE TABLE public.legal_holds (
     CONSTRAINT legal_holds_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500)))
 );
 
+CREATE TABLE public.link_codes (
+    workspace_id uuid NOT NULL,
+    recipient_id uuid NOT NULL,
+    identifier_hash bytea NOT NULL,
+    channel text NOT NULL,
+    salt bytea NOT NULL,
+    sent_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    tries smallint NOT NULL,
+    day_at timestamp with time zone NOT NULL,
+    day_sent smallint NOT NULL,
+    message_id uuid,
+    CONSTRAINT link_codes_day_sent_check CHECK ((day_sent > 0)),
+    CONSTRAINT link_codes_identifier_hash_check CHECK ((length(identifier_hash) = 32)),
+    CONSTRAINT link_codes_salt_check CHECK ((length(salt) = 16)),
+    CONSTRAINT link_codes_tries_check CHECK ((tries >= 0))
+);
+
+COMMENT ON COLUMN public.link_codes.salt IS 'the code is derived from it under a key of the side: whoever reads the row has no code';
+
+COMMENT ON COLUMN public.link_codes.day_at IS 'since when day_sent is counted';
+
+COMMENT ON COLUMN public.link_codes.message_id IS 'what carries it; null: nothing yet';
+
+CREATE TABLE public.link_keys (
+    id bytea NOT NULL,
+    workspace_id uuid NOT NULL,
+    month text NOT NULL,
+    wrapped bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT link_keys_id_check CHECK ((length(id) = 8)),
+    CONSTRAINT link_keys_month_check CHECK ((month ~ '^\d{4}-\d{2}$'::text))
+);
+
+COMMENT ON TABLE public.link_keys IS 'sealed by the outer key itself, like signing keys: no epoch whose end would end the links in mail long sent';
+
+COMMENT ON COLUMN public.link_keys.id IS 'random, and the first bytes of every token made with it';
+
 CREATE TABLE public.merges (
     workspace_id uuid NOT NULL,
     id uuid NOT NULL,
@@ -622,6 +679,12 @@ CREATE TABLE public.messages (
     content bytea NOT NULL
 )
 WITH (fillfactor='80');
+
+CREATE TABLE public.page_settings (
+    workspace_id uuid NOT NULL,
+    settings jsonb NOT NULL,
+    updated_at timestamp with time zone NOT NULL
+);
 
 CREATE TABLE public.privacy_settings (
     workspace_id uuid NOT NULL,
@@ -971,6 +1034,9 @@ ALTER TABLE ONLY public.callbacks
 ALTER TABLE ONLY public.callbacks
     ADD CONSTRAINT callbacks_workspace_id_digest_key UNIQUE (workspace_id, digest);
 
+ALTER TABLE ONLY public.confirmations
+    ADD CONSTRAINT confirmations_pkey PRIMARY KEY (workspace_id, entry_id);
+
 ALTER TABLE ONLY public.consent_entries
     ADD CONSTRAINT consent_entries_pkey PRIMARY KEY (workspace_id, id);
 
@@ -1052,11 +1118,23 @@ ALTER TABLE ONLY public.ledger_tiles
 ALTER TABLE ONLY public.legal_holds
     ADD CONSTRAINT legal_holds_pkey PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.link_codes
+    ADD CONSTRAINT link_codes_pkey PRIMARY KEY (workspace_id, recipient_id, identifier_hash, channel);
+
+ALTER TABLE ONLY public.link_keys
+    ADD CONSTRAINT link_keys_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.link_keys
+    ADD CONSTRAINT link_keys_workspace_id_month_key UNIQUE (workspace_id, month);
+
 ALTER TABLE ONLY public.merges
     ADD CONSTRAINT merges_pkey PRIMARY KEY (workspace_id, id);
 
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.page_settings
+    ADD CONSTRAINT page_settings_pkey PRIMARY KEY (workspace_id);
 
 ALTER TABLE ONLY public.privacy_settings
     ADD CONSTRAINT privacy_settings_pkey PRIMARY KEY (workspace_id);
@@ -1138,6 +1216,12 @@ CREATE UNIQUE INDEX brands_one_default ON public.brands USING btree (workspace_i
 
 CREATE INDEX callbacks_of_person ON public.callbacks USING btree (workspace_id, recipient_id, id) WHERE (recipient_id IS NOT NULL);
 
+CREATE INDEX confirmations_due ON public.confirmations USING btree (expires_at);
+
+CREATE INDEX confirmations_of_address ON public.confirmations USING btree (workspace_id, identifier_hash);
+
+CREATE INDEX confirmations_of_person ON public.confirmations USING btree (workspace_id, recipient_id);
+
 CREATE INDEX consent_entries_history ON public.consent_entries USING btree (workspace_id, recipient_id, log_index);
 
 CREATE INDEX consent_entries_of_identifier ON public.consent_entries USING btree (workspace_id, identifier_hash) WHERE standing;
@@ -1175,6 +1259,10 @@ CREATE UNIQUE INDEX ledger_heads_open ON public.ledger_heads USING btree (worksp
 CREATE UNIQUE INDEX ledger_keys_current ON public.ledger_keys USING btree (workspace_id, log, generation) WHERE (to_size IS NULL);
 
 CREATE INDEX legal_holds_standing ON public.legal_holds USING btree (workspace_id, recipient_id) WHERE (released_at IS NULL);
+
+CREATE INDEX link_codes_due ON public.link_codes USING btree (day_at);
+
+CREATE INDEX link_codes_of_address ON public.link_codes USING btree (workspace_id, identifier_hash);
 
 CREATE INDEX merges_from ON public.merges USING btree (workspace_id, from_id);
 

@@ -18,7 +18,6 @@ from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
 from tabellion.events.types import Event
 
-
 DAY: Final = timedelta(days=1)
 
 

@@ -10,22 +10,22 @@ from html import escape
 from typing import Final, TypeAlias
 
 TAGS: Final = frozenset(
-    """
-    html head meta title link body main header footer nav section div p h1 h2 h3 ul ol li a form button label input
-    fieldset legend select option span strong bdi blockquote dl dt dd
-    """.split()
+    (
+        *("html", "head", "meta", "title", "link", "body", "main", "header", "footer", "nav", "section", "div"),
+        *("p", "h1", "h2", "ul", "li", "a", "form", "button", "label", "input", "span", "strong", "bdi", "blockquote"),
+    )
 )
 VOID: Final = frozenset({"meta", "link", "input"})
 ATTRIBUTES: Final = frozenset(
-    """
-    lang dir charset name content rel href action method type value id for class required checked disabled role
-    hreflang autocomplete inputmode maxlength pattern aria-label aria-labelledby aria-describedby aria-current
-    aria-live aria-invalid selected autofocus tabindex
-    """.split()
+    (
+        *("lang", "dir", "charset", "name", "content", "rel", "href", "hreflang", "action", "method", "type", "value"),
+        *("id", "for", "class", "required", "checked", "autocomplete", "inputmode", "maxlength", "pattern", "tabindex"),
+        *("role", "aria-label", "aria-labelledby", "aria-describedby", "aria-current", "aria-invalid", "aria-hidden"),
+    )
 )
 _ADDRESSES: Final = frozenset({"href", "action"})
-_SCHEMES: Final = ("/", "?", "#", "https://", "http://")
-"""What addresses begin with: ours, and in mail the hub's own."""
+_SCHEMES: Final = ("../", "?", "https://", "http://")
+"""What addresses begin with: near pages of ours, wherever a proxy puts them; in mail, the hub as it is reached."""
 
 
 @dataclass(frozen=True, slots=True)

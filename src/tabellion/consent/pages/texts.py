@@ -58,13 +58,11 @@ class Language:
 class Texts:
     languages: Mapping[str, Language]
 
-    def choose(self, *wanted: str | None, accept: str | None = None) -> Language:
-        """The first of the wanted languages (tags, as `de-AT`) that there is; else what a browser asks for; else ours.
-
-        """
-        tags = [one.partition("-")[0].partition("_")[0].lower() for one in wanted if one]
-        found = next((one for one in (*tags, *_accepted(accept)) if one in self.languages), FALLBACK)
-        return self.languages[found]
+    def choose(self, *wanted: str | None, accept: str | None = None, otherwise: str | None = None) -> Language:
+        """The first of the wanted languages (tags, as `de-AT`) that there is, or what a browser accepts; else ours."""
+        tags = [one.replace("_", "-").partition("-")[0].lower() for one in wanted if one]
+        meant = (*tags, *_accepted(accept), otherwise or FALLBACK)
+        return self.languages[next((one for one in meant if one in self.languages), FALLBACK)]
 
 
 def load() -> Texts:
