@@ -9,8 +9,10 @@ from uuid import UUID
 import pytest
 
 from tabellion.app.wiring import Surroundings
+from tabellion.consent.notices.service import Notices
 from tabellion.consent.service import Consent
 from tabellion.consent.types import (
+    BUILT_IN,
     Ask,
     Basis,
     Covered,
@@ -18,6 +20,7 @@ from tabellion.consent.types import (
     Method,
     NewDecision,
     Notice,
+    Purposes,
     Question,
     Rank,
     RecipientSignal,
@@ -41,7 +44,24 @@ from .serving import Served, serve
 
 INSTALL = UUID("0192f1c0-0000-7000-8000-00000000abcd")
 PROOF = {"notice": Notice("newsletter", "3"), "evidence": {"url": "https://example.org/signup"}}
-"""What makes a grant by form complete."""
+"""What makes a grant by form complete, once `publish` made its notice known."""
+
+
+async def publish(db: Database, side: WorkspaceId, key: str = "newsletter", *versions: str) -> None:
+    """Publish versions of a notice about marketing, `3` where none is named."""
+    notices = Notices(await open_log(db), nobodys_purposes)
+
+    async def work(tx: Tx) -> None:
+        await notices.make(tx, side, key, "Newsletter", ["marketing"], "key_1")
+        for one in versions or ("3",):
+            await notices.draft(tx, side, key, one, "en", {"en": f"Yes, {one}", "de": f"Ja, {one}"}, "key_1")
+            await notices.publish(tx, side, key, one, "key_1")
+
+    await db.run(work)
+
+
+async def nobodys_purposes(tx: Tx, workspace_id: UUID) -> Purposes:
+    return BUILT_IN
 
 
 @dataclass
@@ -143,13 +163,16 @@ async def hub(db: Database, clock: FakeClock, vault: Vault, workspace_id: Worksp
     ledger = Ledger(vault, Checkpoints(tmp_path / "keys" / "checkpoints"), INSTALL)
     started = Started()
     consent = Consent(vault, recipients, ledger, events, started)
+    await publish(db, workspace_id)
     return Hub(db, clock, vault, recipients, ledger, consent, started, workspace_id)
 
 
 @pytest.fixture
-def other(hub: Hub) -> Hub:
+async def other(hub: Hub) -> Hub:
     """The same hub, another side."""
-    return hub.beside(WorkspaceId(ids.new()))
+    made = hub.beside(WorkspaceId(ids.new()))
+    await publish(hub.db, made.side)
+    return made
 
 
 def email(value: str) -> Ref:

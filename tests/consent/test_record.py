@@ -10,7 +10,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tabellion.consent import record
+from tabellion.consent import record, schemes
 from tabellion.consent.types import (
     BUILT_IN,
     OLDEST,
@@ -97,7 +97,7 @@ def test_a_grant_names_its_basis_and_a_restriction_need_not() -> None:
 
 @pytest.mark.parametrize("basis", [Basis.LEGITIMATE_INTEREST, Basis.SOFT_OPT_IN])
 def test_the_senders_own_claims_can_only_be_asserted_and_need_evidence(basis: Basis) -> None:
-    evidence = dict.fromkeys(record.BASIS_EVIDENCE[basis], "yes")
+    evidence = dict.fromkeys(schemes.BASIS_EVIDENCE[basis], "yes")
     assert refused(basis=basis, evidence=evidence) == ("basis_not_grantable", ["/basis"])
     assert taken(basis=basis, decision=Decision.ASSERTED, evidence=evidence)
     assert refused(basis=basis, decision=Decision.ASSERTED) == ("evidence_required", ["/evidence"])
@@ -134,27 +134,26 @@ def test_every_wrong_place_is_named() -> None:
     ("method", "key"), [(Method.FORM, "url"), (Method.VERBAL, "recording_ref"), (Method.PAPER, "document_ref")]
 )
 def test_complete_needs_the_notice_and_what_the_method_leaves_behind(method: Method, key: str) -> None:
-    assert record.complete(new(method=method, notice=NOTICE, evidence={key: "x"}))
-    assert not record.complete(new(method=method, notice=None, evidence={key: "x"}))
-    assert not record.complete(new(method=method, notice=NOTICE, evidence={key: ""}))
-    assert not record.complete(new(method=method, notice=NOTICE, evidence={"other": "x"}))
-    assert not record.complete(new(method=method, notice=NOTICE, evidence=None))
+    assert schemes.complete(new(method=method, notice=NOTICE, evidence={key: "x"}))
+    assert not schemes.complete(new(method=method, notice=NOTICE, evidence={key: ""}))
+    assert not schemes.complete(new(method=method, notice=NOTICE, evidence={"other": "x"}))
+    assert not schemes.complete(new(method=method, notice=NOTICE, evidence=None))
 
 
-@pytest.mark.parametrize("method", sorted(set(Method) - set(record.METHOD_EVIDENCE)))
+@pytest.mark.parametrize("method", sorted(set(Method) - set(schemes.METHOD_EVIDENCE)))
 def test_other_methods_are_never_complete(method: Method) -> None:
     evidence = {"url": "x", "recording_ref": "x", "document_ref": "x"}
-    assert not record.complete(new(method=method, notice=NOTICE, evidence=evidence))
+    assert not schemes.complete(new(method=method, notice=NOTICE, evidence=evidence))
 
 
 @pytest.mark.parametrize("scheme", Scheme)
 def test_a_scheme_asks_for_its_keys(scheme: Scheme) -> None:
-    keys = record.SCHEME_EVIDENCE[scheme]
+    keys = schemes.SCHEMES[scheme].evidence
     whole = {"url": "x"} | dict.fromkeys(keys, "x")
-    assert record.complete(new(notice=NOTICE, evidence=whole, scheme=scheme))
+    assert schemes.complete(new(notice=NOTICE, evidence=whole, scheme=scheme))
     for key in keys:
         lacking = {name: value for name, value in whole.items() if name != key}
-        assert not record.complete(new(notice=NOTICE, evidence=lacking, scheme=scheme))
+        assert not schemes.complete(new(notice=NOTICE, evidence=lacking, scheme=scheme))
 
 
 # canonical
@@ -191,12 +190,15 @@ def committed(**changes: Any) -> bytes:
     effective_at = changes.pop("effective_at", NOW)
     scope = Scope(ANN, identifier.hash if identifier else None, False, "email", "marketing")
     placed = Placed(scope, identifier, address_only=False)
-    return record.committed(UUID(int=7), "tabellion.log/x/y/1", placed, new(**changes), outcome, effective_at, NOW)
+    told = changes.pop("notice", None)
+    return record.committed(
+        UUID(int=7), "tabellion.log/x/y/1", placed, new(**changes), outcome, effective_at, NOW, told
+    )
 
 
 def test_the_record_says_everything_and_nothing_else() -> None:
     written = committed(
-        notice=NOTICE,
+        notice={"id": "newsletter", "version": "3"},
         evidence={"url": "https://example.org"},
         scheme=Scheme.GDPR,
         jurisdiction="AT",

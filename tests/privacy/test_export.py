@@ -30,8 +30,8 @@ from .conftest import ANN, NUMBER, OTHER_NUMBER, SECRET, World
 OLD = "ann.before@example.org"
 BOB = "bob@example.org"
 FILES = [
-    "README.txt", "recipient.json", "identity.json", "history.jsonl", "consents.jsonl", "messages.jsonl",
-    "callbacks.jsonl", "events.jsonl", "manifest.json",
+    "README.txt", "recipient.json", "identity.json", "history.jsonl", "consents.jsonl", "notices.jsonl",
+    "messages.jsonl", "callbacks.jsonl", "events.jsonl", "manifest.json",
 ]  # fmt: skip
 FORM = {"basis": "consent", "method": "form", "source": "signup-page", "notice": {"id": "newsletter", "version": "3"}}
 SUBSCRIPTION = {

@@ -1,6 +1,6 @@
 """Calls with a public key, which anybody can read out of a page or an app: bounded, and told nothing."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -38,6 +38,8 @@ class Accepted(msgspec.Struct, frozen=True):
     """What a public key hears: it was taken. Not whom it was about, nor what became of it."""
 
     accepted: bool = True
+    id: str | msgspec.UnsetType = msgspec.UNSET
+    """What to name it by, where that says nothing of whom it was about."""
 
 
 class PublicCalls:
@@ -75,7 +77,13 @@ class PublicCalls:
         visit.apart = f"{caller.actor}\0{visit.user.external_id}" if visit.user else caller.actor
 
 
-async def accepted(call: Call[Any], done: Awaitable[Answer]) -> Answer:
+def nothing_more(came_to: Answer) -> Accepted:
+    return Accepted()
+
+
+async def accepted(
+    call: Call[Any], done: Awaitable[Answer], told: Callable[[Answer], Accepted] = nothing_more
+) -> Answer:
     """Answer 202, whatever it came to: what depends on who is known here is told to the log alone."""
     try:
         came_to = await done
@@ -85,7 +93,7 @@ async def accepted(call: Call[Any], done: Awaitable[Answer]) -> Answer:
         came_to = Answer.refusal(refusal)
     if came_to.status >= 400:
         call.visit.notes["refused"] = msgspec.json.decode(came_to.body, type=Problem).code
-    return Answer.json(202, Accepted(), {"Idempotent-Replay": "true"} if came_to.replayed else None)
+    return Answer.json(202, told(came_to), {"Idempotent-Replay": "true"} if came_to.replayed else None)
 
 
 def readable(origin: str) -> list[tuple[bytes, bytes]]:

@@ -17,6 +17,9 @@ from tabellion.app.wiring import Callbacks, Hub
 from tabellion.consent import routes as consent
 from tabellion.consent.brands import routes as brands
 from tabellion.consent.links import routes as link_routes
+from tabellion.consent.notices import routes as notices
+from tabellion.consent.notices import served_routes
+from tabellion.consent.notices.types import NewServed
 from tabellion.consent.pages import routes as page_routes
 from tabellion.consent.pages import setting_routes as page_settings
 from tabellion.consent.public import PublicDecisions
@@ -60,6 +63,9 @@ def build(hub: Hub, settings: Settings) -> App:
         identity.upserting(hub.recipients, hub.identity.absorbed),
         observe=metrics.batch("recipients"),
     )
+    serve: Grouped[NewServed] = Grouped(
+        db, around.vault, served_routes.serving(hub.serving), observe=metrics.batch("served")
+    )
     check = Batcher(consent.checking(db, hub.consent), observe=metrics.batch("checks"))
     receive = webhooks.receiving(db, hub.webhooks, observe=metrics.batch("callbacks"))
     find = webhooks.finding(db, hub.accounts)
@@ -83,6 +89,9 @@ def build(hub: Hub, settings: Settings) -> App:
         *link_routes.routes(edge, hub.links, hub.consent, hub.recipients),
         *page_routes.routes(edge, hub.site),
         *page_settings.routes(edge),
+        *notices.routes(edge, hub.notices),
+        *notices.version_routes(edge, hub.notices),
+        *served_routes.routes(edge, around.vault, hub.recipients, hub.notices, hub.serving, serve),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
         *privacy.routes(edge, hub.retention),
         *regulation_routes.routes(edge, hub.recipients, hub.regulations),
@@ -93,7 +102,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *webhooks.routes(edge, find, Callbacks(around, hub.sides).base, hub.providers, receive),
     ]
     asgi = create_app(edge, routes, ready=_ready(hub), public_url=settings.public_url)
-    return App(asgi, (send, decide, upsert, check, receive))
+    return App(asgi, (send, decide, upsert, serve, check, receive))
 
 
 def _ready(hub: Hub) -> Callable[[], Awaitable[Sequence[str]]]:

@@ -17,10 +17,12 @@ from tabellion.accounts.types import Account
 from tabellion.consent.links.codes import Codes
 from tabellion.consent.links.confirming import Confirming
 from tabellion.consent.links.service import Links
+from tabellion.consent.notices.service import Notices
+from tabellion.consent.notices.serving import Serving
 from tabellion.consent.pages import texts
 from tabellion.consent.pages.limits import PageLimits
 from tabellion.consent.pages.service import Pages
-from tabellion.consent.pages.site import Site, no_notice
+from tabellion.consent.pages.site import Site
 from tabellion.consent.service import Consent
 from tabellion.core import ids
 from tabellion.core.addresses import AddressPolicy
@@ -122,6 +124,8 @@ class Hub:
     queue: Queue
     reviews: Reviews
     messages: Messages
+    notices: Notices
+    serving: Serving
     webhooks: Webhooks
     retention: Retention
     rounds: Rounds
@@ -190,7 +194,9 @@ def wire(around: Surroundings) -> Hub:
     links = Links(around.db, around.vault, Callbacks(around, sides).reach)
     codes, confirming = Codes(around.vault, around.events), Confirming(consent, recipients, around.events)
     said = texts.load()
-    pages = Pages(consent, recipients, accounts, links, codes, confirming)
+    notices = Notices(around.events, consent.purposes)
+    pages = Pages(consent, recipients, accounts, links, codes, confirming, notices)
+    serving = Serving(around.vault, recipients, around.events)
     carrier = Carrier(http, smtp)
 
     async def send(provider: Provider[Any], outbound: Outbound, settings: Any, not_after: float) -> Result:
@@ -259,13 +265,15 @@ def wire(around: Surroundings) -> Hub:
         consent=consent,
         links=links,
         confirming=confirming,
-        site=Site(around.db, links, pages, said, PageLimits(around.clock), no_notice),
+        site=Site(around.db, links, pages, said, PageLimits(around.clock)),
         asking=Asking(messages, consent, recipients, links, codes, confirming, said, around.events),
         identity=identity,
         intake=Intake(recipients, identity, queue),
         queue=queue,
         reviews=Reviews(queue, recipients, identity, consent),
         messages=messages,
+        notices=notices,
+        serving=serving,
         webhooks=webhooks,
         retention=retention,
         rounds=rounds,
@@ -274,7 +282,7 @@ def wire(around: Surroundings) -> Hub:
         proofs=proofs,
         certificates=certificates,
         replay=Replay(erasure),
-        export=Export(around.vault, recipients, identity, consent, messages, webhooks),
+        export=Export(around.vault, recipients, identity, consent, serving, messages, webhooks),
         rotation=Rotation(around.vault, around.log, around.metrics),
         indexes=TraitIndexes(around.vault),
         staleness=Staleness(recipients),

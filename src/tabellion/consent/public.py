@@ -17,7 +17,7 @@ from tabellion.core.errors import FieldError, HubError, Invalid
 from tabellion.core.ids import WorkspaceId
 from tabellion.providers.base import Channel
 from tabellion.recipients.service import Recipients
-from tabellion.recipients.types import ADDRESSES, NAMELESS, Kind, Named, NewRecipient, Ref
+from tabellion.recipients.types import ADDRESSES, Kind, Named, NewRecipient, Ref
 from tabellion.recipients.vouching import Names, names
 
 LARGEST: Final = 3072
@@ -66,14 +66,8 @@ class PublicDecisions:
 def _require(known: Names, new: NewDecision) -> None:
     """Raise 403 for names that could be guessed one after the other, or that the token does not vouch for."""
     named = {"/recipient": new.recipient, "/identifier": new.identifier}
-    if wrong := [where for where, ref in named.items() if ref is not None and not _may_name(known, ref)]:
+    if wrong := [where for where, ref in named.items() if ref is not None and not known.may_name(ref)]:
         raise known.refusal(wrong)
-
-
-def _may_name(known: Names, ref: Ref) -> bool:
-    if known.external_id is None:
-        return ref.kind is None or ref.kind in ADDRESSES | NAMELESS
-    return ref.kind is not None and (ref.kind in NAMELESS or known.cover(ref.kind, ref.value))
 
 
 def _user(known: Names, new: NewDecision) -> NewRecipient:

@@ -9,18 +9,17 @@ from typing import Any, Final
 from uuid import UUID
 
 from tabellion.consent.rules import FUTURE_TOLERANCE
+from tabellion.consent.schemes import BASIS_EVIDENCE
 from tabellion.consent.types import (
     ANY,
     GRANTS,
     OLDEST,
-    Basis,
     Decision,
     Method,
     NewDecision,
     Outcome,
     Placed,
     Purposes,
-    Scheme,
 )
 from tabellion.core import ids
 from tabellion.core.crypto import canonical
@@ -45,27 +44,6 @@ REFUSED_METHODS: Final = frozenset(
     }
 )
 """What only the hub itself may state."""
-
-METHOD_EVIDENCE: Final[Mapping[Method, str]] = {
-    Method.FORM: "url",
-    Method.VERBAL: "recording_ref",
-    Method.PAPER: "document_ref",
-}
-"""What proves a decision of this method. Other methods are never complete."""
-SCHEME_EVIDENCE: Final[Mapping[Scheme, frozenset[str]]] = {
-    Scheme.GDPR: frozenset(),
-    Scheme.PECR_SOFT: frozenset({"sale_or_negotiation", "similar_products", "opt_out_offered_at_collection"}),
-    Scheme.CASL_EXPRESS: frozenset({"requester", "requester_contact"}),
-    Scheme.CASL_IMPLIED: frozenset({"relationship", "relationship_at"}),
-    Scheme.TCPA_PEWC: frozenset({"disclosure", "signature"}),
-    Scheme.TCPA_PEC: frozenset({"provided_by"}),
-}
-"""What a legal scheme asks for beyond the notice."""
-BASIS_EVIDENCE: Final[Mapping[Basis, frozenset[str]]] = {
-    Basis.LEGITIMATE_INTEREST: frozenset({"lia_ref"}),
-    Basis.SOFT_OPT_IN: frozenset({"sale_or_negotiation", "similar_products", "opt_out_offered_at_collection"}),
-}
-"""Bases that can only be asserted, and what they must show."""
 
 
 # what may be said
@@ -135,14 +113,6 @@ def _wrong_basis(new: NewDecision) -> Iterator[tuple[str, str, str]]:
         yield "evidence_required", "/evidence", f"{new.basis} needs {', '.join(missing)}"
 
 
-def complete(new: NewDecision) -> bool:
-    """Whether notice and evidence suffice for a secret key's grant to lift a restriction."""
-    if new.notice is None or not new.evidence or new.method not in METHOD_EVIDENCE:
-        return False
-    needed = {METHOD_EVIDENCE[new.method]} | (SCHEME_EVIDENCE[new.scheme] if new.scheme else frozenset())
-    return all(new.evidence.get(key) not in (None, "") for key in needed)
-
-
 # canonical values
 
 
@@ -153,6 +123,15 @@ def _wrong_values(new: NewDecision) -> Iterator[tuple[str, str, str]]:
     for pointer, value in values.items():
         if value is not None and (found := _not_canonical(value, pointer, 0)):
             yield "not_canonical", *found
+
+
+def require_canonical(value: dict[str, Any], pointer: str, most: int) -> None:
+    """Return if RFC 8785 over strings, integers and booleans can say this, in at most so many bytes."""
+    found = _not_canonical(value, pointer, 0)
+    if found is None and len(canonical(value)) > most:
+        found = pointer, f"it has at most {most} bytes"
+    if found is not None:
+        raise Invalid("not_canonical", found[1], FieldError(*found))
 
 
 def _not_canonical(value: Any, pointer: str, depth: int) -> tuple[str, str] | None:
@@ -202,8 +181,12 @@ def committed(
     outcome: Outcome,
     effective_at: datetime,
     now: datetime,
+    notice: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The canonical record of a decision. Raises `Invalid` (`not_canonical`) when it is larger than 8 KB."""
+    """The canonical record of a decision. Raises `Invalid` (`not_canonical`) when it is larger than 8 KB.
+
+    `notice` is what the notice that it names turned out to be.
+    """
     identifier = placed.identifier
     fields: dict[str, Any] = {
         "v": 1,
@@ -219,7 +202,7 @@ def committed(
         "source": new.source,
         "rank": f"P{outcome.rank.value}",
         "actor": new.actor,
-        "notice": {"id": new.notice.id, "version": new.notice.version} if new.notice else None,
+        "notice": notice,
         "evidence": new.evidence,
         "scheme": new.scheme,
         "jurisdiction": new.jurisdiction,

@@ -1,13 +1,15 @@
 """Recording a batch of decisions: place and lock, read, decide in order, write, append to the ledger, answer."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
 from tabellion.consent import record as records
-from tabellion.consent import rules, store
+from tabellion.consent import rules, schemes, store
 from tabellion.consent.batch import Batch, Written
+from tabellion.consent.notices import naming
+from tabellion.consent.notices.types import Named as NamedNotice
 from tabellion.consent.placing import erased, place
 from tabellion.consent.types import (
     ANY,
@@ -23,6 +25,7 @@ from tabellion.consent.types import (
     NewDecision,
     Placed,
     Purposes,
+    Rank,
     Recorded,
     RefusedGrant,
     Scope,
@@ -92,18 +95,20 @@ class Recorder:
         keys = await self.vault.subjects(tx, workspace_id, {one.scope.recipient_id for one in placed.values()})
         batch = await _around(tx, workspace_id, purposes, placed.values(), news_only)
         log = await self.ledger.origin(tx, workspace_id, LOG)
+        notices = await naming.named(tx, workspace_id, _asked(decisions, placed, purposes))
         answers: dict[int, Recorded | HubError] = {}
         written: list[int] = []
         for index, one in sorted(placed.items()):
             known = one.scope.recipient_id in keys
-            answer = _take(batch, decisions[index], one, log, tx, news_only) if known else erased()
+            answer = _take(batch, decisions[index], one, log, tx, news_only, notices.get(index)) if known else erased()
             if answer is None:
                 written.append(index)
             else:
                 answers[index] = answer
         if batch.written:
             stored = await self._store(tx, workspace_id, purposes, batch, keys)
-            answers |= dict(zip(written, stored, strict=True))
+            answers |= _warned(dict(zip(written, stored, strict=True)), decisions, notices)
+            await self._adopt(tx, workspace_id, written, decisions, placed, notices, keys)
             if refused := _for_review(batch.written, stored):
                 await self.grants_refused(tx, workspace_id, refused)
         events = [
@@ -114,6 +119,26 @@ class Recorder:
         if events:
             await self.events.append(tx, events)
         return answers
+
+    async def _adopt(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        written: Sequence[int],
+        decisions: Sequence[NewDecision],
+        placed: Mapping[int, Placed],
+        notices: Mapping[int, NamedNotice],
+        keys: Mapping[UUID, Key],
+    ) -> None:
+        """What was shown to nobody known was shown to who decided on it; a public key cannot say who that is."""
+        adopted = {
+            notices[index].adopts: placed[index].scope.recipient_id
+            for index in written
+            if index in notices and decisions[index].rank > Rank.PUBLIC_KEY
+        }
+        found = {served: person for served, person in adopted.items() if served is not None}
+        if found:
+            await naming.adopt(tx, self.vault, workspace_id, found, keys)
 
     async def state(self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, batch: Batch) -> list[Recorded]:
         """Record what the hub itself states, as the batch has it, in order. The recipients are locked."""
@@ -190,26 +215,47 @@ async def _around(tx: Tx, workspace_id: UUID, purposes: Purposes, placed: Collec
     return Batch(purposes, tx.now, await store.around_decisions(tx, workspace_id, sorted(hashes), people), kept)
 
 
+def _asked(decisions: Sequence[NewDecision], placed: Iterable[int], purposes: Purposes) -> dict[int, naming.Asked]:
+    """The notices that decisions name, under their places."""
+    return {
+        index: naming.Asked(notice.id, notice.version, notice.served, rules.line(purposes, decisions[index].purpose))
+        for index in placed
+        if (notice := decisions[index].notice) is not None
+    }
+
+
+def _warned(
+    stored: Mapping[int, Recorded], decisions: Sequence[NewDecision], notices: Mapping[int, NamedNotice]
+) -> dict[int, Recorded]:
+    """What was recorded, with what is to be said about its notice and evidence."""
+    found = {}
+    for index, one in stored.items():
+        named = notices.get(index)
+        said = (*(named.warnings if named else ()), *schemes.warnings(decisions[index]))
+        found[index] = replace(one, warnings=said) if said else one
+    return found
+
+
 def _take(
-    batch: Batch, new: NewDecision, placed: Placed, log: str, tx: Tx, news_only: bool
+    batch: Batch, new: NewDecision, placed: Placed, log: str, tx: Tx, news_only: bool, notice: NamedNotice | None
 ) -> Recorded | HubError | None:
     """Decide and take the decision into the batch: None. Or the answer where that leaves no entry."""
-    incoming = _incoming(new, placed, tx)
+    incoming = _incoming(new, placed, tx, complete=bool(notice and notice.known) and schemes.complete(new))
     outcome = batch.decide(incoming)
     if outcome.ignored:
         return Recorded(placed.scope.recipient_id, outcome.decision, applied=False, reason=outcome.reason)
     if news_only and batch.stated(incoming, outcome):
         return Recorded(placed.scope.recipient_id, outcome.decision, outcome.applied, STATED)
-    entry_id = ids.new()
+    entry_id, told = ids.new(), notice.committed if notice else None
     try:
-        record = records.committed(entry_id, log, placed, new, outcome, incoming.effective_at, tx.now)
+        record = records.committed(entry_id, log, placed, new, outcome, incoming.effective_at, tx.now, told)
     except HubError as refusal:
         return refusal
     batch.write(entry_id, new, incoming, placed, outcome, record)
     return None
 
 
-def _incoming(new: NewDecision, placed: Placed, tx: Tx) -> Incoming:
+def _incoming(new: NewDecision, placed: Placed, tx: Tx, *, complete: bool) -> Incoming:
     return Incoming(
         scope=placed.scope,
         decision=new.decision,
@@ -220,7 +266,7 @@ def _incoming(new: NewDecision, placed: Placed, tx: Tx) -> Incoming:
         # A live restriction counts from its receipt, which is under the lock: no grant that stands by then is newer,
         # whatever the clocks of two processes say.
         time_known=new.occurred_at is not None and rules.imported(new.method, new.rank),
-        complete=records.complete(new),
+        complete=complete,
         assertable=bool(new.source and new.notice and new.occurred_at),
         expires_at=new.expires_at,
         confirm=new.confirm,
@@ -246,6 +292,8 @@ def _entry(workspace_id: UUID, written: Written, leaf: Appended, keys: Mapping[U
         applied=written.outcome.applied,
         reason=written.outcome.reason,
         in_force=written.in_force,
+        notice=written.new.notice.id if written.new.notice else None,
+        notice_version=str(written.new.notice.version) if written.new.notice else None,
         sealed=keys[subject_id].seal(written.record, records.context(workspace_id, written.standing.id)),
     )
 

@@ -1,6 +1,6 @@
 """`/v1/consents`: record a decision, check whether one may send."""
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -22,7 +22,7 @@ from tabellion.core import ids
 from tabellion.core.batching import Batcher
 from tabellion.core.crypto import b64
 from tabellion.core.db import Database, Tx
-from tabellion.core.errors import FieldError, HubError, Invalid
+from tabellion.core.errors import FieldError, HubError, Invalid, NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.providers.base import Channel
 from tabellion.recipients.service import Recipients
@@ -47,14 +47,28 @@ DECISION: Final = {
     "evidence": {"url": "https://example.org/signup"},
 }
 QUESTION: Final = {"recipient": {"phone": "+436601234567"}, "channel": "sms", "purpose": "transactional"}
+WARNINGS: Final[Mapping[str, str]] = {
+    "notice_unknown": "there is no published version of this notice by that name; publish it before you show it",
+    "notice_of_other_purposes": "the notice is not about this purpose; show one that is",
+    "notice_retired": "the notice is retired; show people another one",
+    "served_unknown": "nothing was said to have been shown under this id, or it was another text",
+    "evidence_missing": "the scheme asks for more evidence; GET /v1/consent-schemes says which",
+    "scheme_of_other_jurisdiction": "the scheme is not one of this jurisdiction",
+    "scheme_of_other_channel": "the scheme is not about this channel",
+    "scheme_of_other_basis": "the scheme does not go with this basis",
+}
 BLOCKED: Final = "the vendor blocks this number until its owner texts START to the sender"
 
 
-class NoticeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NoticeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The text the person saw."""
 
     id: Line
     version: Line | Annotated[int, Meta(ge=0)]
+    served: Annotated[
+        str | None,
+        Meta(description="The showing of it that they decided on, as `POST /v1/notices/{id}/served` named it."),
+    ] = None
 
 
 class DecisionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -83,6 +97,13 @@ class DecisionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     confirm: Annotated[bool, Meta(description="Ask the person to confirm before a grant counts.")] = False
 
 
+class Warned(msgspec.Struct, frozen=True):
+    """Something about a decision that somebody should look at."""
+
+    code: str
+    detail: str
+
+
 class DecisionAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """The decision, durable and in a signed tree."""
 
@@ -97,6 +118,10 @@ class DecisionAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
     deliverable: Annotated[bool | None, Meta(description="`false`: granted, but something else stops it.")] = None
     fix: Annotated[str | None, Meta(description="What makes it deliverable.")] = None
+    warnings: Annotated[
+        list[Warned],
+        Meta(description="What keeps notice and evidence from being complete, or does not fit. It is recorded anyway."),
+    ] = []
 
 
 class CheckBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -210,7 +235,7 @@ def decided(body: DecisionBody, caller: Caller, recipients: Recipients) -> NewDe
         rank=Rank.SECRET_KEY,
         actor=caller.actor,
         identifier=_identifier(recipients, side, body.identifier),
-        notice=Notice(body.notice.id, body.notice.version) if body.notice else None,
+        notice=_notice(body.notice) if body.notice else None,
         evidence=body.evidence,
         scheme=body.scheme,
         jurisdiction=body.jurisdiction,
@@ -222,6 +247,15 @@ def decided(body: DecisionBody, caller: Caller, recipients: Recipients) -> NewDe
 
 def _identifier(recipients: Recipients, side: WorkspaceId, named: IdentifierRef | None) -> Ref | None:
     return recipients.ref(side, RefObject(identifier=named), "") if named else None
+
+
+def _notice(named: NoticeBody) -> Notice:
+    if named.served is None:
+        return Notice(named.id, named.version)
+    try:
+        return Notice(named.id, named.version, ids.parse("srv", named.served))
+    except NotFound as unknown:
+        raise Invalid("served_unknown", unknown.detail, FieldError("/notice/served", unknown.detail)) from None
 
 
 def _time(at: datetime | None, pointer: str) -> datetime | None:
@@ -246,6 +280,7 @@ def shown(recorded: Recorded) -> DecisionAnswer:
         reason=recorded.reason,
         deliverable=recorded.deliverable,
         fix=BLOCKED if recorded.deliverable is False else None,
+        warnings=[Warned(code, WARNINGS[code]) for code in recorded.warnings],
     )
 
 

@@ -10,6 +10,7 @@ import msgspec
 from tabellion.consent import asking, contact, record, recording, rules, store
 from tabellion.consent.erasing import Erasing
 from tabellion.consent.merging import Merging
+from tabellion.consent.notices import naming
 from tabellion.consent.placing import wrong_kind
 from tabellion.consent.record import refusal
 from tabellion.consent.recording import Recorder
@@ -186,6 +187,7 @@ class Consent:
         How many entries lost whom they were about. Their keys must be destroyed after this, in the same transaction.
         """
         purposes = await self.purposes(tx, workspace_id)
+        await naming.forget(tx, workspace_id, person.ids, [one.hash for one in person.identifiers])
         return await self._erasing.erase(tx, workspace_id, purposes, person, actor, kept)
 
     async def decided(

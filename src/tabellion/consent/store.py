@@ -46,6 +46,8 @@ class Entry:
     reason: str | None
     in_force: bool
     sealed: bytes
+    notice: str | None = None
+    notice_version: str | None = None
 
 
 async def around_questions(tx: Tx, questions: Sequence[Question]) -> list[list[Standing]]:
@@ -124,19 +126,20 @@ async def insert(tx: Tx, workspace_id: UUID, entries: Sequence[Entry]) -> None:
         insert into consent_entries
             (workspace_id, id, log_index, leaf_hash, subject_id, recipient_id, person_scope, identifier_kind,
              identifier_hash, channel, purpose, decision, basis, method, source, rank, strength, recorded_at,
-             effective_at, expires_at, applied, reason, standing, lifts, sealed)
+             effective_at, expires_at, applied, reason, standing, lifts, sealed, notice, notice_version)
         select $1, id, log_index, leaf_hash, subject_id, recipient_id, person_scope, identifier_kind,
                identifier_hash, channel, purpose, decision, basis, method, source, rank, strength, recorded_at,
-               effective_at, expires_at, applied, reason, standing, lifts::bigint[], sealed
+               effective_at, expires_at, applied, reason, standing, lifts::bigint[], sealed, notice, notice_version
           from unnest($2::uuid[], $3::bigint[], $4::bytea[], $5::uuid[], $6::uuid[], $7::boolean[], $8::text[],
                       $9::bytea[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
                       $16::smallint[], $17::smallint[], $18::timestamptz[], $19::timestamptz[], $20::timestamptz[],
-                      $21::boolean[], $22::text[], $23::boolean[], $24::text[], $25::bytea[])
+                      $21::boolean[], $22::text[], $23::boolean[], $24::text[], $25::bytea[],
+                      $26::text[], $27::text[])
             as made (id, log_index, leaf_hash, subject_id, recipient_id, person_scope, identifier_kind,
                      identifier_hash, channel, purpose, decision, basis, method, source, rank, strength, recorded_at,
-                     effective_at, expires_at, applied, reason, standing, lifts, sealed)
+                     effective_at, expires_at, applied, reason, standing, lifts, sealed, notice, notice_version)
         """,
-        workspace_id, *columns([_row(entry) for entry in entries], 24),
+        workspace_id, *columns([_row(entry) for entry in entries], 26),
     )  # fmt: skip
 
 
@@ -148,6 +151,7 @@ def _row(entry: Entry) -> tuple[object, ...]:
         entry.source, one.rank, one.strength, entry.recorded_at,
         None if one.effective_at == OLDEST else one.effective_at, one.expires_at, entry.applied, entry.reason,
         entry.in_force, "{" + ",".join(map(str, sorted(one.lifts))) + "}", entry.sealed,
+        entry.notice, entry.notice_version,
     )  # fmt: skip
 
 

@@ -281,6 +281,8 @@ class Notice:
 
     id: str
     version: str | int
+    served: UUID | None = None
+    """The showing of it that they decided on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +343,8 @@ class Recorded:
     """False: applied, but the vendor blocks the number until the person lifts that block."""
     in_flight: Sequence[UUID] = ()
     """Attempts that this restriction covers and that had started before it."""
+    warnings: Sequence[str] = ()
+    """What keeps its notice and evidence from being whole, or does not fit."""
 
 
 @dataclass(frozen=True, slots=True)

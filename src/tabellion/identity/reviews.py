@@ -9,7 +9,7 @@ from typing import assert_never
 from uuid import UUID
 
 from tabellion.access.service import audit
-from tabellion.consent.record import complete
+from tabellion.consent.schemes import complete
 from tabellion.consent.service import Consent
 from tabellion.consent.types import Decision, NewDecision, Notice, Rank
 from tabellion.core import ids
@@ -176,8 +176,8 @@ def would(review: Review, evidence: Evidence) -> str:
             return "records the assertion again, not in force: it lifts no restriction"
         case Grant(refused_because="objection_stands"):
             return "records the grant as pending: an objection, complaint or STOP is lifted by the person alone"
-        case Grant() as grant if complete(restated(grant, HUB, review.id)):
-            return "records the grant, in force if it is newer than the restriction; otherwise pending"
+        case Grant() as grant if grant.notice and complete(restated(grant, HUB, review.id)):
+            return "records the grant, in force if its notice is known and it is the newer one; otherwise pending"
         case Grant():
             return "records the grant as pending, because notice or evidence is incomplete: the person must confirm"
         case _:

@@ -1,5 +1,13 @@
 -- What the migrations beside this file make of an empty database. Written by `make schema`; not applied.
 
+CREATE FUNCTION public.refuse_change_of_published() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+    raise exception 'a published version of a notice is never changed and never deleted';
+end
+$$;
+
 CREATE TABLE public.account_pacing (
     workspace_id uuid NOT NULL,
     account_id uuid NOT NULL,
@@ -203,6 +211,8 @@ CREATE TABLE public.consent_entries (
     standing boolean NOT NULL,
     lifts bigint[] NOT NULL,
     sealed bytea,
+    notice text,
+    notice_version text,
     CONSTRAINT consent_entries_check CHECK ((((rank >= 0) AND (rank <= 3)) AND ((strength >= 0) AND (strength <= 2)))),
     CONSTRAINT consent_entries_check1 CHECK (((strength > 0) = (decision = ANY (ARRAY['denied'::text, 'withdrawn'::text, 'objected'::text])))),
     CONSTRAINT consent_entries_check2 CHECK (((identifier_hash IS NULL) = (identifier_kind IS NULL))),
@@ -680,6 +690,51 @@ CREATE TABLE public.messages (
 )
 WITH (fillfactor='80');
 
+CREATE TABLE public.notice_versions (
+    workspace_id uuid NOT NULL,
+    notice text NOT NULL,
+    version text NOT NULL,
+    id uuid NOT NULL,
+    default_language text NOT NULL,
+    texts jsonb NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    title text,
+    purposes text[],
+    published_at timestamp with time zone,
+    published_by text,
+    hash bytea,
+    CONSTRAINT notice_versions_check CHECK ((texts ? default_language)),
+    CONSTRAINT notice_versions_whole CHECK ((((published_at IS NULL) = (hash IS NULL)) AND ((published_at IS NULL) = (title IS NULL)) AND ((published_at IS NULL) = (purposes IS NULL)) AND ((published_at IS NULL) = (published_by IS NULL))))
+);
+
+CREATE TABLE public.notices (
+    workspace_id uuid NOT NULL,
+    key text NOT NULL,
+    id uuid NOT NULL,
+    title text NOT NULL,
+    purposes text[] NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    retired_at timestamp with time zone
+);
+
+CREATE TABLE public.notices_served (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    notice text NOT NULL,
+    version text NOT NULL,
+    language text NOT NULL,
+    recipient_id uuid,
+    identifier_hash bytea,
+    means text NOT NULL,
+    source text NOT NULL,
+    actor text NOT NULL,
+    served_at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    sealed bytea NOT NULL
+);
+
 CREATE TABLE public.page_settings (
     workspace_id uuid NOT NULL,
     settings jsonb NOT NULL,
@@ -1133,6 +1188,21 @@ ALTER TABLE ONLY public.merges
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.notice_versions
+    ADD CONSTRAINT notice_versions_pkey PRIMARY KEY (workspace_id, notice, version);
+
+ALTER TABLE ONLY public.notice_versions
+    ADD CONSTRAINT notice_versions_workspace_id_id_key UNIQUE (workspace_id, id);
+
+ALTER TABLE ONLY public.notices
+    ADD CONSTRAINT notices_pkey PRIMARY KEY (workspace_id, key);
+
+ALTER TABLE ONLY public.notices_served
+    ADD CONSTRAINT notices_served_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.notices
+    ADD CONSTRAINT notices_workspace_id_id_key UNIQUE (workspace_id, id);
+
 ALTER TABLE ONLY public.page_settings
     ADD CONSTRAINT page_settings_pkey PRIMARY KEY (workspace_id);
 
@@ -1272,6 +1342,12 @@ CREATE UNIQUE INDEX merges_one_open ON public.merges USING btree (workspace_id, 
 
 CREATE INDEX messages_by_recipient ON public.messages USING btree (workspace_id, recipient_id, id);
 
+CREATE INDEX notices_served_of_identifier ON public.notices_served USING btree (workspace_id, identifier_hash) WHERE (identifier_hash IS NOT NULL);
+
+CREATE INDEX notices_served_of_notice ON public.notices_served USING btree (workspace_id, notice, id);
+
+CREATE INDEX notices_served_of_person ON public.notices_served USING btree (workspace_id, recipient_id, id) WHERE (recipient_id IS NOT NULL);
+
 CREATE INDEX recipient_settings_by_time ON public.recipient_settings USING btree (updated_at);
 
 CREATE INDEX recipient_traits_value ON public.recipient_traits USING btree (workspace_id, name, value, recipient_id);
@@ -1306,6 +1382,8 @@ ALTER INDEX public.jobs_pkey ATTACH PARTITION public.jobs_high_pkey;
 
 ALTER INDEX public.jobs_pkey ATTACH PARTITION public.jobs_normal_pkey;
 
+CREATE TRIGGER notice_versions_published BEFORE DELETE OR UPDATE ON public.notice_versions FOR EACH ROW WHEN ((old.published_at IS NOT NULL)) EXECUTE FUNCTION public.refuse_change_of_published();
+
 ALTER TABLE ONLY public.account_pacing
     ADD CONSTRAINT account_pacing_workspace_id_account_id_fkey FOREIGN KEY (workspace_id, account_id) REFERENCES public.accounts(workspace_id, id);
 
@@ -1332,6 +1410,9 @@ ALTER TABLE ONLY public.merges
 
 ALTER TABLE ONLY public.merges
     ADD CONSTRAINT merges_workspace_id_into_id_fkey FOREIGN KEY (workspace_id, into_id) REFERENCES public.recipients(workspace_id, id);
+
+ALTER TABLE ONLY public.notice_versions
+    ADD CONSTRAINT notice_versions_workspace_id_notice_fkey FOREIGN KEY (workspace_id, notice) REFERENCES public.notices(workspace_id, key);
 
 ALTER TABLE ONLY public.proof_openings
     ADD CONSTRAINT proof_openings_workspace_id_proof_id_fkey FOREIGN KEY (workspace_id, proof_id) REFERENCES public.held_proofs(workspace_id, id);

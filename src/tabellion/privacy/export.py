@@ -13,6 +13,7 @@ from uuid import UUID
 
 from tabellion.access.answers import encode
 from tabellion.access.service import mode_of, workspace_of
+from tabellion.consent.notices.serving import Serving
 from tabellion.consent.service import Consent
 from tabellion.core.db import Database, Tx
 from tabellion.core.errors import Conflict, HubError
@@ -52,6 +53,7 @@ class Export:
     recipients: Recipients
     identity: Identity
     consent: Consent
+    serving: Serving
     messages: Messages
     webhooks: Webhooks
     page: int = PAGE
@@ -107,6 +109,7 @@ class Export:
         yield "identity.json", self._one(db, person, self._identity)
         yield "history.jsonl", self._rows(db, person, self._history(light))
         yield "consents.jsonl", self._rows(db, person, self._consents(light))
+        yield "notices.jsonl", self._rows(db, person, self._notices(light))
         yield "messages.jsonl", self._rows(db, person, self._messages(heavy))
         yield "callbacks.jsonl", self._rows(db, person, self._callbacks(heavy))
         yield "events.jsonl", self._rows(db, person, self._events(light))
@@ -184,6 +187,15 @@ class Export:
             )
             rows = [exported.consent(entry, record, others) for entry, record in found]
             return rows, found[-1][0].log_index if len(found) == limit else None
+
+        return read
+
+    def _notices(self, limit: int) -> Read[UUID]:
+        async def read(tx: Tx, person: Person, after: UUID | None) -> tuple[Sequence[object], UUID | None]:
+            hashes = sorted(await self._known(tx, person))
+            found = await self.serving.of_people(tx, person.workspace_id, person.ids, hashes, after, limit)
+            rows = [exported.served(one, opened) for one, opened in found]
+            return rows, found[-1][0].id if len(found) == limit else None
 
         return read
 

@@ -16,6 +16,8 @@ from msgspec.structs import asdict
 from tabellion import __version__
 from tabellion.access.answers import show_time
 from tabellion.access.types import Mode
+from tabellion.consent.notices import views as notices
+from tabellion.consent.notices.types import Served, ServedTo
 from tabellion.consent.types import KeptEntry
 from tabellion.core import ids
 from tabellion.core.crypto import b64
@@ -252,6 +254,10 @@ def _text(body: bytes) -> str | None:
         return body.decode()
     except UnicodeDecodeError:
         return None
+
+
+def served(one: Served, opened: ServedTo | None) -> Row:
+    return asdict(notices.served(one, opened))
 
 
 def event(one: Recorded) -> Row:

@@ -22,6 +22,7 @@ history.jsonl     Each change of your record, the newest first: when, by whom, f
 consents.jsonl    Each decision about what may be sent to you: what you agreed to, refused or withdrew, when and how it
                   was said, and what shows it. "record" is what was entered into a log that nobody can change
                   unseen, at the place "log_index". "standing" says whether the decision counts today.
+notices.jsonl     Each text about consent that you were shown: which, in which language, when, where and how.
 messages.jsonl    Each message to you: what it said ("content"), where it was to go ("steps"), what was tried
                   ("attempts"), what became of it ("status"), and why.
 callbacks.jsonl   What the companies that deliver messages reported about you alone, as they wrote it: "body" in
@@ -35,8 +36,8 @@ How to read it
 ==============
 
 Times are in UTC: 2026-11-21T09:00:00.000Z. Ids say what they stand for: rcp_ a person, msg_ a message, att_ one try to
-deliver it, cns_ a decision, evt_ something that happened, mrg_ a merge, acc_ an account with a delivering company,
-cbk_ a report of one, key_ a program that works for the sender.
+deliver it, cns_ a decision, srv_ a text shown, evt_ something that happened, mrg_ a merge, acc_ an account with a
+delivering company, cbk_ a report of one, key_ a program that works for the sender.
 
 "content": null means that the words of a message are not kept any more. "withheld": true means that your record held
 something of another person for a while, by mistake; it was given back, and is not repeated here.

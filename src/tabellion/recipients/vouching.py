@@ -9,7 +9,7 @@ from tabellion.core.errors import FieldError, HubError, Invalid
 from tabellion.core.ids import WorkspaceId
 from tabellion.recipients.rules import match_form
 from tabellion.recipients.service import Recipients
-from tabellion.recipients.types import NAMELESS, Kind, Named
+from tabellion.recipients.types import ADDRESSES, NAMELESS, Kind, Named, Ref
 
 Name = tuple[Kind, str]
 """An identifier's kind and its normal form."""
@@ -31,6 +31,12 @@ class Names:
     def cover(self, kind: Kind, value: str) -> bool:
         """Whether the token vouches for this very identifier, in normal form."""
         return (kind, match_form(kind, value)) in self.vouched
+
+    def may_name(self, ref: Ref) -> bool:
+        """Whether a request may name this one: without a token no names that could be guessed one after the other."""
+        if self.external_id is None:
+            return ref.kind is None or ref.kind in ADDRESSES | NAMELESS
+        return ref.kind is not None and (ref.kind in NAMELESS or self.cover(ref.kind, ref.value))
 
     def require(self, named: Iterable[tuple[Kind, str, str]]) -> None:
         """Return if (kind, normal form, pointer) may all be named. Raises 403 that points at those that may not."""

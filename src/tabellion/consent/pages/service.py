@@ -17,6 +17,7 @@ from tabellion.consent.links.codes import Codes, Sent
 from tabellion.consent.links.confirming import Confirming
 from tabellion.consent.links.service import Links
 from tabellion.consent.links.types import Confirm, LinkUnknown, Place, Preferences, Unsubscribe, Waiting
+from tabellion.consent.notices.service import Notices
 from tabellion.consent.pages import settings
 from tabellion.consent.pages.settings import Gpc, PageSettings
 from tabellion.consent.service import Consent
@@ -27,6 +28,7 @@ from tabellion.consent.types import (
     Decision,
     Method,
     NewDecision,
+    Notice,
     Purpose,
     PurposeClass,
     Purposes,
@@ -37,7 +39,7 @@ from tabellion.consent.types import (
 )
 from tabellion.consent.withdrawing import MARKETING, PERSON, Withdrawal
 from tabellion.core.db import Tx
-from tabellion.core.errors import HubError
+from tabellion.core.errors import HubError, NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.providers.base import Channel
 from tabellion.recipients.service import Recipients
@@ -125,6 +127,7 @@ class Pages:
     links: Links
     codes: Codes
     confirming: Confirming
+    notices: Notices
 
     # unsubscribe
 
@@ -244,6 +247,14 @@ class Pages:
     async def confirm(self, tx: Tx, asking: Asking, evidence: Mapping[str, Any]) -> Recorded | None:
         """Grant what is confirmed; None where it was already."""
         return await self.confirming.confirm(tx, asking.workspace_id, asking.waiting, evidence)
+
+    async def notice(self, tx: Tx, workspace_id: WorkspaceId, seen: Notice, language: str) -> str | None:
+        """What the person agreed to, in this language or the notice's own; None where its text is not kept here."""
+        try:
+            version = await self.notices.version(tx, workspace_id, seen.id, str(seen.version))
+        except NotFound:
+            return None
+        return version.texts.get(language, version.texts[version.default_language])
 
     # parts
 

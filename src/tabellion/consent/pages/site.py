@@ -17,11 +17,10 @@ from tabellion.consent.pages.service import Asking, Centre, Leaving, Pages, Sect
 from tabellion.consent.pages.settings import PageSettings
 from tabellion.consent.pages.texts import Texts
 from tabellion.consent.pages.views import Frame
-from tabellion.consent.types import Method, Notice
+from tabellion.consent.types import Method
 from tabellion.core import ids
 from tabellion.core.db import Database, Tx
 from tabellion.core.errors import HubError, Overloaded
-from tabellion.core.ids import WorkspaceId
 from tabellion.recipients.types import Recipient
 
 SIGNAL: Final = "1"
@@ -63,12 +62,6 @@ class View(Protocol):
     def settings(self) -> PageSettings: ...
 
 
-class NoticeText(Protocol):
-    async def __call__(self, tx: Tx, workspace_id: WorkspaceId, notice: Notice, language: str) -> str | None:
-        """What a notice says, in this language or its own; None where it is not known."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Site:
     db: Database
@@ -76,7 +69,6 @@ class Site:
     pages: Pages
     texts: Texts
     limits: PageLimits
-    notice: NoticeText
 
     # unsubscribe
 
@@ -257,7 +249,7 @@ class Site:
         if page.waiting.confirmed_at is not None:
             return Shown(200, views.confirmed(frame, page, already=True))
         seen, side, language = page.waiting.notice, page.workspace_id, frame.language.code
-        text = await self.db.run(lambda tx: self.notice(tx, side, seen, language)) if seen else None
+        text = await self.db.run(lambda tx: self.pages.notice(tx, side, seen, language)) if seen else None
         return Shown(status, views.asking(frame, page, text, told))
 
     async def _confirm(self, asked: Asked) -> tuple[Opened, Confirm]:
@@ -320,8 +312,3 @@ def _evidence(asked: Asked, named: Unsubscribe | None = None) -> dict[str, Any]:
     if asked.signal:
         evidence["sec_gpc"] = SIGNAL
     return evidence
-
-
-async def no_notice(tx: Tx, workspace_id: WorkspaceId, notice: Notice, language: str) -> str | None:
-    """Where the texts of notices are not kept here, none is known."""
-    return None
