@@ -43,7 +43,7 @@ async def test_from_the_grant_to_the_verdict(people: People) -> None:
     assert (pending["decision"], pending["applied"]) == ("pending", False)
     await people.follow()
     [mail] = await people.world.mails(ANN)
-    assert mail["subject"] == "Please confirm: News and offers"
+    assert mail["headers"]["Subject"] == "Please confirm: News and offers"
     assert "acme" in mail["text"]
     url = await people.confirm_link(mail)
     page = await people.open(url)
@@ -51,7 +51,7 @@ async def test_from_the_grant_to_the_verdict(people: People) -> None:
     assert "News and offers" in page.text
     assert ANN not in page.text
     assert await people.verdict(ANN) == "unknown"
-    done = await people.submit(url, page.text, "confirm")
+    done = await people.submit(url, page.text, "confirm", agree="yes")
     assert done.status_code == 200
     assert await people.verdict(ANN) == "allowed"
     last = (await people.entries())[-1]
@@ -78,11 +78,11 @@ async def test_the_page_shows_the_text_that_was_agreed_to(people: People) -> Non
 async def test_confirming_again_grants_nothing_again(people: People) -> None:
     url = await asked(people)
     page = (await people.open(url)).text
-    await people.submit(url, page, "confirm")
+    await people.submit(url, page, "confirm", agree="yes")
     unsubscribe = await people.unsubscribe_link((await people.entries())[-1]["recipient_id"])
     await people.one_click(unsubscribe)
     people.world.clock.advance(timedelta(minutes=5))
-    again = await people.submit(url, page, "confirm")
+    again = await people.submit(url, page, "confirm", agree="yes")
     assert again.status_code == 200
     assert "already" in again.text
     assert await people.verdict(ANN) == "denied"
@@ -93,7 +93,7 @@ async def test_looking_confirms_nothing(people: People) -> None:
     url = await asked(people)
     for method in ("GET", "HEAD"):
         assert (await people.browser.request(method, url)).status_code == 200
-    for body in ({}, {"do": "confirm"}, {"List-Unsubscribe": "One-Click"}):
+    for body in ({}, {"do": "confirm", "agree": "yes"}, {"List-Unsubscribe": "One-Click"}):
         assert (await people.browser.post(url, data=body)).status_code == 422
     assert await people.verdict(ANN) == "unknown"
 
@@ -103,7 +103,7 @@ async def test_after_two_days_it_is_over_and_the_log_says_so(people: People, wor
     page = (await people.open(url)).text
     world.clock.advance(timedelta(hours=48))
     assert (await people.open(url)).status_code == 410
-    assert (await people.submit(url, page, "confirm")).status_code == 410
+    assert (await people.submit(url, page, "confirm", agree="yes")).status_code == 410
     await world.hub.confirming.end(world.db)
     [event] = await people.events("consent.expired")
     assert event["consent"]["reason"] == "confirmation_expired"
@@ -113,7 +113,7 @@ async def test_after_two_days_it_is_over_and_the_log_says_so(people: People, wor
 
 async def test_what_was_confirmed_does_not_expire(people: People, world: World) -> None:
     url = await asked(people)
-    await people.press(url, "confirm")
+    await people.press(url, "confirm", agree="yes")
     world.clock.advance(timedelta(hours=48))
     await world.hub.confirming.end(world.db)
     assert await people.events("consent.expired") == []
@@ -160,7 +160,7 @@ async def test_a_withdrawal_of_the_purpose_does_not_keep_the_question_back(peopl
     await world.decide(ANN, "withdrawn", "email")
     world.clock.advance(HOUR)
     url = await asked(people)
-    await people.press(url, "confirm")
+    await people.press(url, "confirm", agree="yes")
     assert await people.verdict(ANN) == "allowed"
 
 
@@ -197,7 +197,7 @@ async def test_a_crash_before_the_commit_sends_it_once(people: People, world: Wo
 async def test_two_who_confirm_at_once_grant_once(people: People) -> None:
     url = await asked(people)
     page = (await people.open(url)).text
-    both = await asyncio.gather(*(people.submit(url, page, "confirm") for _ in range(2)))
+    both = await asyncio.gather(*(people.submit(url, page, "confirm", agree="yes") for _ in range(2)))
     assert [one.status_code for one in both] == [200, 200]
     assert (await people.methods()).count("double_opt_in") == 1
 
@@ -211,7 +211,7 @@ async def test_an_address_that_is_anothers_by_then_is_not_confirmed(people: Peop
         "update identifiers set recipient_id = $3 where workspace_id = $1 and hash = $2",
         world.side, row["identifier_hash"], other,
     )  # fmt: skip
-    answer = await people.submit(url, page, "confirm")
+    answer = await people.submit(url, page, "confirm", agree="yes")
     assert answer.status_code == 422
     assert "double_opt_in" not in await people.methods()
 

@@ -6,7 +6,9 @@ from uuid import UUID
 import pytest
 
 from tabellion.consent.links.types import Preferences
+from tabellion.consent.types import RecipientSignal
 from tabellion.core import ids
+from tabellion.providers.base import Channel, Signal
 
 from .conftest import ANN, HOUR, MINUTE, NUMBER, Forms, People, World, url_of
 
@@ -74,11 +76,25 @@ async def test_the_code_arrives_over_the_channel_it_is_for(people: People, url: 
     assert len(await world.texts(NUMBER)) == 1
 
 
-async def test_a_grant_lifts_what_the_page_turned_off(people: People, url: str, ann: UUID) -> None:
+async def test_a_grant_lifts_what_the_page_turned_off(people: People, url: str, ann: UUID, world: World) -> None:
     await people.press(url, "off")
+    world.clock.advance(MINUTE)
     asked = await people.press(url, "on")
     await people.submit(url, asked.text, "grant", code=await people.code(ann))
     assert await people.verdict(ANN) == "allowed"
+
+
+async def test_a_wider_objection_is_not_lifted_here_and_the_page_says_so(
+    people: People, url: str, ann: UUID, world: World
+) -> None:
+    signal = RecipientSignal(Signal.COMPLAINED, Channel.EMAIL, ANN, "fake", "acc_1")
+    await world.db.run(lambda tx: world.hub.consent.record_signals(tx, world.side, [signal]))
+    world.clock.advance(MINUTE)
+    asked = await people.press(url, "on")
+    answer = await people.submit(url, asked.text, "grant", code=await people.code(ann))
+    assert answer.status_code == 409
+    assert "objected" in answer.text
+    assert await people.verdict(ANN) == "denied"
 
 
 async def test_a_code_works_once_for_ten_minutes_and_five_tries(

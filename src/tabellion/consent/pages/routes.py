@@ -46,7 +46,7 @@ def routes(edge: Edge, site: Site) -> list[HTTPRouteHandler]:
         except HubError as error:
             status = edge.refuse(error, visit_of(request.scope)).status
             shown = site.busy(asked, status) if status == 429 or status >= 500 else site.unknown(asked, status)
-        return Response(shown.body, status_code=shown.status, media_type="text/html; charset=utf-8", headers=HEADERS)
+        return Response(shown.body, status_code=shown.status, media_type="text/html", headers=HEADERS)
 
     def pages(word: str, show: Answer, change: Answer) -> list[HTTPRouteHandler]:
         path = f"/r/{word}/{{token:str}}"
@@ -63,7 +63,7 @@ def routes(edge: Edge, site: Site) -> list[HTTPRouteHandler]:
 
     @get("/r/style.css", public=True, include_in_schema=False)
     async def styled() -> Response[bytes]:
-        return Response(style, media_type="text/css; charset=utf-8", headers=STYLED)
+        return Response(style, media_type="text/css", headers=STYLED)
 
     return [
         *pages("u", site.show_leaving, site.leave),

@@ -248,13 +248,14 @@ class Pages:
         """Grant what is confirmed; None where it was already."""
         return await self.confirming.confirm(tx, asking.workspace_id, asking.waiting, evidence)
 
-    async def notice(self, tx: Tx, workspace_id: WorkspaceId, seen: Notice, language: str) -> str | None:
-        """What the person agreed to, in this language or the notice's own; None where its text is not kept here."""
+    async def notice(self, tx: Tx, workspace_id: WorkspaceId, seen: Notice, language: str) -> tuple[str, str] | None:
+        """What the person agreed to and its language, this one or its own; None where its text is not kept here."""
         try:
             version = await self.notices.version(tx, workspace_id, seen.id, str(seen.version))
         except NotFound:
             return None
-        return version.texts.get(language, version.texts[version.default_language])
+        spoken = language if language in version.texts else version.default_language
+        return version.texts[spoken], spoken
 
     # parts
 

@@ -203,6 +203,8 @@ class Site:
         if isinstance(granted, HubError):
             raise granted
         after = await self.pages.centre(tx, page.workspace_id, page.named)
+        if not granted.applied:
+            return lambda: self._centre(asked, after, "confirm_refused", 409)
         return lambda: self._centre(asked, after, "saved")
 
     async def _centre(self, asked: Asked, page: Centre, told: str | None = None, status: int = 200) -> Shown:
@@ -237,7 +239,7 @@ class Site:
             return self._expired(asked)
         page = await self.db.run(lambda tx: self.pages.asking(tx, opened.workspace_id, named))
         frame = await self._frame(Page.CONFIRM, asked, page)
-        if (asked.fields or {}).get("do") != "confirm" or not await self._fresh(Page.CONFIRM, asked):
+        if not _agreed(asked) or not await self._fresh(Page.CONFIRM, asked):
             return await self._asking(asked, page, "retry", 422)
         granted = await self.db.run(lambda tx: self.pages.confirm(tx, page, _evidence(asked)))
         if granted is not None and not granted.applied:
@@ -300,6 +302,15 @@ def _meant(asked: Asked, page: Centre) -> tuple[Section | None, str]:
     section = page.section(fields.get("at", ""), fields.get("channel", ""))
     known = section is not None and any(one.purpose.key == purpose for one in section.choices)
     return (section if known else None), purpose
+
+
+def _agreed(asked: Asked) -> bool:
+    """Whether the box was ticked, which it is not beforehand, and the button pressed.
+
+    What opens mail to look into it presses buttons, too; it does not tick boxes.
+    """
+    fields = asked.fields or {}
+    return (fields.get("do"), fields.get("agree")) == ("confirm", "yes")
 
 
 def _evidence(asked: Asked, named: Unsubscribe | None = None) -> dict[str, Any]:

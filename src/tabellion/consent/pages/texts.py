@@ -41,7 +41,7 @@ class Language:
     def nodes(self, key: str, **values: str) -> list[Node]:
         """A sentence for a page: what fills its places may be of another direction than what stands around."""
         parts = _PLACE.split(self.said[key])
-        return [el("bdi", values[part]) if index % 2 else part for index, part in enumerate(parts) if part]
+        return [_filled(part, values) if index % 2 else part for index, part in enumerate(parts) if part]
 
     def channel(self, channel: Channel) -> str:
         return self.said.get(f"channel_{channel}", channel.value)
@@ -76,6 +76,11 @@ def load() -> Texts:
 def places(sentence: str) -> frozenset[str]:
     """What a sentence leaves open."""
     return frozenset(_PLACE.findall(sentence))
+
+
+def _filled(place: str, values: Mapping[str, str]) -> Node:
+    """An address is read from left to right in any language."""
+    return el("bdi", values[place], dir="ltr" if place == "address" else None)
 
 
 def _accepted(header: str | None) -> Iterable[str]:

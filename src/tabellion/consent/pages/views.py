@@ -83,7 +83,10 @@ class Frame:
         if key is None:
             return None
         return el(
-            "p", self.language.text(key), role="alert" if wrong else "status", class_="wrong" if wrong else "done"
+            "p",
+            self.language.text(key, brand=self.brand or ""),
+            role="alert" if wrong else "status",
+            class_="wrong" if wrong else "done",
         )
 
 
@@ -181,11 +184,15 @@ def _choice(frame: Frame, section: Section, choice: Choice) -> Element:
 
 def _signal(frame: Frame) -> Element:
     said = frame.language
-    box = el("input", type="checkbox", name="gpc", value="yes", id="gpc", checked=True)
-    label = el("label", box, " ", said.text("gpc_label"), for_="gpc")
-    form = frame.form(label, frame.button("gpc_button", "gpc"))
+    form = frame.form(_tick("gpc", said.text("gpc_label"), ticked=True), frame.button("gpc_button", "gpc"))
     return el("section", el("h2", said.text("gpc_title"), id="privacy"), frame.say("gpc_text"), form,
               class_="signal", aria_labelledby="privacy")  # fmt: skip
+
+
+def _tick(name: str, label: str, *, ticked: bool = False) -> Element:
+    """A box to tick; one that is not ticked beforehand has to be."""
+    box = el("input", type="checkbox", name=name, value="yes", id=name, checked=ticked, required=not ticked)
+    return el("label", box, el("span", label), for_=name, class_="tick")
 
 
 def _everything(frame: Frame) -> Element:
@@ -226,12 +233,13 @@ def _back(frame: Frame) -> Element:
 # confirm
 
 
-def asking(frame: Frame, page: Asking, notice: str | None = None, told: str | None = None) -> bytes:
+def asking(frame: Frame, page: Asking, notice: tuple[str, str] | None = None, told: str | None = None) -> bytes:
     said, one = frame.language, page.waiting
     agreed: Sequence[Node] = []
     if notice:
-        paragraphs = [el("p", part.strip()) for part in notice.split("\n\n") if part.strip()]
-        agreed = [frame.say("confirm_notice"), el("blockquote", *paragraphs, tabindex="0", dir="auto")]
+        text, language = notice
+        paragraphs = [el("p", part.strip()) for part in text.split("\n\n") if part.strip()]
+        agreed = [frame.say("confirm_notice"), el("blockquote", *paragraphs, tabindex="0", lang=language, dir="auto")]
     return frame.page(
         "confirm_title",
         frame.told(told, wrong=True),
@@ -243,7 +251,7 @@ def asking(frame: Frame, page: Asking, notice: str | None = None, told: str | No
             address=masked(one.identifier.kind, one.identifier.value),
         ),
         *agreed,
-        frame.form(frame.button("confirm_button", "confirm")),
+        frame.form(_tick("agree", said.text("confirm_label")), frame.button("confirm_button", "confirm")),
         el("p", said.text("confirm_ignore"), class_="hint"),
     )
 
