@@ -4,12 +4,13 @@ from typing import Any
 
 from tabellion.consent.brands import store as brands
 from tabellion.consent.brands.types import Brand
+from tabellion.consent.settings import store as settings
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
 
 from .statements import Asked, reads, writes
 
-STORES = (brands,)
+STORES = (brands, settings)
 
 
 async def make(tx: Tx, side: WorkspaceId) -> None:
@@ -17,6 +18,7 @@ async def make(tx: Tx, side: WorkspaceId) -> None:
     word = side.hex[:8]
     await brands.write(tx, side, Brand("shoes", word))
     await brands.write(tx, side, Brand("hats", word, is_default=True))
+    await settings.write(tx, side, {"cross_channel": {}})
 
 
 @reads(brands, "read")
@@ -38,3 +40,8 @@ async def _(tx: Tx, of: Asked) -> Any:
 
 writes(brands, "release_default")(lambda tx, of: brands.release_default(tx, of.name, "shoes"))
 writes(brands, "delete")(lambda tx, of: brands.delete(tx, of.name, "shoes"))
+
+
+@reads(settings, "read")
+async def _(tx: Tx, of: Asked) -> Any:
+    return (await settings.read(tx, of.name))[0]

@@ -422,6 +422,18 @@ async def delete_brand(attack: Attack) -> None:
     await attack.ask("DELETE", "/v1/brands/hats", status=204)
 
 
+@case("GET", "/v1/consent-settings")
+async def consent_settings(attack: Attack) -> None:
+    assert (await attack.ask("GET", "/v1/consent-settings"))["settings"]["cross_channel"] == {}
+
+
+@case("PUT", "/v1/consent-settings")
+async def set_consent_settings(attack: Attack) -> None:
+    await attack.ask("PUT", "/v1/consent-settings", {"cross_channel": {"sms": ["whatsapp"]}})
+    theirs = (await attack.theirs.call("GET", "/v1/consent-settings")).json()
+    assert theirs["settings"]["cross_channel"] == {}
+
+
 @case("GET", "/v1/reviews")
 async def reviews(attack: Attack) -> None:
     for query in ("limit=500", "state=open", "kind=identity_conflict"):

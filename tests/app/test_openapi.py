@@ -35,6 +35,7 @@ MUST: Final = {
     "POST /v1/legal-holds": {"recipient", "reason"},
     "POST /v1/proofs/{proof_id}/openings": {"reason"},
     "PUT /v1/brands/{brand_key}": {"name"},
+    "PUT /v1/consent-settings": set(),
     "PUT /v1/recipient-settings": set(),
     "POST /v1/recipient-settings/preview": set(),
     "POST /v1/keys": {"role"},

@@ -17,6 +17,7 @@ from tabellion.app.wiring import Callbacks, Hub
 from tabellion.consent import routes as consent
 from tabellion.consent.brands import routes as brands
 from tabellion.consent.public import PublicDecisions
+from tabellion.consent.settings import routes as consent_settings
 from tabellion.consent.types import NewDecision
 from tabellion.core.batching import Batcher
 from tabellion.core.config import Settings
@@ -77,6 +78,7 @@ def build(hub: Hub, settings: Settings) -> App:
         *review_routes.routes(edge, hub.queue, hub.reviews),
         *consent.routes(edge, hub.recipients, decide, check, public),
         *brands.routes(edge),
+        *consent_settings.routes(edge),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
         *privacy.routes(edge, hub.retention),
         *regulation_routes.routes(edge, hub.recipients, hub.regulations),

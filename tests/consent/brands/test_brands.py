@@ -69,7 +69,7 @@ async def test_setting_replaces_all_and_is_audited(served) -> None:
     assert await served.audited("brand.deleted") == [("shoes", {})]
 
 
-async def test_only_who_may_set_settings_sets_brands(served) -> None:
+async def test_only_who_may_write_purposes_sets_brands(served) -> None:
     assert (await (await served.client(Role.DEVELOPER)).put("/v1/brands/x", json=SHOES)).status_code == 403
     assert (await (await served.client(Role.DEVELOPER)).get("/v1/brands")).status_code == 200
 
