@@ -36,6 +36,8 @@ MUST: Final = {
     "POST /v1/proofs/{proof_id}/openings": {"reason"},
     "PUT /v1/brands/{brand_key}": {"name"},
     "PUT /v1/consent-settings": set(),
+    "POST /v1/purposes": {"key", "title"},
+    "PATCH /v1/purposes/{purpose_key}": set(),
     "PUT /v1/recipient-settings": set(),
     "POST /v1/recipient-settings/preview": set(),
     "POST /v1/keys": {"role"},

@@ -71,11 +71,14 @@ def routes(edge: Edge) -> list[HTTPRouteHandler]:
     async def set_brand(
         request: Request[Any, Any, Any], caller: Caller, brand_key: BrandKey, data: BrandBody
     ) -> Response[BrandView]:
-        """All of it: what is left out is empty. Audited."""
+        """All of it: what is left out is empty. Audited.
+
+        Another default brand, while purposes name the one of before, needs a key of role compliance.
+        """
         new = Brand(brand_key, data.name, data.contact, data.url, data.postal_address, data.default)
 
         async def work(tx: Tx) -> tuple[int, BrandView]:
-            return 200, _shown(await service.set_brand(tx, caller.workspace_id, caller.actor, new))
+            return 200, _shown(await service.set_brand(tx, caller, new))
 
         return await edge.mutate(request, caller, "purposes:write", work)
 
@@ -84,8 +87,8 @@ def routes(edge: Edge) -> list[HTTPRouteHandler]:
         opt={"scope": "purposes:write"},
     )  # fmt: skip
     async def delete_brand(caller: Caller, brand_key: BrandKey) -> None:
-        """Without a default brand left, the one named after the workspace is it again. Audited."""
-        await edge.db.run(lambda tx: service.delete_brand(tx, caller.workspace_id, caller.actor, brand_key))
+        """One that no purpose names. Without a default brand left, the one named after the workspace is it. Audited."""
+        await edge.db.run(lambda tx: service.delete_brand(tx, caller, brand_key))
 
     return [list_brands, read_brand, set_brand, delete_brand]
 
