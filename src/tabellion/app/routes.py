@@ -23,6 +23,9 @@ from tabellion.consent.notices.types import NewServed
 from tabellion.consent.pages import routes as page_routes
 from tabellion.consent.pages import setting_routes as page_settings
 from tabellion.consent.public import PublicDecisions
+from tabellion.consent.purposes import routes as purposes
+from tabellion.consent.purposes.service import Catalogue
+from tabellion.consent.settings import routes as consent_settings
 from tabellion.consent.types import NewDecision
 from tabellion.core.batching import Batcher
 from tabellion.core.config import Settings
@@ -92,6 +95,8 @@ def build(hub: Hub, settings: Settings) -> App:
         *notices.routes(edge, hub.notices),
         *notices.version_routes(edge, hub.notices),
         *served_routes.routes(edge, around.vault, hub.recipients, hub.notices, hub.serving, serve),
+        *consent_settings.routes(edge),
+        *purposes.routes(edge, Catalogue(around.events)),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
         *privacy.routes(edge, hub.retention),
         *regulation_routes.routes(edge, hub.recipients, hub.regulations),

@@ -23,6 +23,7 @@ from tabellion.consent.pages import texts
 from tabellion.consent.pages.limits import PageLimits
 from tabellion.consent.pages.service import Pages
 from tabellion.consent.pages.site import Site
+from tabellion.consent.purposes.service import Catalogue
 from tabellion.consent.service import Consent
 from tabellion.core import ids
 from tabellion.core.addresses import AddressPolicy
@@ -195,7 +196,7 @@ def wire(around: Surroundings) -> Hub:
     codes, confirming = Codes(around.vault, around.events), Confirming(consent, recipients, around.events)
     said = texts.load()
     notices = Notices(around.events, consent.purposes)
-    pages = Pages(consent, recipients, accounts, links, codes, confirming, notices)
+    pages = Pages(consent, recipients, accounts, links, codes, confirming, notices, Catalogue(around.events))
     serving = Serving(around.vault, recipients, around.events)
     carrier = Carrier(http, smtp)
 
@@ -266,7 +267,7 @@ def wire(around: Surroundings) -> Hub:
         links=links,
         confirming=confirming,
         site=Site(around.db, links, pages, said, PageLimits(around.clock)),
-        asking=Asking(messages, consent, recipients, links, codes, confirming, said, around.events),
+        asking=Asking(messages, consent, recipients, links, codes, confirming, pages, said, around.events),
         identity=identity,
         intake=Intake(recipients, identity, queue),
         queue=queue,

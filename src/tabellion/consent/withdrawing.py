@@ -6,7 +6,7 @@ refusal stands on the hash alone, in the ledger like any other.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from tabellion.consent import rules, store
@@ -39,6 +39,14 @@ Place = tuple[str, str]
 """Channel word and purpose word."""
 
 
+class Record(Protocol):
+    async def __call__(
+        self, tx: Tx, workspace_id: WorkspaceId, decisions: Sequence[NewDecision], /
+    ) -> list[Recorded | HubError]:
+        """What became of each decision, in order, with what the policies of the side add to it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
     """What somebody who reads at an address wants no more."""
@@ -54,6 +62,7 @@ class Withdrawal:
 @dataclass(frozen=True, slots=True)
 class Withdrawing:
     recorder: Recorder
+    record: Record
 
     async def withdraw(
         self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, said: Withdrawal
@@ -68,7 +77,7 @@ class Withdrawing:
             await self._nameless(tx, workspace_id, purposes, standing, said, news)
             return []
         decisions = [_decision(said, one, Ref(kind=owner[1].kind, value=owner[1].value)) for one in news]
-        return await self.recorder.record(tx, workspace_id, purposes, decisions) if decisions else []
+        return await self.record(tx, workspace_id, decisions)
 
     async def _owner(self, tx: Tx, workspace_id: WorkspaceId, hash_: bytes) -> tuple[UUID, Identifier] | None:
         """Who has the address, under lock, and the address. While the lock was waited for it may have changed hands."""

@@ -16,6 +16,7 @@ from tabellion.consent.links.confirming import Confirming
 from tabellion.consent.links.service import Links
 from tabellion.consent.links.types import Confirm, Waiting
 from tabellion.consent.pages.html import draw, el
+from tabellion.consent.pages.service import Pages
 from tabellion.consent.pages.texts import Language, Texts
 from tabellion.consent.service import Consent
 from tabellion.core import ids
@@ -46,6 +47,7 @@ class Asking:
     links: Links
     codes: Codes
     confirming: Confirming
+    pages: Pages
     texts: Texts
     events: EventLog
 
@@ -88,8 +90,8 @@ class Asking:
         if purpose is None:
             return None
         values = {
-            "brand": (await brand(tx, workspace_id, None)).name,
-            "purpose": said.purpose(purpose),
+            "brand": (await self.pages.brand(tx, workspace_id, purpose)).name,
+            "purpose": said.purpose(purpose, await self.pages.titles(tx, workspace_id)),
             "channel": said.channel(waiting.channel),
         }
         content = confirmation(said, values, f"{url}?lang={said.code}")

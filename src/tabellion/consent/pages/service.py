@@ -4,14 +4,16 @@ A form restricts at once. It grants only with a code that was sent to the very a
 only who reads at the address can have the link.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from tabellion.accounts.service import Accounts
-from tabellion.consent.brands.service import brand
+from tabellion.consent.brands.service import brand as brand_of
+from tabellion.consent.brands.service import brands
+from tabellion.consent.brands.types import Brand
 from tabellion.consent.links import store as links_store
 from tabellion.consent.links.codes import Codes, Sent
 from tabellion.consent.links.confirming import Confirming
@@ -20,6 +22,7 @@ from tabellion.consent.links.types import Confirm, LinkUnknown, Place, Preferenc
 from tabellion.consent.notices.service import Notices
 from tabellion.consent.pages import settings
 from tabellion.consent.pages.settings import Gpc, PageSettings
+from tabellion.consent.purposes.service import Catalogue
 from tabellion.consent.service import Consent
 from tabellion.consent.types import (
     ANY,
@@ -53,6 +56,10 @@ _FIRST: Final = {Kind.EMAIL: Channel.EMAIL, Kind.PHONE: Channel.SMS, Kind.WHATSA
                  Kind.DEVICE: Channel.PUSH, Kind.WEBPUSH: Channel.WEBPUSH}  # fmt: skip
 
 
+Titles: TypeAlias = Mapping[str, Mapping[str, str]]
+"""Purpose → language → what it is called there, as far as somebody said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """One purpose at one address on one channel."""
@@ -60,6 +67,8 @@ class Choice:
     purpose: Purpose
     state: str
     """`on`, `off` or `waiting`."""
+    brand: str | None = None
+    """Whose it is, where that is not the brand of the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,7 @@ class Centre:
     brand: str
     sections: Sequence[Section]
     settings: PageSettings
+    titles: Titles
 
     def section(self, name: str, channel: str) -> Section | None:
         return next((one for one in self.sections if one.name == name and one.place.channel == channel), None)
@@ -105,6 +115,7 @@ class Leaving:
     brand: str
     person: Recipient | None
     settings: PageSettings
+    titles: Titles
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +128,7 @@ class Asking:
     brand: str
     person: Recipient | None
     settings: PageSettings
+    titles: Titles
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +140,7 @@ class Pages:
     codes: Codes
     confirming: Confirming
     notices: Notices
+    catalogue: Catalogue
 
     # unsubscribe
 
@@ -138,7 +151,8 @@ class Pages:
         owner = (await self.recipients.owners(tx, workspace_id, [named.identifier_hash])).get(named.identifier_hash)
         person = (await self.recipients.read(tx, workspace_id, [owner])).get(owner) if owner else None
         kept, _ = await settings.read(tx, workspace_id)
-        return Leaving(workspace_id, named, purpose, await self._brand(tx, workspace_id, purpose), person, kept)
+        name, titles = (await self.brand(tx, workspace_id, purpose)).name, await self.titles(tx, workspace_id)
+        return Leaving(workspace_id, named, purpose, name, person, kept, titles)
 
     async def leave(
         self,
@@ -151,11 +165,13 @@ class Pages:
         *,
         everything: bool = False,
     ) -> None:
-        """Restrict what an unsubscribe link names; `everything`: all that is optional, on every channel."""
+        """Restrict what an unsubscribe link names; `everything`: all that its brand may ask for, on every channel."""
         purposes = await self.consent.purposes(tx, workspace_id)
         places = [(named.channel.value, named.purpose)]
         if everything:
-            places += [(ANY, one) for one in roots(purposes)]
+            own = await self.brand(tx, workspace_id, purposes.get(named.purpose, purposes[MARKETING]))
+            default = await brand_of(tx, workspace_id, None)
+            places += [(ANY, one) for one in roots(purposes, lambda one: (one.brand or default.key) == own.key)]
         await self._withdraw(tx, workspace_id, named.identifier_hash, named.kind, places, method, source, evidence)
 
     async def undo(self, tx: Tx, leaving: Leaving) -> str | None:
@@ -175,13 +191,15 @@ class Pages:
         if person is None:
             raise LinkUnknown
         purposes = await self.consent.purposes(tx, workspace_id)
-        optional = [one for one in purposes.values() if one.purpose_class in OPTIONAL]
+        optional = [one for one in purposes.values() if one.purpose_class in OPTIONAL and not one.archived]
         shown = [one for one in person.identifiers if one.kind in DELIVERABLE and named.only in (None, one.hash)]
         places = await self._places(tx, workspace_id, person, shown)
-        sections = await self._sections(tx, workspace_id, places, optional)
+        own = await brand_of(tx, workspace_id, None)
+        others = {one.key: one.name for one in await brands(tx, workspace_id) if one.key != own.key}
+        sections = await self._sections(tx, workspace_id, places, optional, others)
         kept, _ = await settings.read(tx, workspace_id)
-        name = (await brand(tx, workspace_id, None)).name
-        return Centre(workspace_id, named, person, name, sections, kept)
+        titles = await self.titles(tx, workspace_id)
+        return Centre(workspace_id, named, person, own.name, sections, kept, titles)
 
     async def restrict(
         self, tx: Tx, centre: Centre, section: Section, purpose: str, method: Method, evidence: Mapping[str, Any]
@@ -242,7 +260,8 @@ class Pages:
             raise LinkUnknown
         person = (await self.recipients.read(tx, workspace_id, [waiting.recipient_id])).get(waiting.recipient_id)
         kept, _ = await settings.read(tx, workspace_id)
-        return Asking(workspace_id, waiting, purpose, await self._brand(tx, workspace_id, purpose), person, kept)
+        name, titles = (await self.brand(tx, workspace_id, purpose)).name, await self.titles(tx, workspace_id)
+        return Asking(workspace_id, waiting, purpose, name, person, kept, titles)
 
     async def confirm(self, tx: Tx, asking: Asking, evidence: Mapping[str, Any]) -> Recorded | None:
         """Grant what is confirmed; None where it was already."""
@@ -276,8 +295,14 @@ class Pages:
             if isinstance(one, HubError):
                 raise one
 
-    async def _brand(self, tx: Tx, workspace_id: WorkspaceId, purpose: Purpose) -> str:
-        return (await brand(tx, workspace_id, None)).name
+    async def brand(self, tx: Tx, workspace_id: WorkspaceId, purpose: Purpose) -> Brand:
+        """In whose name a purpose is; of one that is no more, the default one's."""
+        known = {one.key: one for one in await brands(tx, workspace_id)}
+        return known.get(purpose.brand or "") or await brand_of(tx, workspace_id, None)
+
+    async def titles(self, tx: Tx, workspace_id: WorkspaceId) -> Titles:
+        """What purposes are called in other languages."""
+        return {key: row.settings.titles for key, row in (await self.catalogue.rows(tx, workspace_id)).items()}
 
     async def _places(
         self, tx: Tx, workspace_id: WorkspaceId, person: Recipient, shown: Sequence[Identifier]
@@ -295,32 +320,28 @@ class Pages:
         ]
 
     async def _sections(
-        self, tx: Tx, workspace_id: WorkspaceId, places: Sequence[Place], optional: Sequence[Purpose]
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        places: Sequence[Place],
+        optional: Sequence[Purpose],
+        others: Mapping[str, str],
     ) -> list[Section]:
         asked = [_question(workspace_id, place, one) for place in places for one in optional]
         verdicts = iter(await self.consent.verdicts(tx, asked))
         waiting = await links_store.waiting(tx, workspace_id, [one.identifier.hash for one in places])
         open_ = {(one.identifier_hash, one.channel, one.purpose) for one in waiting}
         return [
-            Section(
-                place,
-                [
-                    Choice(
-                        one, _state(next(verdicts), one, (place.identifier.hash, place.channel.value, one.key) in open_)
-                    )
-                    for one in optional
-                ],
-            )
-            for place in places
+            Section(place, [_choice(place, one, next(verdicts), open_, others) for one in optional]) for place in places
         ]
 
 
 # pure
 
 
-def roots(purposes: Purposes) -> list[str]:
-    """The purposes by which everything optional is restricted: restrictions inherit down."""
-    optional = {one.key for one in purposes.values() if one.purpose_class in OPTIONAL}
+def roots(purposes: Purposes, wanted: Callable[[Purpose], bool] = lambda one: True) -> list[str]:
+    """The purposes by which everything optional is restricted that is wanted: restrictions inherit down."""
+    optional = {one.key for one in purposes.values() if one.purpose_class in OPTIONAL and wanted(one)}
     return sorted(one for one in optional if purposes[one].parent not in optional)
 
 
@@ -332,6 +353,17 @@ def applies(kept: PageSettings, signal: bool) -> bool:
 def _question(workspace_id: UUID, place: Place, purpose: Purpose) -> Question:
     one = place.identifier
     return Question(workspace_id, place.recipient_id, one.hash, one.kind, place.channel, purpose.key)
+
+
+def _choice(
+    place: Place,
+    purpose: Purpose,
+    verdict: Verdict,
+    waiting: Collection[tuple[bytes, str, str]],
+    others: Mapping[str, str],
+) -> Choice:
+    waits = (place.identifier.hash, place.channel.value, purpose.key) in waiting
+    return Choice(purpose, _state(verdict, purpose, waits), others.get(purpose.brand or ""))
 
 
 def _state(verdict: Verdict, purpose: Purpose, waits: bool) -> str:

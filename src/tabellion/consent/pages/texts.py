@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from types import MappingProxyType
 from typing import Final
 
 from tabellion.consent.pages.html import Node, el
@@ -46,8 +47,10 @@ class Language:
     def channel(self, channel: Channel) -> str:
         return self.said.get(f"channel_{channel}", channel.value)
 
-    def purpose(self, purpose: Purpose) -> str:
-        """What a purpose is called; a built-in one in this language, while it has its own title."""
+    def purpose(self, purpose: Purpose, titles: Mapping[str, Mapping[str, str]] = MappingProxyType({})) -> str:
+        """What a purpose is called: as `titles` have it in this language, or a built-in one that nobody named."""
+        if own_title := titles.get(purpose.key, {}).get(self.code):
+            return own_title
         own = BUILT_IN.get(purpose.key)
         if own is None or own.title != purpose.title:
             return purpose.title

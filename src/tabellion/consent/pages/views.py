@@ -6,7 +6,7 @@ from typing import Final
 
 from tabellion.consent.links.rules import masked
 from tabellion.consent.pages.html import Element, Node, document, el
-from tabellion.consent.pages.service import Asking, Centre, Choice, Leaving, Section
+from tabellion.consent.pages.service import Asking, Centre, Choice, Leaving, Section, Titles
 from tabellion.consent.pages.settings import Gpc
 from tabellion.consent.pages.texts import Language, Texts
 
@@ -111,7 +111,7 @@ def busy(frame: Frame) -> bytes:
 
 def leaving(frame: Frame, page: Leaving, told: str | None = None) -> bytes:
     said = frame.language
-    channel, purpose = said.channel(page.named.channel), said.purpose(page.purpose)
+    channel, purpose = said.channel(page.named.channel), said.purpose(page.purpose, page.titles)
     return frame.page(
         "unsubscribe_title",
         frame.told(told, wrong=True),
@@ -130,7 +130,7 @@ def left(frame: Frame, page: Leaving, undo: str | None, *, everything: bool) -> 
     if everything:
         told = frame.say("unsubscribed_all_text", brand=page.brand)
     else:
-        channel, purpose = said.channel(page.named.channel), said.purpose(page.purpose)
+        channel, purpose = said.channel(page.named.channel), said.purpose(page.purpose, page.titles)
         told = frame.say("unsubscribed_text", purpose=purpose, brand=page.brand, channel=channel)
     again = [frame.say("unsubscribed_undo"), _link(frame, "unsubscribed_undo_link", undo)] if undo else []
     return frame.page("unsubscribed_title", el("div", told, role="status"), *again)
@@ -146,7 +146,7 @@ def _link(frame: Frame, key: str, path: str) -> Element:
 
 
 def centre(frame: Frame, page: Centre, *, signal: bool, told: str | None = None, wrong: bool = False) -> bytes:
-    sections = [_section(frame, one) for one in page.sections]
+    sections = [_section(frame, one, page.titles) for one in page.sections]
     return frame.page(
         "preferences_title",
         frame.told(told, wrong=wrong),
@@ -158,19 +158,20 @@ def centre(frame: Frame, page: Centre, *, signal: bool, told: str | None = None,
     )
 
 
-def _section(frame: Frame, section: Section) -> Element:
+def _section(frame: Frame, section: Section, titles: Titles) -> Element:
     said, one = frame.language, section.place
     head, address = f"at-{section.name}-{one.channel}", masked(one.identifier.kind, one.identifier.value)
-    rows = [_choice(frame, section, choice) for choice in section.choices]
+    rows = [_choice(frame, section, choice, titles) for choice in section.choices]
     title = el("h2", said.channel(one.channel), " ", el("bdi", address, dir="ltr", class_="address"), id=head)
     hint = None if section.grantable else el("p", said.text("app_only"), class_="hint")
     return el("section", title, el("ul", *rows, class_="choices"), hint, aria_labelledby=head)
 
 
-def _choice(frame: Frame, section: Section, choice: Choice) -> Element:
+def _choice(frame: Frame, section: Section, choice: Choice, titles: Titles) -> Element:
     said = frame.language
-    name = said.purpose(choice.purpose)
+    name = said.purpose(choice.purpose, titles)
     state = el("span", said.text(choice.state), class_=f"state {choice.state}")
+    brand = el("bdi", choice.brand, class_="whose") if choice.brand else None
     about = f"{name}, {said.channel(section.place.channel)}"
     hidden = {"at": section.name, "channel": section.place.channel.value, "purpose": choice.purpose.key}
     button = None
@@ -179,7 +180,7 @@ def _choice(frame: Frame, section: Section, choice: Choice) -> Element:
     elif section.grantable:
         button = frame.button("turn_on", "on", "small", about)
     form = frame.form(button, **hidden) if button else None
-    return el("li", el("div", el("strong", el("bdi", name)), state, class_="what"), form)
+    return el("li", el("div", el("strong", el("bdi", name)), brand, state, class_="what"), form)
 
 
 def _signal(frame: Frame) -> Element:
@@ -246,7 +247,7 @@ def asking(frame: Frame, page: Asking, notice: tuple[str, str] | None = None, to
         frame.say(
             "confirm_text",
             brand=page.brand,
-            purpose=said.purpose(page.purpose),
+            purpose=said.purpose(page.purpose, page.titles),
             channel=said.channel(one.channel),
             address=masked(one.identifier.kind, one.identifier.value),
         ),
@@ -258,7 +259,7 @@ def asking(frame: Frame, page: Asking, notice: tuple[str, str] | None = None, to
 
 def confirmed(frame: Frame, page: Asking, *, already: bool = False) -> bytes:
     said = frame.language
-    channel, purpose = said.channel(page.waiting.channel), said.purpose(page.purpose)
+    channel, purpose = said.channel(page.waiting.channel), said.purpose(page.purpose, page.titles)
     told = frame.say("confirmed_already") if already else frame.say(
         "confirmed_text", purpose=purpose, brand=page.brand, channel=channel
     )  # fmt: skip
