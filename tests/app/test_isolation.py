@@ -32,7 +32,7 @@ from tabellion.privacy import proof_store as proofs
 from tabellion.privacy.proof_store import HeldProof
 from tabellion.recipients.types import Kind, Named, NewRecipient
 
-from . import isolation_ledger
+from . import isolation_ledger, isolation_policies
 from .twins import dump
 
 ANN = {"external_id": "ann", "identifiers": [{"kind": "email", "value": "ann@example.org"},
@@ -141,6 +141,9 @@ async def open_side(world: World, workspace: Workspace, mode: Mode) -> Side:
     regulation = await side.made("/v1/regulations", order)
     proof = HeldProof(ids.new(), ids.new(), ids.new(), 0, "marketing", b"equal", *[world.hub.around.clock.now()] * 2)
     await world.db.run(lambda tx: proofs.insert(tx, workspace.side(mode), [proof]))
+    named = await side.call("PUT", "/v1/brands/shoes", {"name": key.shown, "default": True})
+    assert named.status_code == 200, named.text
+    await side.made("/v1/purposes", {"key": "equal", "title": key.shown})
     token_key = await side.made("/v1/user-token-keys", {"algorithm": "HS256"})
     opening = await side.made(f"/v1/proofs/{ids.show('prf', proof.id)}/openings", {"reason": "equal"})
     side.ids |= {
@@ -499,6 +502,9 @@ async def callback(attack: Attack) -> None:
         assert answer.status_code in status, answer.text
     await attack.world.work()
     assert (await attack.ask("POST", "/v1/consents/check", ASK))["verdict"] == "denied", "mine was heard"
+
+
+CASES |= isolation_policies.CASES
 
 
 # the claims

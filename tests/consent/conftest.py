@@ -1,6 +1,6 @@
 """Consent over a real database, and short ways to say and ask things."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,9 @@ from uuid import UUID
 
 import pytest
 
+from tabellion.access.rules import SCOPES
+from tabellion.access.types import Caller, Role
+from tabellion.app.wiring import Surroundings
 from tabellion.consent.notices.service import Notices
 from tabellion.consent.service import Consent
 from tabellion.consent.types import (
@@ -38,6 +41,8 @@ from tabellion.ledger.service import Ledger
 from tabellion.providers.base import Channel, Signal
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Identifier, Kind, Named, NewRecipient, Ref
+
+from .serving import Served, serve
 
 INSTALL = UUID("0192f1c0-0000-7000-8000-00000000abcd")
 PROOF = {"notice": Notice("newsletter", "3"), "evidence": {"url": "https://example.org/signup"}}
@@ -197,3 +202,16 @@ def decision(
         "actor": "key_1",
     }
     return NewDecision(recipient=recipient, channel=channel, purpose=purpose, **(usual | changes))
+
+
+@pytest.fixture
+async def served(surroundings: Surroundings) -> AsyncIterator[Served]:
+    """A workspace over HTTP, with every domain."""
+    async for one in serve(surroundings):
+        yield one
+
+
+@pytest.fixture
+def caller() -> Callable[[WorkspaceId], Caller]:
+    """Gives who asks a service about a side: an owner's key."""
+    return lambda side: Caller(side, ids.new(), ids.new(), Role.OWNER, "live", SCOPES[Role.OWNER])

@@ -57,6 +57,8 @@ class Visit:
     replayed: bool = False
     raw: bytes | None = None
     """The body, once it is read."""
+    address: str | None = None
+    """Where a call with a public key comes from."""
     largest: int = MAX_BODY
     """How long the body may be."""
     origin: str | None = None

@@ -57,7 +57,8 @@ class PublicCalls:
         visit.origin = origins[0] if origins and listed else None
         visit.largest = LARGEST
         client = scope.get("client")
-        visit.bucket, within = self._limits.admit(caller.key_id, client[0] if client else None, public.address_limit)
+        visit.address = client[0] if client else None
+        visit.bucket, within = self._limits.admit(caller.key_id, visit.address, public.address_limit)
         if not within:
             raise crowded()
         if not allowed:

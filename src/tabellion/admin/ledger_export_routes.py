@@ -14,7 +14,6 @@ from tabellion.admin.ledger_export import Copied, LedgerExport
 from tabellion.core.db import Tx
 from tabellion.ledger.reading import LOGS
 from tabellion.privacy.archive import zipped
-from tabellion.privacy.orders import require_compliance
 
 MOST: Final = 2**53 - 1
 ALog = Annotated[str, Parameter(pattern=f"^({'|'.join(LOGS)})$", schema_extra={"enum": list(LOGS)})]
@@ -33,7 +32,7 @@ def routes(edge: Edge, export: LedgerExport) -> list[HTTPRouteHandler]:
         With `since`, only what a copy of so many entries lacks: unpack it over that. Compliance only; audited. A ZIP
         that ends early is none: fetch it again.
         """
-        require_compliance(caller, "copying a log")
+        caller.require_compliance("copying a log")
         copied = await export.begin(edge.db, caller.workspace_id, log, since, caller.actor)
         await edge.db.run(lambda tx: told(tx, copied))
         headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="ledger-{log}.zip"'}

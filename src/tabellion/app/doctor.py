@@ -79,7 +79,7 @@ async def examine(config: Config) -> list[Finding]:
     """Everything looked at, problems included; it does not stop at the first."""
     findings = [Finding(one.name, f"{one.value}  ({one.origin})") for one in config.shown()]
     findings += [_unread(name) for name in config.unread]
-    findings.append(_callbacks(config.settings.public_url))
+    findings += [_callbacks(config.settings.public_url), _links(config.settings.public_url)]
     settings = config.settings
     findings += _witness(settings)
     if not installed(settings):
@@ -296,6 +296,22 @@ def _callbacks(public_url: str | None) -> Finding:
         )
         return Finding("callbacks", text, Level.WARNING)
     return Finding("callbacks", f"vendors report to {public_url.rstrip('/')}/in/…")
+
+
+def _links(public_url: str | None) -> Finding:
+    """Whether people can open what mail to them links to."""
+    if public_url is None:
+        text = (
+            "no public URL is set: live sides send no confirmation of a double opt-in (event confirmation.unsendable)"
+            " and make no unsubscribe or preference links; set TABELLION_PUBLIC_URL"
+        )
+        return Finding("links", text, Level.WARNING)
+    if not public_url.startswith("https://"):
+        text = (
+            f"people's pages are at {public_url.rstrip('/')}/r/…, which is not https: mailbox providers do not call it"
+        )
+        return Finding("links", text, Level.WARNING)
+    return Finding("links", f"people's pages are at {public_url.rstrip('/')}/r/…")
 
 
 def _regulations(installation: Opened) -> Callable[[Tx], Awaitable[list[Finding]]]:

@@ -216,7 +216,8 @@ def _work(process: Process) -> None:
 
 def _follow(process: Process, url: str) -> None:
     around = process.hub.around
-    process.followers = Followers(around.db, [counting()], around.log, bell=around.bell, metrics=around.metrics)
+    following = [counting(), process.hub.asking.follower()]
+    process.followers = Followers(around.db, following, around.log, bell=around.bell, metrics=around.metrics)
     _spawn(process, process.followers.run())
     _spawn(process, _tidy(process.hub))
     hub = process.hub
@@ -319,9 +320,10 @@ async def _every(seconds: float, log: Log, *works: Callable[[], Awaitable[object
 
 
 def _tidy(hub: Hub) -> Coroutine[Any, Any, None]:
-    """Housekeeping: days ahead in the log, old idempotency answers away."""
+    """Housekeeping: days ahead in the log; old idempotency answers, and what was not confirmed in time, away."""
     db = hub.around.db
-    return _every(TIDY, hub.around.log, lambda: db.run(ensure_partitions), lambda: _purge(hub))
+    works = (lambda: db.run(ensure_partitions), lambda: _purge(hub), lambda: hub.confirming.end(db))
+    return _every(TIDY, hub.around.log, *works)
 
 
 def _age(hub: Hub) -> Coroutine[Any, Any, None]:

@@ -19,12 +19,19 @@ from tabellion.app.wiring import Callbacks, Hub
 from tabellion.app.witnesses import open_witness
 from tabellion.consent import batch_routes, state_routes
 from tabellion.consent import routes as consent
+from tabellion.consent.brands import routes as brands
+from tabellion.consent.links import routes as link_routes
 from tabellion.consent.notices import routes as notices
 from tabellion.consent.notices import served_routes
 from tabellion.consent.notices.types import NewServed
+from tabellion.consent.pages import routes as page_routes
+from tabellion.consent.pages import setting_routes as page_settings
 from tabellion.consent.public import PublicDecisions
+from tabellion.consent.purposes import routes as purposes
+from tabellion.consent.purposes.service import Catalogue
 from tabellion.consent.reading import Reading
 from tabellion.consent.receipts import routes as receipts
+from tabellion.consent.settings import routes as consent_settings
 from tabellion.consent.suppressions import routes as suppressions
 from tabellion.consent.types import NewDecision
 from tabellion.core.batching import Batcher
@@ -73,8 +80,8 @@ def build(hub: Hub, settings: Settings) -> App:
     receive = webhooks.receiving(db, hub.webhooks, observe=metrics.batch("callbacks"))
     find = webhooks.finding(db, hub.accounts)
     attach = identity.attaching(hub.recipients, hub.identity.absorbed)
-    public = PublicDecisions(db, hub.recipients, hub.consent, attach)
     recording = batch_routes.Recording(db, around.vault, hub.consent)
+    public = PublicDecisions(db, hub.recipients, hub.consent, attach, hub.site.limits.confirmations)
     routes = [
         *access.ROUTES,
         *audit_routes.routes(edge, hub.trail, hub.reading),
@@ -99,6 +106,12 @@ def build(hub: Hub, settings: Settings) -> App:
         *notices.version_routes(edge, hub.notices),
         *served_routes.routes(edge, around.vault, hub.recipients, hub.notices, hub.serving, serve),
         *receipts.routes(edge, hub.receipts),
+        *brands.routes(edge),
+        *link_routes.routes(edge, hub.links, hub.consent, hub.recipients),
+        *page_routes.routes(edge, hub.site),
+        *page_settings.routes(edge),
+        *consent_settings.routes(edge),
+        *purposes.routes(edge, Catalogue(around.events)),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
         *privacy.routes(edge, hub.retention),
         *regulation_routes.routes(edge, hub.recipients, hub.regulations),

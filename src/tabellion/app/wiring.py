@@ -16,8 +16,16 @@ from tabellion.accounts.rules import CustomHosts
 from tabellion.accounts.service import Accounts
 from tabellion.accounts.types import Account
 from tabellion.admin.ledger_export import LedgerExport
+from tabellion.consent.links.codes import Codes
+from tabellion.consent.links.confirming import Confirming
+from tabellion.consent.links.service import Links
 from tabellion.consent.notices.service import Notices
 from tabellion.consent.notices.serving import Serving
+from tabellion.consent.pages import texts
+from tabellion.consent.pages.limits import PageLimits
+from tabellion.consent.pages.service import Pages
+from tabellion.consent.pages.site import Site
+from tabellion.consent.purposes.service import Catalogue
 from tabellion.consent.receipts.service import Receipts
 from tabellion.consent.service import Consent
 from tabellion.consent.suppressions.service import Suppressions
@@ -47,6 +55,7 @@ from tabellion.ledger.service import Ledger
 from tabellion.ledger.witness.client import WitnessClient
 from tabellion.ledger.witness.policy import Policy
 from tabellion.ledger.witness.publishing import Publisher
+from tabellion.messages.confirming import Asking
 from tabellion.messages.erasing import Erasing as MessagesErasing
 from tabellion.messages.gate import Gate
 from tabellion.messages.jobs import Deliver, Handoff
@@ -125,6 +134,10 @@ class Hub:
     recipients: Recipients
     accounts: Accounts
     consent: Consent
+    links: Links
+    confirming: Confirming
+    site: Site
+    asking: Asking
     identity: Identity
     intake: Intake
     queue: Queue
@@ -207,6 +220,11 @@ def wire(around: Surroundings) -> Hub:
     identity = recipients.above = Identity(around.vault, recipients, consent, around.events, being_erased)
     messages = Messages(around.vault, recipients, consent, accounts, around.events, around.bell)
     webhooks = Webhooks(around.vault, consent, providers, around.bell)
+    links = Links(around.db, around.vault, Callbacks(around, sides).reach)
+    codes, confirming = Codes(around.vault, around.events), Confirming(consent, recipients, around.events)
+    said = texts.load()
+    notices = Notices(around.events, consent.purposes)
+    pages = Pages(consent, recipients, accounts, links, codes, confirming, notices, Catalogue(around.events))
     serving = Serving(around.vault, recipients, around.events)
     carrier = Carrier(http, smtp)
 
@@ -279,6 +297,10 @@ def wire(around: Surroundings) -> Hub:
         recipients=recipients,
         accounts=accounts,
         consent=consent,
+        links=links,
+        confirming=confirming,
+        site=Site(around.db, links, pages, said, PageLimits(around.clock)),
+        asking=Asking(messages, consent, recipients, links, codes, confirming, pages, said, around.events),
         identity=identity,
         intake=Intake(recipients, identity, queue),
         queue=queue,
@@ -344,6 +366,11 @@ class Callbacks:
         """Scheme, host and port that the vendor calls and signs."""
         live = self.sides.known(account.workspace_id) == "live"
         return (self.around.public_url if live else None) or self.around.local_url
+
+    async def reach(self, tx: Tx, workspace_id: WorkspaceId) -> str | None:
+        """Where people reach this hub, for links in mail: on a live side only under a public address."""
+        live = await self.sides.mode_of(tx, workspace_id) == "live"
+        return self.around.public_url or (None if live else self.around.local_url)
 
     def url(self, account: Account) -> str | None:
         """The callback URL for an account; None where no vendor could reach it."""

@@ -174,8 +174,9 @@ def _placed(
             return _foreign()
     whole = _whole_person(case, identifier, hidden)
     scope = Scope(person, identifier.hash if identifier else None, whole, new.channel, new.purpose)
-    fitting = _fitting(new.channel, addresses.get(person, ())) if whole and _late(new) else ()
-    return Placed(scope, identifier, hidden, frozenset(one.hash for one in fitting))
+    owned = tuple(addresses.get(person, ())) if _late(new) else ()
+    fitting = _fitting(new.channel, owned) if whole else ()
+    return Placed(scope, identifier, hidden, frozenset(one.hash for one in fitting), owned)
 
 
 def reached(channel: str) -> tuple[Kind, ...]:

@@ -6,7 +6,9 @@ from typing import Any, Final, TypeAlias
 
 from tabellion.access.bodies import too_large
 from tabellion.access.calls import Call
+from tabellion.access.limits import crowded
 from tabellion.access.types import Caller, Public
+from tabellion.consent.pages.limits import SourceLimits
 from tabellion.consent.service import Consent
 from tabellion.consent.types import GRANTS, KINDS, NewDecision, Rank
 from tabellion.core import ids
@@ -34,6 +36,8 @@ class PublicDecisions:
     recipients: Recipients
     consent: Consent
     attach: Attach
+    asking: SourceLimits | None = None
+    """How many confirmations may be asked for from one address; None: no bound."""
 
     async def stated(self, call: Call[Any], public: Public, new: NewDecision) -> NewDecision:
         """The decision at its rank, from the key's source. Raises what is wrong with it, whoever it is about.
@@ -41,6 +45,10 @@ class PublicDecisions:
         The user of a token is there then; a grant is about them and their own address.
         """
         side, user = call.caller.workspace_id, call.visit.user
+        if call.header("sec-gpc") == "1":
+            new = replace(new, evidence={**(new.evidence or {}), "sec_gpc": "1"})
+        if new.confirm and self.asking and not self.asking.admit(call.visit.address):
+            raise crowded()
         if len(call.raw) > LARGEST:
             raise too_large(LARGEST)
         known = names(self.recipients, side, user)

@@ -7,17 +7,21 @@ from uuid import UUID
 
 import msgspec
 
-from tabellion.consent import asking, contact, record, recording, rules, store
+from tabellion.consent import asking, contact, policy_lock, record, recording, rules, store
+from tabellion.consent.brands.service import brand
 from tabellion.consent.erasing import Erasing
 from tabellion.consent.lifting import Lifting
 from tabellion.consent.merging import Merging
 from tabellion.consent.notices import naming
 from tabellion.consent.placing import wrong_kind
+from tabellion.consent.policies import Policies
+from tabellion.consent.purposes.service import note_used, purposes_of
 from tabellion.consent.record import refusal
 from tabellion.consent.recording import Recorder
 from tabellion.consent.releasing import Releasing
+from tabellion.consent.settings import service as settings
 from tabellion.consent.types import (
-    BUILT_IN,
+    RESTRICTIONS,
     Ask,
     Because,
     GrantsRefused,
@@ -25,14 +29,17 @@ from tabellion.consent.types import (
     Joined,
     KeptEntry,
     NewDecision,
+    OptOutScope,
     Proof,
     Purposes,
     Question,
     RecipientSignal,
     Recorded,
     RefusedGrant,
+    Standing,
     Verdict,
 )
+from tabellion.consent.withdrawing import Withdrawal, Withdrawing
 from tabellion.core.crypto import Key
 from tabellion.core.db import Tx
 from tabellion.core.errors import HubError
@@ -75,19 +82,26 @@ class Consent:
         self._merging = Merging(self._recorder)
         self._erasing = Erasing(self._recorder)
         self._releasing = Releasing(self._recorder)
+        self._withdrawing = Withdrawing(self._recorder, self.record)
 
     async def purposes(self, tx: Tx, workspace_id: UUID) -> Purposes:
-        """The purposes of a workspace, by key."""
-        return BUILT_IN
+        """The purposes of a workspace, by key, as they are now: archived ones too."""
+        return (await purposes_of(tx, [workspace_id]))[workspace_id]
 
     async def verdicts(self, tx: Tx, questions: Sequence[Question]) -> list[Verdict]:
         """The answer to each question as of now, in order; questions may span workspaces.
 
-        A gate asks in statements that begin after it holds the recipients' locks.
+        A gate asks in statements that begin after it holds the policies and the recipients' locks.
         """
-        sides = {one.workspace_id for one in questions}
-        purposes = {side: await self.purposes(tx, side) for side in sides}
-        return await asking.answer(tx, self._recipients, questions, purposes) if questions else []
+        if not questions:
+            return []
+        known = await purposes_of(tx, {one.workspace_id for one in questions})
+        await note_used(tx, known, {(one.workspace_id, one.purpose) for one in questions})
+        return await asking.answer(tx, self._recipients, questions, known)
+
+    async def hold_policies(self, tx: Tx, sides: Collection[UUID]) -> None:
+        """Let purposes and policies of these sides stay as they are until the transaction ends; before other locks."""
+        await policy_lock.hold(tx, sides)
 
     async def check(self, tx: Tx, workspace_id: WorkspaceId, asks: Sequence[Ask]) -> list[Verdict | HubError]:
         """What a gate would say now, in order; where no identifier is named, about the one a send would choose."""
@@ -103,7 +117,7 @@ class Consent:
     ) -> dict[UUID, dict[str, Any]]:
         """The traits of each person that follow from consent to marketing, by the words of customer-data platforms.
 
-        One statement for all, and of the channels that a person has an address of.
+        Two statements for all, and of the channels that a person has an address of.
         """
         return await contact.states(tx, workspace_id, people, await self.purposes(tx, workspace_id))
 
@@ -114,12 +128,25 @@ class Consent:
 
         Those about one person apply one after the other. Entries, state and the signed tree that holds them commit
         with the transaction. Waits for the recipients' locks. With `news_only`, a restriction that says what the
-        ledger has, and would change nothing, leaves no entry: its reason is `stated_already`.
+        ledger has, and would change nothing, leaves no entry: its reason is `stated_already`. What the policies of the
+        side add to a restriction are entries of their own behind it.
         """
         if not decisions:
             return []
         purposes = await self.purposes(tx, workspace_id)
-        return await self._recorder.record(tx, workspace_id, purposes, decisions, news_only=news_only)
+        await note_used(tx, {workspace_id: purposes}, {(workspace_id, new.purpose) for new in decisions})
+        policies = await self._policies(tx, workspace_id, purposes, decisions)
+        return await self._recorder.record(tx, workspace_id, policies, decisions, news_only=news_only)
+
+    async def _policies(
+        self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, decisions: Sequence[NewDecision]
+    ) -> Policies:
+        """The policies that count for decisions; of no use where nobody opts out."""
+        if all(new.decision not in RESTRICTIONS for new in decisions):
+            return Policies(purposes)
+        scoped = any(one.opt_out_scope is OptOutScope.BRAND for one in purposes.values())
+        default = (await brand(tx, workspace_id, None)).key if scoped else ""
+        return Policies(purposes, default, (await settings.read(tx, workspace_id))[0].cross_channel)
 
     async def record_signals(
         self, tx: Tx, workspace_id: WorkspaceId, signals: Sequence[RecipientSignal]
@@ -138,6 +165,13 @@ class Consent:
         if refused:
             await self._events.append(tx, refused)
         return became
+
+    async def withdraw(self, tx: Tx, workspace_id: WorkspaceId, said: Withdrawal) -> list[Recorded | HubError]:
+        """Restrict an address named by its hash, and whoever has it; where nobody has, the hash alone.
+
+        What became of what was news, where somebody has it: what stands already leaves no second entry.
+        """
+        return await self._withdrawing.withdraw(tx, workspace_id, await self.purposes(tx, workspace_id), said)
 
     async def join(self, tx: Tx, workspace_id: WorkspaceId, why: Because) -> Joined:
         """Let what counted for one person count for another, both locked; the more restrictive verdict wins.
@@ -207,6 +241,22 @@ class Consent:
         keys = await self._recorder.vault.subjects(tx, workspace_id, subjects) if subjects else {}
         found = {one.id: _opened(workspace_id, one, keys) for one in entries}
         return {entry: record for entry, record in found.items() if record is not None}
+
+    async def records(self, tx: Tx, workspace_id: WorkspaceId, entry_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+        """What the ledger committed to, of those entries whose people were not erased."""
+        found = await store.sealed(tx, workspace_id, entry_ids) if entry_ids else []
+        keys = await self._recorder.vault.subjects(tx, workspace_id, {one.subject_id for one in found})
+        return {
+            one.id: msgspec.json.decode(key.open(one.sealed, record.context(workspace_id, one.id)))
+            for one in found
+            if (key := keys.get(one.subject_id))
+        }
+
+    async def standing(
+        self, tx: Tx, workspace_id: WorkspaceId, hashes: Sequence[bytes], people: Sequence[UUID]
+    ) -> list[Standing]:
+        """What stands for identifiers (hash) and for people."""
+        return await store.around_decisions(tx, workspace_id, hashes, people)
 
     async def blocks(self, tx: Tx, workspace_id: WorkspaceId, hashes: Collection[bytes]) -> dict[bytes, frozenset[str]]:
         """Our senders that a vendor refuses to send from, by the identifier that it blocks."""

@@ -135,6 +135,27 @@ CREATE TABLE public.audit (
 
 COMMENT ON COLUMN public.audit.log_index IS 'null: audited before there was a log, which vouches for these rows together';
 
+CREATE TABLE public.brands (
+    workspace_id uuid NOT NULL,
+    key text NOT NULL,
+    name text NOT NULL,
+    contact text,
+    url text,
+    postal_address text,
+    is_default boolean NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT brands_contact_check CHECK (((length(contact) >= 1) AND (length(contact) <= 200))),
+    CONSTRAINT brands_key_check CHECK ((key ~ '^[a-z0-9][a-z0-9_-]{0,63}$'::text)),
+    CONSTRAINT brands_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT brands_postal_address_check CHECK (((length(postal_address) >= 1) AND (length(postal_address) <= 500))),
+    CONSTRAINT brands_url_check CHECK (((length(url) >= 1) AND (length(url) <= 1000)))
+);
+
+COMMENT ON TABLE public.brands IS 'a side without a row that is the default has the brand named after the workspace';
+
+COMMENT ON COLUMN public.brands.contact IS 'what HELP answers';
+
 CREATE TABLE public.callbacks (
     workspace_id uuid NOT NULL,
     id uuid NOT NULL,
@@ -149,6 +170,25 @@ CREATE TABLE public.callbacks (
 );
 
 COMMENT ON COLUMN public.callbacks.recipient_id IS 'whose key seals raw; null: the key of the workspace side';
+
+CREATE TABLE public.confirmations (
+    workspace_id uuid NOT NULL,
+    entry_id uuid NOT NULL,
+    recipient_id uuid NOT NULL,
+    identifier_hash bytea NOT NULL,
+    channel text NOT NULL,
+    purpose text NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    message_id uuid,
+    confirmed_at timestamp with time zone,
+    CONSTRAINT confirmations_check CHECK ((expires_at > asked_at)),
+    CONSTRAINT confirmations_identifier_hash_check CHECK ((length(identifier_hash) = 32))
+);
+
+COMMENT ON TABLE public.confirmations IS 'pending entries until they are confirmed or their time is over';
+
+COMMENT ON COLUMN public.confirmations.message_id IS 'what asked the person; null: nothing was sent';
 
 CREATE TABLE public.consent_entries (
     workspace_id uuid NOT NULL,
@@ -189,6 +229,14 @@ CREATE TABLE public.consent_entries (
     CONSTRAINT consent_entries_grant_narrow CHECK (((strength > 0) OR (decision = 'expired'::text) OR ((NOT person_scope) AND (channel <> '*'::text) AND (purpose <> '*'::text))))
 )
 WITH (fillfactor='90');
+
+CREATE TABLE public.consent_settings (
+    workspace_id uuid NOT NULL,
+    settings jsonb NOT NULL,
+    updated_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE public.consent_settings IS 'a side without a row has the default';
 
 CREATE TABLE public.dead_letters (
     workspace_id uuid NOT NULL,
@@ -591,6 +639,44 @@ CREATE TABLE public.legal_holds (
     CONSTRAINT legal_holds_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500)))
 );
 
+CREATE TABLE public.link_codes (
+    workspace_id uuid NOT NULL,
+    recipient_id uuid NOT NULL,
+    identifier_hash bytea NOT NULL,
+    channel text NOT NULL,
+    salt bytea NOT NULL,
+    sent_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    tries smallint NOT NULL,
+    day_at timestamp with time zone NOT NULL,
+    day_sent smallint NOT NULL,
+    message_id uuid,
+    CONSTRAINT link_codes_day_sent_check CHECK ((day_sent > 0)),
+    CONSTRAINT link_codes_identifier_hash_check CHECK ((length(identifier_hash) = 32)),
+    CONSTRAINT link_codes_salt_check CHECK ((length(salt) = 16)),
+    CONSTRAINT link_codes_tries_check CHECK ((tries >= 0))
+);
+
+COMMENT ON COLUMN public.link_codes.salt IS 'the code is derived from it under a key of the side: whoever reads the row has no code';
+
+COMMENT ON COLUMN public.link_codes.day_at IS 'since when day_sent is counted';
+
+COMMENT ON COLUMN public.link_codes.message_id IS 'what carries it; null: nothing yet';
+
+CREATE TABLE public.link_keys (
+    id bytea NOT NULL,
+    workspace_id uuid NOT NULL,
+    month text NOT NULL,
+    wrapped bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT link_keys_id_check CHECK ((length(id) = 8)),
+    CONSTRAINT link_keys_month_check CHECK ((month ~ '^\d{4}-\d{2}$'::text))
+);
+
+COMMENT ON TABLE public.link_keys IS 'sealed by the outer key itself, like signing keys: no epoch whose end would end the links in mail long sent';
+
+COMMENT ON COLUMN public.link_keys.id IS 'random, and the first bytes of every token made with it';
+
 CREATE TABLE public.merges (
     workspace_id uuid NOT NULL,
     id uuid NOT NULL,
@@ -696,6 +782,12 @@ CREATE TABLE public.notices_served (
     sealed bytea NOT NULL
 );
 
+CREATE TABLE public.page_settings (
+    workspace_id uuid NOT NULL,
+    settings jsonb NOT NULL,
+    updated_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE public.privacy_settings (
     workspace_id uuid NOT NULL,
     settings jsonb NOT NULL,
@@ -727,6 +819,25 @@ CREATE TABLE public.published_logs (
 );
 
 COMMENT ON COLUMN public.published_logs.log_id IS 'as it stands in the origin, whatever the generation';
+
+CREATE TABLE public.purposes (
+    workspace_id uuid NOT NULL,
+    key text NOT NULL,
+    settings jsonb NOT NULL,
+    used_at timestamp with time zone,
+    archived_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT purposes_key_check CHECK ((((length(key) >= 1) AND (length(key) <= 64)) AND (key ~ '^[a-z0-9][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*$'::text)))
+);
+
+COMMENT ON TABLE public.purposes IS 'beside the built-in ones; a row with the key of one of these is laid over it';
+
+COMMENT ON COLUMN public.purposes.settings IS 'all that a purpose says, as the API writes it';
+
+COMMENT ON COLUMN public.purposes.used_at IS 'when something was first decided, or asked to be sent, for it';
+
+COMMENT ON COLUMN public.purposes.archived_at IS 'nothing new is sent for it; what was refused for it stays refused';
 
 CREATE TABLE public.recipient_settings (
     workspace_id uuid NOT NULL,
@@ -1026,17 +1137,26 @@ ALTER TABLE ONLY public.attempts
 ALTER TABLE ONLY public.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.brands
+    ADD CONSTRAINT brands_pkey PRIMARY KEY (workspace_id, key);
+
 ALTER TABLE ONLY public.callbacks
     ADD CONSTRAINT callbacks_pkey PRIMARY KEY (workspace_id, id);
 
 ALTER TABLE ONLY public.callbacks
     ADD CONSTRAINT callbacks_workspace_id_digest_key UNIQUE (workspace_id, digest);
 
+ALTER TABLE ONLY public.confirmations
+    ADD CONSTRAINT confirmations_pkey PRIMARY KEY (workspace_id, entry_id);
+
 ALTER TABLE ONLY public.consent_entries
     ADD CONSTRAINT consent_entries_pkey PRIMARY KEY (workspace_id, id);
 
 ALTER TABLE ONLY public.consent_entries
     ADD CONSTRAINT consent_entries_workspace_id_log_index_key UNIQUE (workspace_id, log_index);
+
+ALTER TABLE ONLY public.consent_settings
+    ADD CONSTRAINT consent_settings_pkey PRIMARY KEY (workspace_id);
 
 ALTER TABLE ONLY public.dead_letters
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (workspace_id, id);
@@ -1116,6 +1236,15 @@ ALTER TABLE ONLY public.ledger_witnesses
 ALTER TABLE ONLY public.legal_holds
     ADD CONSTRAINT legal_holds_pkey PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.link_codes
+    ADD CONSTRAINT link_codes_pkey PRIMARY KEY (workspace_id, recipient_id, identifier_hash, channel);
+
+ALTER TABLE ONLY public.link_keys
+    ADD CONSTRAINT link_keys_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.link_keys
+    ADD CONSTRAINT link_keys_workspace_id_month_key UNIQUE (workspace_id, month);
+
 ALTER TABLE ONLY public.merges
     ADD CONSTRAINT merges_pkey PRIMARY KEY (workspace_id, id);
 
@@ -1137,6 +1266,9 @@ ALTER TABLE ONLY public.notices_served
 ALTER TABLE ONLY public.notices
     ADD CONSTRAINT notices_workspace_id_id_key UNIQUE (workspace_id, id);
 
+ALTER TABLE ONLY public.page_settings
+    ADD CONSTRAINT page_settings_pkey PRIMARY KEY (workspace_id);
+
 ALTER TABLE ONLY public.privacy_settings
     ADD CONSTRAINT privacy_settings_pkey PRIMARY KEY (workspace_id);
 
@@ -1148,6 +1280,9 @@ ALTER TABLE ONLY public.published_logs
 
 ALTER TABLE ONLY public.published_logs
     ADD CONSTRAINT published_logs_workspace_id_log_key UNIQUE (workspace_id, log);
+
+ALTER TABLE ONLY public.purposes
+    ADD CONSTRAINT purposes_pkey PRIMARY KEY (workspace_id, key);
 
 ALTER TABLE ONLY public.recipient_settings
     ADD CONSTRAINT recipient_settings_pkey PRIMARY KEY (workspace_id);
@@ -1220,7 +1355,15 @@ CREATE UNIQUE INDEX audit_log ON public.audit USING btree (workspace_id, log_gen
 
 CREATE INDEX audit_unlogged ON public.audit USING btree (workspace_id, id) WHERE (log_index IS NULL);
 
+CREATE UNIQUE INDEX brands_one_default ON public.brands USING btree (workspace_id) WHERE is_default;
+
 CREATE INDEX callbacks_of_person ON public.callbacks USING btree (workspace_id, recipient_id, id) WHERE (recipient_id IS NOT NULL);
+
+CREATE INDEX confirmations_due ON public.confirmations USING btree (expires_at);
+
+CREATE INDEX confirmations_of_address ON public.confirmations USING btree (workspace_id, identifier_hash);
+
+CREATE INDEX confirmations_of_person ON public.confirmations USING btree (workspace_id, recipient_id);
 
 CREATE INDEX consent_entries_history ON public.consent_entries USING btree (workspace_id, recipient_id, log_index);
 
@@ -1261,6 +1404,10 @@ CREATE UNIQUE INDEX ledger_heads_open ON public.ledger_heads USING btree (worksp
 CREATE UNIQUE INDEX ledger_keys_current ON public.ledger_keys USING btree (workspace_id, log, generation) WHERE (to_size IS NULL);
 
 CREATE INDEX legal_holds_standing ON public.legal_holds USING btree (workspace_id, recipient_id) WHERE (released_at IS NULL);
+
+CREATE INDEX link_codes_due ON public.link_codes USING btree (day_at);
+
+CREATE INDEX link_codes_of_address ON public.link_codes USING btree (workspace_id, identifier_hash);
 
 CREATE INDEX merges_from ON public.merges USING btree (workspace_id, from_id);
 

@@ -15,7 +15,6 @@ from tabellion.events.service import EventLog
 from tabellion.events.types import Event
 from tabellion.privacy import legal_hold_store as store
 from tabellion.privacy.legal_hold_store import LegalHold
-from tabellion.privacy.orders import require_compliance
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Ref
 
@@ -27,7 +26,7 @@ class LegalHolds:
 
     async def set(self, tx: Tx, caller: Caller, ref: Ref, reason: str, until: datetime | None) -> LegalHold:
         """Hold what is kept about a person. Audited. Raises `NotFound`, and `Invalid` for an end that is past."""
-        require_compliance(caller, "a legal hold")
+        caller.require_compliance("a legal hold")
         if until is not None and until <= tx.now:
             raise Invalid("invalid_request", "until lies in the past; leave it out, or name when the hold ends")
         recipient_id = await self._locked(tx, caller.workspace_id, ref)
@@ -38,7 +37,7 @@ class LegalHolds:
 
     async def release(self, tx: Tx, caller: Caller, hold_id: UUID) -> LegalHold:
         """End a hold. Audited. Raises `NotFound`, and `Conflict` where it ended already."""
-        require_compliance(caller, "the end of a legal hold")
+        caller.require_compliance("the end of a legal hold")
         hold = await store.lock(tx, caller.workspace_id, hold_id)
         if hold is None:
             raise NotFound("legal_hold_not_found", f"there is no legal hold {ids.show('lgh', hold_id)} here")

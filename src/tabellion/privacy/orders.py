@@ -161,11 +161,6 @@ class Gone(HubError):
         super().__init__("gone", detail, 410)
 
 
-def require_compliance(caller: Caller, what: str) -> None:
-    """Return if a key may decide on what needs the compliance role. Raises `Forbidden`."""
-    caller.require_compliance(what)
-
-
 def require_other(caller: Caller, first: str) -> None:
     """Return if this key is another than the first: what two persons must agree to. Raises `Forbidden`."""
     if caller.actor == first:

@@ -27,7 +27,7 @@ from tabellion.events.types import Event
 from tabellion.ledger.service import Ledger
 from tabellion.ledger.types import Leaf
 from tabellion.privacy import proof_store as store
-from tabellion.privacy.orders import Gone, NotReady, require_compliance, require_other
+from tabellion.privacy.orders import Gone, NotReady, require_other
 from tabellion.privacy.proof_store import HeldProof, Opening
 
 LOG: Final = "consent"
@@ -88,7 +88,7 @@ class Proofs:
 
     async def ask(self, tx: Tx, caller: Caller, proof_id: UUID, reason: str) -> Opening:
         """Ask for a proof to be opened. Audited. Raises `NotFound`, or 410 where it was destroyed."""
-        require_compliance(caller, "opening a held proof")
+        caller.require_compliance("opening a held proof")
         await self._there(tx, caller.workspace_id, proof_id)
         opening = Opening(ids.new(), proof_id, reason, caller.actor, tx.now)
         await store.insert_opening(tx, caller.workspace_id, opening)
@@ -97,7 +97,7 @@ class Proofs:
 
     async def approve(self, tx: Tx, caller: Caller, opening_id: UUID) -> Opening:
         """Agree that it is opened, as another key than the one that asked. Audited."""
-        require_compliance(caller, "opening a held proof")
+        caller.require_compliance("opening a held proof")
         opening = await self._opening(tx, caller.workspace_id, opening_id)
         require_other(caller, opening.requested_by)
         if opening.approved_at is None:
@@ -107,7 +107,7 @@ class Proofs:
 
     async def open(self, tx: Tx, caller: Caller, opening_id: UUID) -> tuple[HeldProof, Opened]:
         """The proof, for the key that asked. Audited each time. Raises 409 before another agreed, 410 when late."""
-        require_compliance(caller, "opening a held proof")
+        caller.require_compliance("opening a held proof")
         opening = await self._opening(tx, caller.workspace_id, opening_id)
         if opening.ends_at is None or opening.requested_by != caller.actor:
             raise NotReady("a second key has to approve it, and then the key that asked reads it")

@@ -17,7 +17,7 @@ from tabellion.core.db import Tx
 from tabellion.privacy.certificates import Certificates
 from tabellion.privacy.evidence import Evidence
 from tabellion.privacy.export import Export
-from tabellion.privacy.orders import PrivacySettings, Regulation, State, Type, require_compliance
+from tabellion.privacy.orders import PrivacySettings, Regulation, State, Type
 from tabellion.privacy.regulation_views import (
     KeySetView,
     PrivacySettingsView,
@@ -218,7 +218,7 @@ def export_routes(edge: Edge, regulations: Regulations, export: Export, evidence
         Of an order with a `reason`; compliance only; audited when it begins and when it is whole. Checked without the
         hub by `tabellion export verify FILE.zip --key …`.
         """
-        require_compliance(caller, "taking evidence")
+        caller.require_compliance("taking evidence")
         wanted = ids.parse("reg", regulation_id)
 
         async def begin(tx: Tx) -> Regulation:

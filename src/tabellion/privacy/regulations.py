@@ -45,7 +45,6 @@ from tabellion.privacy.orders import (
     SystemState,
     Type,
     UnknownRegulation,
-    require_compliance,
     require_other,
 )
 from tabellion.recipients.erasing import Person
@@ -86,7 +85,7 @@ class Regulations:
         Raises `NotFound`; 409 where the same is ordered already, or a legal hold forbids what is to be immediate.
         """
         if asked.options.immediate:
-            require_compliance(caller, "an order without time to take it back")
+            caller.require_compliance("an order without time to take it back")
         if asked.due_at is not None and asked.due_at <= tx.now:
             raise Invalid("invalid_request", "due_at lies in the past; leave it out, or name when it has to be done")
         return await self.order_as(tx, caller.workspace_id, caller.actor, asked)
@@ -218,7 +217,7 @@ class Regulations:
 
     async def set_settings(self, tx: Tx, caller: Caller, settings: PrivacySettings) -> None:
         """Set all of it. Audited."""
-        require_compliance(caller, "how orders are dealt with")
+        caller.require_compliance("how orders are dealt with")
         told = msgspec.to_builtins(settings)
         await store.set_settings(tx, caller.workspace_id, told)
         await audit(tx, caller.workspace_id, caller.actor, "privacy_settings.set", "privacy_settings", told)

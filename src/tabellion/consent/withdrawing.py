@@ -1,0 +1,166 @@
+"""Withdrawals that name an address by its keyed hash alone: links in mail, which outlive whom they were sent to.
+
+Where somebody has the address, it is recorded as if they had named it. Where nobody has, because they were erased, the
+refusal stands on the hash alone, in the ledger like any other.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from tabellion.consent import rules, store
+from tabellion.consent.recording import Recorder
+from tabellion.consent.stating import Stated, state
+from tabellion.consent.types import (
+    ANY,
+    Decision,
+    Incoming,
+    Method,
+    NewDecision,
+    Placed,
+    Purposes,
+    Rank,
+    Recorded,
+    Scope,
+    Standing,
+)
+from tabellion.core import ids
+from tabellion.core.db import Tx
+from tabellion.core.errors import HubError
+from tabellion.core.ids import WorkspaceId
+from tabellion.recipients.types import Identifier, Kind, Ref
+
+MARKETING: Final = "marketing"
+PERSON: Final = "recipient"
+"""The actor of what people do on their own pages."""
+
+Place = tuple[str, str]
+"""Channel word and purpose word."""
+
+
+class Record(Protocol):
+    async def __call__(
+        self, tx: Tx, workspace_id: WorkspaceId, decisions: Sequence[NewDecision], /
+    ) -> list[Recorded | HubError]:
+        """What became of each decision, in order, with what the policies of the side add to it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """What somebody who reads at an address wants no more."""
+
+    identifier_hash: bytes
+    kind: Kind
+    places: Sequence[Place]
+    method: Method
+    source: str
+    evidence: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawing:
+    recorder: Recorder
+    record: Record
+
+    async def withdraw(
+        self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, said: Withdrawal
+    ) -> list[Recorded | HubError]:
+        """Restrict an address, and whoever has it. What stands already leaves no second entry."""
+        owner = await self._owner(tx, workspace_id, said.identifier_hash)
+        root = owner[0] if owner else None
+        standing = await store.around_decisions(tx, workspace_id, [said.identifier_hash], [root] if root else [])
+        places = _places(said, purposes)
+        news = [one for one in places if not stands(standing, said.identifier_hash, root, one, purposes)]
+        if owner is None:
+            await self._nameless(tx, workspace_id, purposes, standing, said, news)
+            return []
+        decisions = [_decision(said, one, Ref(kind=owner[1].kind, value=owner[1].value)) for one in news]
+        return await self.record(tx, workspace_id, decisions)
+
+    async def _owner(self, tx: Tx, workspace_id: WorkspaceId, hash_: bytes) -> tuple[UUID, Identifier] | None:
+        """Who has the address, under lock, and the address. While the lock was waited for it may have changed hands."""
+        recipients, locked = self.recorder.recipients, set[UUID]()
+        while (owner := (await recipients.owners(tx, workspace_id, [hash_])).get(hash_)) and owner not in locked:
+            pair = (workspace_id, owner)
+            root = (await recipients.lock(tx, [pair], skip_locked=False)).get(pair, owner)
+            found = (await recipients.identifiers(tx, [(workspace_id, root)]))[workspace_id, root]
+            if mine := next((one for one in found if one.hash == hash_), None):
+                return root, mine
+            locked.add(owner)
+        return None
+
+    async def _nameless(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        purposes: Purposes,
+        standing: Sequence[Standing],
+        said: Withdrawal,
+        places: Sequence[Place],
+    ) -> None:
+        """Restrict the hash alone. The entries are about somebody new, of whom nothing is known but this."""
+
+        def entries(some: Sequence[Place]) -> Iterator[Stated]:
+            for one in some:
+                yield _nameless(said, one, standing, purposes, tx)
+
+        await state(self.recorder, tx, workspace_id, purposes, standing, places, entries)
+
+
+# pure
+
+
+def _places(said: Withdrawal, purposes: Purposes) -> list[Place]:
+    """What is withdrawn. A purpose that is none any more was of some kind of marketing."""
+    known = [(channel, one if one in purposes else MARKETING) for channel, one in said.places]
+    return list(dict.fromkeys(known))
+
+
+def stands(standing: Sequence[Standing], hash_: bytes, person: UUID | None, place: Place, purposes: Purposes) -> bool:
+    """Whether a restriction that reaches the place stands for the address and its person, and no grant beside it."""
+    channel, purpose = place
+    reach = {ANY} if channel == ANY else {ANY, channel}
+    line = rules.line(purposes, purpose)
+    covered = any(
+        one.strength
+        and one.identifier_hash == hash_
+        and (person is None or (one.person_scope and one.recipient_id == person))
+        and one.channel in reach
+        and one.purpose in line
+        for one in standing
+    )
+    scope = Scope(person or _NOBODY, hash_, person is not None, channel, purpose)
+    return covered and not any(not one.strength and rules.covers(scope, one, purposes) for one in standing)
+
+
+_NOBODY: Final = UUID(int=0)
+
+
+def _decision(said: Withdrawal, place: Place, who: Ref) -> NewDecision:
+    channel, purpose = place
+    return NewDecision(
+        recipient=who,
+        channel=channel,
+        purpose=purpose,
+        decision=Decision.WITHDRAWN,
+        basis=None,
+        method=said.method,
+        source=said.source,
+        rank=Rank.PERSON,
+        actor=PERSON,
+        evidence=said.evidence,
+    )
+
+
+def _nameless(said: Withdrawal, place: Place, standing: Sequence[Standing], purposes: Purposes, tx: Tx) -> Stated:
+    """The entry about an address that nobody has: its record names the hash where the address would stand."""
+    about = ids.new()
+    new = _decision(said, place, Ref(id=about))
+    scope = Scope(about, said.identifier_hash, False, *place)
+    shown = f"hmac:{said.identifier_hash.hex()}"
+    identifier = Identifier(said.kind, shown, said.identifier_hash, said.source, tx.now, tx.now)
+    incoming = Incoming(scope, new.decision, None, new.method, new.rank, tx.now)
+    outcome = rules.decide(incoming, standing, purposes, tx.now)
+    return Stated(new, Placed(scope, identifier, address_only=False), outcome, tx.now)

@@ -1,0 +1,222 @@
+"""`/r/u/{token}`: one click of a mailbox provider, the page of a person, and what the link outlives."""
+
+import re
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from tabellion.app.wiring import Callbacks
+from tabellion.consent.links.service import Links
+from tabellion.consent.links.types import Page, Unsubscribe
+from tabellion.core import ids
+from tabellion.providers.base import Channel
+from tabellion.recipients.types import Kind
+
+from .conftest import ANN, HOUR, NUMBER, People, World
+
+
+@pytest.fixture
+async def ann(world: World) -> UUID:
+    person = await world.person(ANN)
+    await world.decide(ANN, "granted", "email")
+    return person
+
+
+async def test_one_click_withdraws_at_once_without_cookie_or_redirect(people: People, ann: UUID) -> None:
+    url = await people.unsubscribe_link(ann)
+    assert await people.verdict(ANN) == "allowed"
+    answer = await people.one_click(url)
+    assert (answer.status_code, answer.headers.get("set-cookie"), answer.history) == (200, None, [])
+    assert await people.verdict(ANN) == "denied"
+    last = (await people.entries())[-1]
+    assert (last["decision"], last["channel"], last["purpose"]) == ("withdrawn", "email", "marketing")
+    assert (last["method"], last["rank"], last["person_scope"]) == ("one_click", 3, True)
+
+
+async def test_one_click_as_multipart_does_the_same(people: People, ann: UUID) -> None:
+    url = await people.unsubscribe_link(ann)
+    answer = await people.browser.post(url, files={"List-Unsubscribe": (None, "One-Click")})
+    assert answer.status_code == 200
+    assert await people.verdict(ANN) == "denied"
+
+
+async def test_one_click_again_changes_nothing_and_leaves_no_second_entry(people: People, ann: UUID) -> None:
+    url = await people.unsubscribe_link(ann)
+    await people.one_click(url)
+    before = await people.entries()
+    assert (await people.one_click(url)).status_code == 200
+    assert await people.entries() == before
+
+
+async def test_one_click_after_a_new_grant_withdraws_again(people: People, ann: UUID, world: World) -> None:
+    url = await people.unsubscribe_link(ann)
+    await people.one_click(url)
+    world.clock.advance(HOUR)
+    page = await people.preferences_link(ann)
+    asked = await people.press(page, "on")
+    await people.submit(page, asked.text, "grant", code=await people.code(ann))
+    assert await people.verdict(ANN) == "allowed"
+    await people.one_click(url)
+    assert await people.verdict(ANN) == "denied"
+
+
+@pytest.mark.parametrize(
+    ("body", "media"),
+    [
+        ("List-Unsubscribe=One-Click", "text/plain"),
+        ("List-Unsubscribe=one-click", "application/x-www-form-urlencoded"),
+        ("List-Unsubscribe=One-Click&more=1", "application/x-www-form-urlencoded"),
+        ("", "application/x-www-form-urlencoded"),
+        ('{"List-Unsubscribe": "One-Click"}', "application/json"),
+    ],
+)
+async def test_what_is_not_exactly_one_click_shows_the_page(people: People, ann: UUID, body: str, media: str) -> None:
+    url = await people.unsubscribe_link(ann)
+    answer = await people.browser.post(url, content=body, headers={"Content-Type": media})
+    assert (answer.status_code, "<form" in answer.text) == (422, True)
+    assert await people.verdict(ANN) == "allowed"
+
+
+async def test_looking_changes_nothing(people: People, ann: UUID) -> None:
+    url = await people.unsubscribe_link(ann)
+    before = await people.entries()
+    for method in ("GET", "HEAD", "GET"):
+        answer = await people.browser.request(method, url)
+        assert answer.status_code == 200
+    assert "acme" in answer.text
+    assert ANN not in answer.text
+    assert await people.entries() == before
+    assert await people.verdict(ANN) == "allowed"
+
+
+async def test_a_person_presses_one_button(people: People, ann: UUID) -> None:
+    answer = await people.press(await people.unsubscribe_link(ann), "this")
+    assert answer.status_code == 200
+    assert await people.verdict(ANN) == "denied"
+    assert (await people.methods())[-1] == "preference_centre"
+
+
+async def test_everything_stops_all_channels(people: People, world: World) -> None:
+    person = await world.person(ANN, NUMBER)
+    await world.decide(ANN, "granted", "email")
+    await world.decide(NUMBER, "granted", "sms")
+    await people.press(await people.unsubscribe_link(person), "everything")
+    assert await people.verdict(ANN) == "denied"
+    assert await people.verdict(NUMBER, "sms") == "denied"
+    assert await people.verdict(ANN, "email", "transactional") == "unknown"
+
+
+async def test_the_page_after_it_leads_to_the_preferences_of_that_address_alone(people: People, world: World) -> None:
+    person = await world.person(ANN, NUMBER)
+    url = await people.unsubscribe_link(person)
+    left = await people.press(url, "this")
+    [undo] = re.findall(r'href="([^"]*/p/[^"]*)"', left.text)
+    preferences = str(left.url.join(undo))
+    page = await people.open(preferences)
+    assert page.status_code == 200
+    assert "a•••@e•••.org" in page.text
+    assert "+12" not in page.text
+    world.clock.advance(timedelta(hours=1, seconds=1))
+    assert (await people.open(preferences)).status_code == 410
+
+
+async def test_a_form_that_was_open_for_too_long_asks_again(people: People, ann: UUID, world: World) -> None:
+    url = await people.unsubscribe_link(ann)
+    page = (await people.open(url)).text
+    world.clock.advance(timedelta(hours=1, seconds=1))
+    late = await people.submit(url, page, "this")
+    assert late.status_code == 422
+    assert await people.verdict(ANN) == "allowed"
+    assert (await people.submit(url, late.text, "this")).status_code == 200
+    assert await people.verdict(ANN) == "denied"
+
+
+async def test_the_nonce_of_one_link_is_none_of_another(people: People, ann: UUID) -> None:
+    one, other = await people.unsubscribe_link(ann), await people.unsubscribe_link(ann)
+    page = (await people.open(one)).text
+    assert (await people.submit(other, page, "this")).status_code == 422
+    assert await people.verdict(ANN) == "allowed"
+
+
+async def test_a_link_works_for_years_and_through_every_rotation_of_keys(
+    people: People, ann: UUID, world: World
+) -> None:
+    url = await people.unsubscribe_link(ann)
+    for _ in range(26):
+        world.clock.advance(timedelta(days=30))
+        await world.hub.rotation.apply(world.db)
+    assert world.hub.around.vault.epochs.destroyed_at("2026-11") is not None
+    token = url.rpartition("/")[2]
+    restarted = Links(world.db, world.hub.around.vault, Callbacks(world.hub.around, world.hub.sides).reach)
+    assert (await restarted.open(Page.UNSUBSCRIBE, token)).workspace_id == world.side
+    assert (await people.one_click(url)).status_code == 200
+    assert await people.verdict(ANN) == "denied"
+
+
+async def erase(world: World, people: People, person: UUID, *, keep: bool = True) -> None:
+    order = {"type": "erase", "recipient": {"id": ids.show("rcp", person)}, "verified_by": "letter",
+             "immediate": True, "keep_opt_outs": keep}  # fmt: skip
+    answer = await people.api.post("/v1/regulations", json=order)
+    assert answer.status_code == 202, answer.text
+    for _ in range(6):
+        await world.pass_time(timedelta(seconds=70))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+async def test_after_erasure_it_still_answers_and_keeps_the_address_restricted(
+    people: People, ann: UUID, world: World, keep: bool
+) -> None:
+    url = await people.unsubscribe_link(ann, purpose="transactional")
+    await erase(world, people, ann, keep=keep)
+    assert await people.verdict(ANN, purpose="transactional") == "unknown"
+    page = await people.open(url)
+    assert page.status_code == 200
+    answer = await people.one_click(url)
+    assert answer.status_code == 200
+    assert await people.verdict(ANN, purpose="transactional") == "denied"
+    known = await world.rows("select count(*) from identifiers where workspace_id = $1", world.side)
+    assert known[0]["count"] == 0
+    entries = await people.entries()
+    await people.one_click(url)
+    assert await people.entries() == entries
+    again = await world.person(ANN)
+    assert again != ann
+    assert await people.verdict(ANN, purpose="transactional") == "denied"
+
+
+async def test_after_erasure_what_was_kept_by_hash_is_enough(people: People, ann: UUID, world: World) -> None:
+    url = await people.unsubscribe_link(ann)
+    await erase(world, people, ann)
+    before = await people.entries()
+    assert (await people.one_click(url)).status_code == 200
+    assert await people.entries() == before
+    assert await people.verdict(ANN) == "denied"
+
+
+async def test_it_follows_the_address_to_another_person(people: People, ann: UUID, world: World) -> None:
+    url = await people.unsubscribe_link(ann)
+    path = f"/v1/recipients/{ids.show('rcp', await world.person(NUMBER))}/merge"
+    answer = await people.api.post(path, json={"from": ids.show("rcp", ann), "reason": "same"})
+    assert answer.status_code < 300, answer.text
+    await people.one_click(url)
+    assert await people.verdict(ANN) == "denied"
+
+
+async def test_a_restriction_is_never_limited(people: People, ann: UUID, world: World) -> None:
+    url = await people.unsubscribe_link(ann)
+    seen = {(await people.open(url)).status_code for _ in range(130)}
+    assert 429 in seen
+    assert (await people.one_click(url)).status_code == 200
+    assert await people.verdict(ANN) == "denied"
+
+
+async def test_a_purpose_that_is_none_any_more_was_of_marketing(people: People, ann: UUID, world: World) -> None:
+    from dataclasses import replace
+
+    hash_ = (await people.entries())[0]["identifier_hash"]
+
+    named = replace(Unsubscribe(hash_, Kind.EMAIL, Channel.EMAIL, "x"), purpose="marketing.gone")
+    url = await world.db.run(lambda tx: world.hub.links.unsubscribe_url(tx, world.side, named))
+    assert (await people.one_click(url)).status_code == 200
+    assert await people.verdict(ANN) == "denied"
