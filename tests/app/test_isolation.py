@@ -32,7 +32,7 @@ from tabellion.privacy import proof_store as proofs
 from tabellion.privacy.proof_store import HeldProof
 from tabellion.recipients.types import Kind, Named, NewRecipient
 
-from . import isolation_ledger, isolation_policies
+from . import isolation_ledger, isolation_notices, isolation_policies
 from .twins import dump
 
 ANN = {"external_id": "ann", "identifiers": [{"kind": "email", "value": "ann@example.org"},
@@ -136,6 +136,7 @@ async def open_side(world: World, workspace: Workspace, mode: Mode) -> Side:
     route = {"steps": [{"channel": "sms", "accounts": [account["id"]]}]}
     review = await conflict(world, workspace.side(mode))
     message = await side.made("/v1/messages", {"to": {"external_id": "ann"}, **CONTENT, "route": route})
+    served, suppression = await isolation_notices.begin(side)
     hold = await side.made("/v1/legal-holds", {"recipient": {"external_id": "ann"}, "reason": "equal"})
     order = {"type": "export", "recipient": {"external_id": "ann"}, "verified_by": "equal"}
     regulation = await side.made("/v1/regulations", order)
@@ -156,6 +157,8 @@ async def open_side(world: World, workspace: Workspace, mode: Mode) -> Side:
         "account": account["id"],
         "recipient": person["id"],
         "consent": consent["id"],
+        "served": served,
+        "suppression": suppression,
         "message": message["id"],
         "review": review,
     }
@@ -244,7 +247,8 @@ def shows_nothing(path: str) -> None:
 
 
 for _path in (
-    "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/v1/providers", "/.well-known/jwks.json",
+    "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/v1/providers", "/v1/consent-schemes",
+    "/.well-known/jwks.json",
 ):  # fmt: skip
     shows_nothing(_path)
 refuses("POST", "/v1/keys/{key_id}/rotate", "key", {"grace_seconds": 0})
@@ -505,6 +509,7 @@ async def callback(attack: Attack) -> None:
 
 
 CASES |= isolation_policies.CASES
+CASES |= isolation_notices.CASES
 
 
 # the claims
@@ -541,11 +546,11 @@ async def test_no_route_shows_or_changes_what_is_theirs(attack, subtests):
     assert {name: rows for name, rows in after.items() if rows != before[name]} == {}
 
 
-OPEN = {("POST", "/v1/recipients"), ("POST", "/v1/consents")}
+OPEN = {("POST", "/v1/recipients"), ("POST", "/v1/consents"), ("POST", "/v1/notices/{notice_id}/served")}
 """What a public key may call."""
 
 
-async def test_a_public_key_opens_two_routes_and_no_other(world):
+async def test_a_public_key_opens_three_routes_and_no_other(world):
     """A new route is closed to it until it says otherwise, and then has its own rules for what it may say."""
     acme = world.sides["acme test"]
     made = await acme.made("/v1/keys", {"role": "public", "source": "shop", "address_limit": 1000})

@@ -18,7 +18,17 @@ from tabellion.core.config import Settings
 MUST: Final = {
     "POST /v1/messages": {"to", "purpose", "content"},
     "POST /v1/consents": {"recipient", "channel", "purpose", "decision", "method", "source"},
+    "POST /v1/consents/batch": {"items"},
     "POST /v1/consents/check": {"recipient", "channel", "purpose"},
+    "POST /v1/consents/check/batch": {"items"},
+    "POST /v1/notices": {"id", "title", "purposes"},
+    "PATCH /v1/notices/{notice_id}": set(),
+    "POST /v1/notices/{notice_id}/served": {"version"},
+    "POST /v1/notices/{notice_id}/served/batch": {"items"},
+    "POST /v1/notices/{notice_id}/versions": {"default_language", "texts"},
+    "PUT /v1/notices/{notice_id}/versions/{version}": {"default_language", "texts"},
+    "POST /v1/suppressions": {"recipient"},
+    "POST /v1/suppressions/batch": {"items"},
     "POST /v1/recipients": set(),
     "POST /v1/recipients/{recipient_id}/merge": {"from", "reason"},
     "POST /v1/recipients/{recipient_id}/split": {"merge_id"},
@@ -111,7 +121,7 @@ def test_what_only_reads_takes_no_idempotency_key(drawn: dict[str, Any]) -> None
         if {"$ref": "#/components/parameters/Idempotency-Key"} in operation["parameters"]
     }
     assert {"/v1/messages", "/v1/consents", "/v1/recipients"} <= taking
-    assert not {"/v1/consents/check", "/v1/events", "/in/{provider}/{account_id}"} & taking
+    assert not {"/v1/consents/check", "/v1/consents/check/batch", "/v1/events", "/in/{provider}/{account_id}"} & taking
 
 
 def test_what_takes_public_keys_says_so_and_what_it_answers(drawn: dict[str, Any]) -> None:
@@ -121,7 +131,7 @@ def test_what_takes_public_keys_says_so_and_what_it_answers(drawn: dict[str, Any
         for operation in item.values()
         if {"$ref": "#/components/parameters/Tabellion-User-Token"} in operation["parameters"]
     }
-    assert set(taking) == {"/v1/recipients", "/v1/consents"}
+    assert set(taking) == {"/v1/recipients", "/v1/consents", "/v1/notices/{notice_id}/served"}
     for operation in taking.values():
         assert "Takes public keys." in operation["description"]
         assert "202" in operation["responses"]

@@ -1,7 +1,7 @@
 """Consent over a real database, and short ways to say and ask things."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,10 +11,11 @@ import pytest
 from tabellion.access.rules import SCOPES
 from tabellion.access.types import Caller, Role
 from tabellion.app.wiring import Surroundings
-from tabellion.consent.notices.service import Notices
+from tabellion.consent.notices import store as notices
+from tabellion.consent.notices.types import Notice as KeptNotice
+from tabellion.consent.notices.types import Version
 from tabellion.consent.service import Consent
 from tabellion.consent.types import (
-    BUILT_IN,
     Ask,
     Basis,
     Covered,
@@ -22,7 +23,6 @@ from tabellion.consent.types import (
     Method,
     NewDecision,
     Notice,
-    Purposes,
     Question,
     Rank,
     RecipientSignal,
@@ -49,21 +49,18 @@ PROOF = {"notice": Notice("newsletter", "3"), "evidence": {"url": "https://examp
 """What makes a grant by form complete, once `publish` made its notice known."""
 
 
-async def publish(db: Database, side: WorkspaceId, key: str = "newsletter", *versions: str) -> None:
-    """Publish versions of a notice about marketing, `3` where none is named."""
-    notices = Notices(await open_log(db), nobodys_purposes)
+async def publish(db: Database, side: WorkspaceId, key: str = "newsletter", version: str = "3", *purposes: str) -> None:
+    """Publish a version of a notice, about marketing where nothing else is said; in no log and no audit."""
+    about = list(purposes) or ["marketing"]
 
     async def work(tx: Tx) -> None:
-        await notices.make(tx, side, key, "Newsletter", ["marketing"], "key_1")
-        for one in versions or ("3",):
-            await notices.draft(tx, side, key, one, "en", {"en": f"Yes, {one}", "de": f"Ja, {one}"}, "key_1")
-            await notices.publish(tx, side, key, one, "key_1")
+        await notices.insert(tx, side, KeptNotice(ids.new(), key, "Newsletter", about, tx.now, tx.now))
+        draft = Version(ids.new(), key, version, "en", {"en": "Yes", "de": "Ja"}, tx.now, tx.now)
+        await notices.put_version(tx, side, draft)
+        fixed = replace(draft, title="Newsletter", purposes=about, published_at=tx.now, published_by="key_1", hash=b"h")
+        await notices.publish(tx, side, fixed)
 
     await db.run(work)
-
-
-async def nobodys_purposes(tx: Tx, workspace_id: UUID) -> Purposes:
-    return BUILT_IN
 
 
 @dataclass

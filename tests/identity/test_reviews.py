@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from tests.consent.conftest import publish
 
 from tabellion.access.service import list_audit
 from tabellion.app.wiring import Hub
@@ -81,7 +82,8 @@ class Desk(People):
 
 
 @pytest.fixture
-def desk(hub: Hub, workspace_id: WorkspaceId) -> Desk:
+async def desk(hub: Hub, workspace_id: WorkspaceId) -> Desk:
+    await publish(hub.around.db, workspace_id, "n", "1")
     return Desk(hub, workspace_id)
 
 

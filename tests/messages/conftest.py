@@ -20,6 +20,7 @@ import httpx
 import msgspec
 import pytest
 import uvicorn
+from tests.consent.conftest import publish
 
 from tabellion.access.rules import SCOPES
 from tabellion.access.service import create_key, create_workspace
@@ -419,6 +420,7 @@ async def world(db: Database, vault: Vault, clock: FakeClock, tmp_path: Path) ->
     vendors_url = hub.around.simulator.http
     made = World(hub, app, clock, vendors, vendors_url, url, workspace, wires, None, lines)  # type: ignore[arg-type]
     made.worker = made.another_worker()
+    await publish(db, made.side, "newsletter", "3", "marketing", "transactional")
     yield made
     server[0].should_exit = True
     await vendors.stop()

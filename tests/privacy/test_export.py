@@ -111,6 +111,10 @@ async def lived(world: World) -> Life:
         await sends(http, {"email": mail}, f"a letter for {word}", mails)
         await sends(http, {"phone": number}, f"a text for {word}", texts)
     await sends(http, {"email": OLD}, "a letter of long ago", mails)
+    for number in (NUMBER, OTHER_NUMBER):
+        shown = {"version": "3", "recipient": {"phone": number}, "url": f"https://example.org/{number}"}
+        for language in ("en", "de"):
+            await asked(http, "POST", "/v1/notices/newsletter/served", shown | {"language": language})
     await world.run()
     world.clock.advance(timedelta(minutes=1))
     for number in (NUMBER, OTHER_NUMBER):
@@ -262,7 +266,7 @@ async def test_consents_say_what_the_ledger_committed_to(world: World) -> None:
     [row] = await world.rows("select leaf_hash from consent_entries where log_index = $1", granted["log_index"])
     assert base64.b64decode(granted["leaf_hash"]) == row[0]
     assert granted["record"]["evidence"] == {"url": "https://example.org/ann-signup"}
-    assert granted["record"]["notice"] == {"id": "newsletter", "version": "3"}
+    assert granted["record"]["notice"] == {"id": "newsletter", "version": "3", "hash": b"h".hex()}
     assert granted["record"]["identifier"] == {"kind": "email", "value": ANN}
     assert (granted["applied"], granted["standing"], granted["recorded_about"]) == (True, True, life.ann)
     assert (stopped["method"], stopped["record"]["identifier"]["value"]) == ("keyword", NUMBER)
@@ -395,6 +399,16 @@ async def test_pages_of_any_size_come_to_the_same_bytes(world: World) -> None:
     for size, through in ((1, 20_000), (2, 3), (30, 1), (500, 2)):
         export = replace(world.hub.export, page=size, through=through)
         assert await archive(world, life.id, export) == whole, (size, through)
+
+
+async def test_what_a_person_was_shown_is_among_it(world: World) -> None:
+    life = await lived(world)
+    found = rows(await files(world, life.id), "notices.jsonl")
+    assert [(one["notice"], one["version"], one["language"]) for one in found] == [
+        ("newsletter", "3", "en"),
+        ("newsletter", "3", "de"),
+    ]
+    assert {one["url"] for one in found} == {f"https://example.org/{NUMBER}"}
 
 
 async def test_no_page_holds_more_than_it_may_and_each_is_a_transaction(

@@ -98,7 +98,9 @@ async def test_ending_a_suppression_allows_nothing(
 
 
 @pytest.mark.parametrize("kind", ["text/csv", "application/x-ndjson"])
-async def test_a_list_comes_over_http_and_what_is_refused_is_said(api: httpx.AsyncClient, kind: str) -> None:
+async def test_a_list_comes_over_http_and_what_is_refused_is_said(
+    api: httpx.AsyncClient, world: World, kind: str
+) -> None:
     body = {
         "text/csv": "email,reason\r\nann@example.org,spam\r\nnobody,\r\nbob@example.org,whim\r\n",
         "application/x-ndjson": '{"email":"ann@example.org","reason":"spam"}\n{"email":"nobody"}\n'
@@ -111,6 +113,8 @@ async def test_a_list_comes_over_http_and_what_is_refused_is_said(api: httpx.Asy
         assert [one["code"] for one in said["rejects"]] == ["invalid_identifier", "reason_unknown"], said
     [one] = (await api.get("/v1/suppressions")).json()["data"]
     assert (one["method"], one["source"], one["reason"]) == ("import", "import:api", "objected")
+    rows = await world.rows("select detail from audit where workspace_id = $1 and action = 'suppressions.imported'")
+    assert [row["detail"]["applied"] for row in rows] == [1, 0], "of a dry run nothing is said"
 
 
 async def test_a_list_is_bounded_and_of_a_kind_that_is_known(api: httpx.AsyncClient) -> None:

@@ -162,7 +162,13 @@ def list_routes(edge: Edge, recipients: Recipients, suppressions: Suppressions) 
         visit_of(request.scope).largest = listing.LARGEST
         wanted = listing.Meant(caller.workspace_id, purpose, reason, source, caller.actor, dry_run=dry_run)
         opened = listing.opened(visit_of(request.scope).head.content_type, await request.body())
-        return await listing.bring(edge.db, recipients, suppressions, wanted, opened)
+        report = await listing.bring(edge.db, recipients, suppressions, wanted, opened)
+        if not dry_run:
+            detail = {"source": source, "rows": report.rows, "applied": report.applied, "rejected": report.rejected}
+            await edge.db.run(
+                lambda tx: audit(tx, caller.workspace_id, caller.actor, "suppressions.imported", "suppressions", detail)
+            )
+        return report
 
     @get(
         "/v1/suppressions/export", opt={"scope": "suppressions:read"}, tags=["Suppressions"],
