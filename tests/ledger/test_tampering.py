@@ -102,6 +102,39 @@ async def test_what_nobody_touched_is_verified(audited: Audited) -> None:
     assert any(line.startswith("all ") and "manifest" in line for line in report.holds)
 
 
+async def test_keys_count_for_the_sizes_they_signed(audited: Audited, tmp_path: Path) -> None:
+    """The log changed its key at 600. What the old one signs above that is forged, and before it is not."""
+    old = await stolen(audited)
+    async with audited.db.transaction() as tx:
+        await audited.ledger.rotate_key(tx, audited.side)
+    await audited.grow(100)
+    copy = await audited.copy()
+    listed = tmp_path / "keys.json"
+    listed.write_bytes((copy / "keys.json").read_bytes())
+    believed = Believed((), [listed])
+    assert Asked(str(copy), believed, since=audited.kept).verify().findings == []
+    tree = note.parse_checkpoint(note.parse((copy / "checkpoint").read_text()).text)
+    (copy / "checkpoint").write_text(old.sign(tree.text()))
+    found = Asked(str(copy), believed).verify().findings
+    assert [one.code for one in found] == ["key_out_of_range"]
+    assert f"sizes 0 to {SIZE}" in found[0].text
+
+
+async def test_a_copy_is_of_the_moment_in_which_it_began(audited: Audited, tmp_path: Path) -> None:
+    copied = await audited.export.begin(audited.db, audited.side, "consent", 0, "key_1")
+    names = []
+    async for part in audited.export.parts(audited.db, copied):
+        file = tmp_path / "copy" / part.name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"".join([page.content async for page in part.pages]))
+        names.append(part.name)
+        if len(names) % 3 == 0:
+            await audited.grow(50)
+    report = Asked(str(tmp_path / "copy"), Believed([audited.key]), since=audited.kept).verify()
+    assert (report.findings, report.facts["size"]) == ([], SIZE)
+    assert names.index("checkpoint") > max(at for at, name in enumerate(names) if name.startswith("tile/"))
+
+
 FORGED = b'{"c":"' + b"A" * 43 + b'","d":"2026-11-21","type":"consent","v":1}'
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tabellion.access.types import Role
+from tabellion.core.crypto import b64url
 from tabellion.ledger.verifier.command import Believed, verify_person
 from tabellion.ledger.verifier.report import Report, Unusable
 
@@ -199,3 +202,42 @@ async def test_a_zip_that_means_no_good_is_refused(case: Case) -> None:
             archive.writestr(name, bytes(300 << 20) if name == "custody.json" else content)
     file.write_bytes(bomb.getvalue())
     assert [one.code for one in case.verified(file).findings] == ["file_too_large"]
+
+
+async def test_whatever_bytes_a_zip_has_the_verifier_ends_in_order(case: Case) -> None:
+    """2,000 ways to break it, from a fixed source: refuted, or no ZIP; and never verified with a changed file."""
+    whole = (await case.fetch()).read_bytes()
+    dice, file = random.Random(7), case.folder / "broken.zip"
+    before = contents(case.folder / "evidence.zip")
+    for _ in range(2_000):
+        broken = bytearray(whole)
+        for _ in range(dice.choice((1, 1, 4))):
+            broken[dice.randrange(len(broken))] = dice.randrange(256)
+        file.write_bytes(
+            broken[: dice.choice((len(broken), dice.randrange(len(broken))))] if dice.random() < 0.2 else broken
+        )
+        try:
+            code = case.verified(file).code
+        except Unusable:
+            continue
+        if code == 0:
+            assert contents(file) == before
+
+
+@pytest.mark.parametrize(
+    "claims", [{}, [], 1, None, {"files": 1}, {"files": [1]}, {"files": [{"name": 1, "sha256": 2, "bytes": 3}]}]
+)
+async def test_what_somebody_else_signed_is_no_more_than_refuted(case: Case, claims: Any) -> None:
+    """Signed by a key of the forger's, that lies in the ZIP: whatever it says."""
+    signer = Ed25519PrivateKey.generate()
+    public = b64url(signer.public_key().public_bytes_raw())
+    header = b64url(json.dumps({"alg": "Ed25519", "kid": "k", "typ": "tabellion-custody"}).encode())
+    body = f"{header}.{b64url(json.dumps(claims).encode())}"
+    files = {
+        "custody.json": json.dumps(claims).encode(),
+        "custody.jws": f"{body}.{b64url(signer.sign(body.encode()))}".encode(),
+        "jwks.json": json.dumps({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": public}]}).encode(),
+    }
+    file = rewritten(case.folder / "forged.zip", files)
+    for jwks in (None, case.jwks if case.jwks.exists() else None):
+        assert verify_person(file, Believed([case.key]), jwks).code == 1

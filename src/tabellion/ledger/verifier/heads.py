@@ -64,7 +64,7 @@ def trust(keys: Iterable[str], lists: Iterable[bytes], witnesses: Iterable[str],
         known = [note.parse_witness(one.strip()) for one in witnesses]
     except BadNote as error:
         raise Unusable(str(error)) from None
-    needed = len(known) if quorum is None else quorum
+    needed = len(set(known)) if quorum is None else quorum
     if not trusted:
         raise Unusable("name the key of the log: --key origin+id+key")
     if not 0 <= needed <= len(set(known)):

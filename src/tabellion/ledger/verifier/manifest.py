@@ -43,15 +43,16 @@ def verify(folder: Folder, jwks: bytes | None, report: Report) -> None:
 def _signed(folder: Folder, jwks: bytes | None, claims: object, report: Report) -> None:
     """Whether the manifest is what was signed, by a key that is trusted or by one that lies beside it."""
     statement = folder.read("manifest.jws", signed.MOST_STATEMENT)
-    keys = jwks or folder.read("jwks.json", MOST_MANIFEST)
-    if statement is None or keys is None:
+    beside = folder.read("jwks.json", MOST_MANIFEST) or b""
+    if statement is None or not (jwks or beside):
         report.add("manifest_unsigned", "the manifest is not signed")
         return
-    told = signed.statement(statement, signed.key_set(keys))
+    keys = signed.key_set(jwks) if jwks else signed.enclosed(beside)
+    told = signed.statement(statement, keys)
     if told.claims != claims or told.kind != KIND:
         report.add("manifest_differs", "the manifest is not the one that was signed")
     elif jwks is None:
-        key = signed.fingerprint(signed.key_set(keys)[told.kid])
+        key = signed.fingerprint(keys[told.kid])
         report.unchecked.append(f"who signed the manifest: a key that lies beside it, {key} (--jwks)")
     else:
         report.holds.append(f"the manifest is signed by key {told.kid}")

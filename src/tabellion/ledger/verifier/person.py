@@ -1,7 +1,9 @@
 """Evidence about one person, as a ZIP: that it is what was handed out, and that its receipts prove what it says."""
 
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -19,6 +21,11 @@ MOST_BYTES: Final = 64 << 30
 MOST_CUSTODY: Final = 256 << 20
 MOST_LINE: Final = 64 << 20
 _PIECE: Final = 1 << 16
+BROKEN: Final = (
+    zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError,
+    OverflowError,
+)  # fmt: skip
+"""What the standard library says of a ZIP that is none, or not whole."""
 _OUTSIDE: Final = frozenset({"custody.json", "custody.jws", "jwks.json"})
 
 
@@ -36,7 +43,7 @@ class _Bundle:
         try:
             with self.archive.open(name) as stream:
                 content = stream.read(most + 1)
-        except (KeyError, zipfile.BadZipFile, OSError, NotImplementedError, EOFError, RuntimeError) as error:
+        except (KeyError, *BROKEN) as error:
             raise Refuted("file_missing", f"{name} cannot be read: {error}", file=name) from None
         if len(content) > most:
             raise Refuted("file_too_large", f"{name} has more than {most} bytes", file=name)
@@ -54,12 +61,16 @@ def verify(file: Path, believed: Trust, jwks: bytes | None) -> Report:
     """The report on a ZIP of evidence. Raises `Unusable` where it is no ZIP."""
     report = Report()
     try:
-        with zipfile.ZipFile(file) as archive:
-            _verify(_Bundle(archive, believed, report), jwks)
-    except Refuted as refuted:
-        report.findings.append(refuted.finding)
-    except (OSError, zipfile.BadZipFile) as error:
+        archive = zipfile.ZipFile(file)
+    except BROKEN as error:
         raise Unusable(f"{file}: {error}") from None
+    with archive:
+        try:
+            _verify(_Bundle(archive, believed, report), jwks)
+        except Refuted as refuted:
+            report.findings.append(refuted.finding)
+        except (LookupError, TypeError, AttributeError, RecursionError) as error:
+            report.add("custody_form", f"custody.json cannot be read: {error}")
     return report
 
 
@@ -68,13 +79,10 @@ def _verify(bundle: _Bundle, jwks: bytes | None) -> None:
     if len(names) > MOST_FILES or len(set(names)) != len(names):
         raise Refuted("zip_form", "the ZIP has too many files, or two of one name")
     claims = _custody(bundle, jwks)
-    try:
-        listed = {one["name"]: (one["sha256"], one["bytes"]) for one in claims["files"]}
-        pairs = [[one["name"], one["sha256"]] for one in claims["files"]]
-        whole = sha256(canonical.write(pairs)).hexdigest()
-        bundle.report.facts = {name: claims[name] for name in ("recipient", "regulation", "reason", "steps", "whole")}
-    except (LookupError, TypeError) as error:
-        raise Refuted("custody_form", f"custody.json cannot be read: {error}") from None
+    listed = {str(one["name"]): (one["sha256"], one["bytes"]) for one in claims["files"]}
+    whole = sha256(canonical.write([[one["name"], one["sha256"]] for one in claims["files"]])).hexdigest()
+    bundle.report.facts = {name: claims[name] for name in ("recipient", "regulation", "reason", "whole", "steps")}
+    bundle.report.facts |= {str(one["step"]): f"{one['by']}, {one['at']}" for one in claims["steps"]}
     if whole != claims["whole"]:
         bundle.report.add("custody_differs", "the hash of the whole is not that of its files")
     _files(bundle, names, listed)
@@ -88,7 +96,7 @@ def _custody(bundle: _Bundle, jwks: bytes | None) -> Mapping[str, Any]:
         claims = json.loads(bundle.read("custody.json", MOST_CUSTODY))
     except (ValueError, RecursionError) as error:
         raise Refuted("custody_form", f"custody.json cannot be read: {error}") from None
-    keys = signed.key_set(jwks or bundle.read("jwks.json", signed.MOST_STATEMENT))
+    keys = signed.key_set(jwks) if jwks else signed.enclosed(bundle.read("jwks.json", signed.MOST_STATEMENT))
     told = signed.statement(bundle.read("custody.jws", MOST_CUSTODY), keys)
     if told.claims != claims or told.kind != KIND:
         raise Refuted("custody_differs", "custody.json is not what was signed", file="custody.json")
@@ -120,7 +128,7 @@ def _digest(bundle: _Bundle, name: str) -> tuple[str, int]:
             for piece in bundle.pieces(stream):
                 digest.update(piece)
                 size += len(piece)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError, RuntimeError, ValueError):
+    except BROKEN:
         return "", -1
     return digest.hexdigest(), size
 
@@ -171,7 +179,7 @@ def _rows(bundle: _Bundle, name: str) -> Iterator[dict[str, Any]]:
                 row = json.loads(line)
                 if isinstance(row, dict):
                     yield row
-    except (KeyError, ValueError, zipfile.BadZipFile, OSError, EOFError, RecursionError) as error:
+    except (KeyError, *BROKEN) as error:
         bundle.report.add("file_form", f"{name} cannot be read: {error}", file=name)
 
 

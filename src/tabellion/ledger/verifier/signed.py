@@ -37,6 +37,14 @@ def key_set(said: bytes) -> dict[str, bytes]:
         raise Unusable(f"a JWK set has Ed25519 keys with kid and x: {error}") from None
 
 
+def enclosed(said: bytes) -> dict[str, bytes]:
+    """As `key_set`, of keys that lie beside what they signed. Raises `Refuted`: nobody chose them."""
+    try:
+        return key_set(said)
+    except Unusable as error:
+        raise Refuted("statement_key", str(error)) from None
+
+
 def statement(said: bytes, keys: Mapping[str, bytes]) -> Statement:
     """What a compact JWS says, if one of the keys signed it. Raises `Refuted` otherwise."""
     try:
