@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from tabellion.core import ids
+from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import Ledger
@@ -16,6 +17,12 @@ from tabellion.ledger.types import Leaf
 
 INSTALL = UUID("0192f1c0-0000-7000-8000-00000000abcd")
 Hashes = Callable[[list[bytes]], bytes]
+
+
+@pytest.fixture
+def workspace_id() -> WorkspaceId:
+    """A side about which nothing was audited: it has no log but those that a test makes."""
+    return WorkspaceId(ids.new())
 
 
 @pytest.fixture
