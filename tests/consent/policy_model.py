@@ -1,4 +1,4 @@
-"""A model of consent that knows no state, for a world in which purposes and policies change: it reads all that was said.
+"""A model of consent that knows no state, while purposes and policies change: it reads all that was said.
 
 Written from the law of consent, not from the code. There is no `standing`, no `lifts`, and nothing is
 replaced. Every thing said keeps the purposes as they were when it was said: which restriction a grant had answered, and
@@ -170,7 +170,7 @@ class Model:
         ]
 
     def answered(self, grant: Said, one: Said, identifier: bytes, channel: str, purpose: str) -> bool:
-        """Whether a grant was given in the face of a restriction: that came before and reached it then, or spared it."""
+        """Whether a grant was given in the face of a restriction, which reached it then; or was spared by it."""
         before = one.number < grant.number and self.reaches(grant.rules, one, identifier, channel, purpose)
         return before or grant.number in one.spared
 

@@ -1,4 +1,4 @@
-"""The rules and policies against a model that reads the whole history, while purposes and policies change in between."""
+"""The rules and policies against a model that reads the whole history, while purposes change in between."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
