@@ -133,6 +133,10 @@ class RefObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
 RecipientRef: TypeAlias = Annotated[str | RefObject, Meta(extra_json_schema={"minProperties": 1, "maxProperties": 1})]
 """In requests everywhere: an id, or an object. `rules.ref` turns it into a `Ref`."""
+ItemRef: TypeAlias = Annotated[
+    str | RefObject, Meta(description="An id, or exactly one of the fields; otherwise the item is refused.")
+]
+"""A RecipientRef of one item of many: whatever it names, the others are none the worse for it."""
 
 
 class Ref(msgspec.Struct, frozen=True, gc=False):
