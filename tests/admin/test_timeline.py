@@ -120,6 +120,11 @@ async def test_a_page_that_looked_through_all_it_may_leads_on_from_the_persons_o
 @pytest.mark.parametrize(
     ("type_", "data", "summary"),
     [
+        (
+            "notice.served",
+            {"notice": {"id": "newsletter"}, "served": {"version": "3", "language": "de", "means": "page"}},
+            "notice served: newsletter, 3, de, page",
+        ),
         ("attempt.bounced", {"attempt": {"provider": "smtp"}, "channel": "email", "reason": "x"},
          "attempt bounced: email, smtp, x"),
         ("identifier.invalid", {"kind": "email", "reason": "550 ann@example.org unknown"}, "identifier invalid: email"),

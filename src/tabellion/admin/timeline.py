@@ -106,6 +106,11 @@ def _of_recipient(data: Mapping[str, Any]) -> list[Any]:
     return [*kinds, _part(data, "merged").get("id"), data.get("reason")]
 
 
+def _of_notice(data: Mapping[str, Any]) -> list[Any]:
+    served = _part(data, "served")
+    return [_part(data, "notice").get("id"), served.get("version"), served.get("language"), served.get("means")]
+
+
 def _of_identifier(data: Mapping[str, Any]) -> list[Any]:
     return [data.get("kind")]
 
@@ -115,6 +120,7 @@ DETAILS: Final[Mapping[str, Callable[[Mapping[str, Any]], list[Any]]]] = {
     "attempt": _of_attempt,
     "engagement": _of_message,
     "consent": _of_consent,
+    "notice": _of_notice,
     "recipient": _of_recipient,
     "identifier": _of_identifier,
 }

@@ -33,6 +33,7 @@ from tabellion.core.errors import FieldError, HubError
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.recipients.service import Recipients
+from tabellion.recipients.types import ItemRef
 
 T = TypeVar("T")
 PATH: Final = "/v1/consents/batch"
@@ -40,7 +41,8 @@ LARGEST: Final = 1_000
 REUSED: Final = reused().code
 
 
-class DecisionItem(DecisionBody, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class DecisionItem(DecisionBody, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    recipient: ItemRef
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=255, pattern="^[ -~]+$")] | None = None
 
 
@@ -72,8 +74,12 @@ class DecisionEntries(msgspec.Struct, frozen=True):
     data: list[DecisionEntry]
 
 
+class CheckItem(CheckBody, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    recipient: ItemRef
+
+
 class CheckItems(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    items: Annotated[list[CheckBody], Meta(min_length=1, max_length=LARGEST)]
+    items: Annotated[list[CheckItem], Meta(min_length=1, max_length=LARGEST)]
 
 
 class CheckEntry(msgspec.Struct, frozen=True, omit_defaults=True):

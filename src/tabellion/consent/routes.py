@@ -237,8 +237,8 @@ def decided(body: DecisionBody, caller: Caller, recipients: Recipients) -> NewDe
         evidence=body.evidence,
         scheme=body.scheme,
         jurisdiction=body.jurisdiction,
-        expires_at=_time(body.expires_at, "/expires_at"),
-        occurred_at=_time(body.occurred_at, "/occurred_at"),
+        expires_at=said_time(body.expires_at, "/expires_at"),
+        occurred_at=said_time(body.occurred_at, "/occurred_at"),
         confirm=body.confirm,
     )
 
@@ -262,7 +262,7 @@ def _notice(named: NoticeBody) -> Notice:
         raise Invalid("served_unknown", unknown.detail, FieldError("/notice/served", unknown.detail)) from None
 
 
-def _time(at: datetime | None, pointer: str) -> datetime | None:
+def said_time(at: datetime | None, pointer: str) -> datetime | None:
     """The moment in UTC. Far outside anything meant, it could not be shown in another zone."""
     if at is None or 1900 <= at.year <= 9000:
         return at and at.astimezone(UTC)

@@ -135,6 +135,18 @@ RecipientRef: TypeAlias = Annotated[str | RefObject, Meta(extra_json_schema={"mi
 """In requests everywhere: an id, or an object. `rules.ref` turns it into a `Ref`."""
 
 
+class ItemRefObject(RefObject, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A recipient as one item of many names one."""
+
+    email: Annotated[str | None, Meta(examples=["ann@example.org"])] = None
+
+
+ItemRef: TypeAlias = Annotated[
+    str | ItemRefObject, Meta(description="An id, or exactly one of the fields; otherwise the item is refused.")
+]
+"""A RecipientRef of one item of many: whatever it names, the others are none the worse for it."""
+
+
 class Ref(msgspec.Struct, frozen=True, gc=False):
     """A RecipientRef understood: an id, or a kind with its normalised value."""
 

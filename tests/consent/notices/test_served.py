@@ -123,9 +123,13 @@ async def test_many_are_shown_at_once_and_a_wrong_one_stops_no_other(api: httpx.
         SHOWN | {"recipient": {"external_id": "nobody"}},
         SHOWN | {"evidence": {"n": 1.5}},
         SHOWN | {"recipient": ANN, "anonymous_id": "x"},
+        SHOWN | {"served_at": "0001-01-01T00:00:00+14:00"},
+        SHOWN | {"served_at": "2027-01-01T00:00:00Z"},
     ]
     said = (await api.post(f"{SERVED}/batch", json={"items": items})).json()["data"]
-    assert [(one["index"], one["status"]) for one in said] == list(enumerate([201, 404, 422, 422, 404, 422, 422]))
+    assert [(one["index"], one["status"]) for one in said] == list(
+        enumerate([201, 404, 422, 422, 404, 422, 422, 422, 422])
+    )
     assert said[3]["error"]["errors"][0]["pointer"].startswith("/items/3/recipient")
     again = (await api.post(f"{SERVED}/batch", json={"items": [items[0]]})).json()["data"]
     assert again[0]["id"] == said[0]["id"], "the same key, the same answer"

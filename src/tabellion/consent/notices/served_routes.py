@@ -23,6 +23,7 @@ from tabellion.consent.notices.serving import Serving
 from tabellion.consent.notices.types import NewServed, ServedTo
 from tabellion.consent.notices.views import ServedBody, ServedEntries, ServedItems, ServedPage, ServedView
 from tabellion.consent.record import require_canonical
+from tabellion.consent.routes import said_time
 from tabellion.core import ids
 from tabellion.core.db import Tx
 from tabellion.core.errors import FieldError, HubError, Invalid
@@ -160,7 +161,7 @@ def _new(recipients: Recipients, caller: Caller, notice_id: str, body: ServedBod
         source=caller.public.source if caller.public else body.source,
         actor=caller.actor,
         recipient=recipients.ref(caller.workspace_id, named[0], at + named[1]) if named else None,
-        served_at=body.served_at,
+        served_at=said_time(body.served_at, f"{at}/served_at"),
         shown=ServedTo(body.url, body.anonymous_id, body.evidence),
     )
 

@@ -10,7 +10,7 @@ from tabellion.access.problems import Problem
 from tabellion.consent.notices.rules import KEY_FORM, LANGUAGE_FORM
 from tabellion.consent.notices.types import Means, Notice, Served, ServedTo, Version
 from tabellion.core import ids
-from tabellion.recipients.types import RecipientRef
+from tabellion.recipients.types import ItemRef, RecipientRef
 
 Key = Annotated[str, Meta(pattern=KEY_FORM, examples=["newsletter"])]
 Language = Annotated[str, Meta(pattern=LANGUAGE_FORM, examples=["de-AT"])]
@@ -137,6 +137,7 @@ class ServedBody(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
 
 
 class ServedItem(ServedBody, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    recipient: ItemRef | None = None
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=255, pattern="^[ -~]+$")] | None = None
 
 

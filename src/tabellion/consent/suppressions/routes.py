@@ -8,6 +8,7 @@ from uuid import UUID
 
 from litestar import Request, delete, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import ResponseSpec
 from litestar.params import Parameter
 from litestar.response import Stream
 
@@ -34,6 +35,7 @@ from tabellion.consent.suppressions.views import (
 from tabellion.consent.types import NewDecision
 from tabellion.core import ids
 from tabellion.core.db import Tx
+from tabellion.core.errors import HubError
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import RefObject
 
@@ -43,7 +45,15 @@ OfAddress = Annotated[
 ]
 Word = Annotated[str | None, Parameter(max_length=64)]
 OfReason = Annotated[str | None, Parameter(pattern=f"^({'|'.join(REASONS)})$", schema_extra={"enum": list(REASONS)})]
-Since = Annotated[datetime | None, Parameter(description="Recorded at that time or later.")]
+# Not a time itself: the framework would take the word `null` for left out.
+Since = Annotated[
+    str | None,
+    Parameter(max_length=40, schema_extra={"format": "date-time"}, description="Recorded at that time or later."),
+]
+WRONG_KIND = ResponseSpec(
+    None, description="Unsupported Media Type: neither CSV nor JSON lines", generate_examples=False
+)
+UNREADABLE = ResponseSpec(None, description="Unprocessable: no column is an address", generate_examples=False)
 Why = Annotated[str, Parameter(min_length=1, max_length=500, description="Stands in the entry that ends it.")]
 Purpose = Annotated[str, Parameter(max_length=64, description="What rows restrict that do not say.")]
 Reason = Annotated[str, Parameter(max_length=64, description="Why, of rows that do not say.")]
@@ -119,12 +129,13 @@ def list_routes(edge: Edge, recipients: Recipients, suppressions: Suppressions) 
     ) -> SuppressionPage:
         """Restrictions in force. Addresses are shown to keys that hold `recipients:read`."""
         before, side = read_cursor(cursor), caller.workspace_id
+        recorded = _moment(since) if since is not None else None
         ref = recipients.asked_identifier(side, None, address, "address") if address is not None else None
 
         async def work(tx: Tx) -> SuppressionPage:
             hashed = await recipients.hashed(tx, side, ref) if ref else None
             people: list[UUID] = await recipients.meant(tx, side, ref) if ref else []
-            wanted = Wanted(hashed, people, channel, purpose, reason, since)
+            wanted = Wanted(hashed, people, channel, purpose, reason, recorded)
             found = await suppressions.page(tx, side, wanted, before, limit)
             data = [views.shown(one, values=_values(caller)) for one in found]
             return SuppressionPage(data, next_cursor([one.standing.entry.id for one in found], limit))
@@ -143,7 +154,7 @@ def list_routes(edge: Edge, recipients: Recipients, suppressions: Suppressions) 
 
     @post(
         "/v1/suppressions/import", status_code=200, tags=["Suppressions"], summary="Bring a list in",
-        opt={"scope": "suppressions:write"},
+        opt={"scope": "suppressions:write"}, responses={415: WRONG_KIND, 422: UNREADABLE},
     )  # fmt: skip
     async def import_list(
         request: Request[Any, Any, Any],
@@ -193,6 +204,17 @@ async def _csv(suppressions: Suppressions, edge: Edge, caller: Caller) -> AsyncI
     yield listing.HEAD
     async for rows in suppressions.rows(edge.db, caller.workspace_id):
         yield listing.drawn(rows)
+
+
+def _moment(text: str) -> datetime:
+    """The time that a parameter says. Raises 400 for what is none, or names no zone."""
+    try:
+        found = datetime.fromisoformat(text.replace(" ", "+"))  # an unencoded `+` of a zone comes as a space
+    except ValueError:
+        found = None
+    if found is None or "T" not in text or found.tzinfo is None or not 1900 <= found.year <= 9000:
+        raise HubError("invalid_parameter", "check the parameter since: write it as 2026-11-21T09:00:00Z", 400)
+    return found
 
 
 def _decision(recipients: Recipients, caller: Caller, body: SuppressionBody) -> NewDecision:

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
-from tabellion.consent.routes import ChannelWord, Line, Moment, PurposeKey
+from tabellion.consent.routes import ChannelWord, Line, Moment, PurposeKey, said_time
 from tabellion.consent.state_routes import Address
 from tabellion.consent.suppressions.rows import CHANNELS, REASONS
 from tabellion.consent.suppressions.types import Listed
 from tabellion.consent.types import ANY, OLDEST, Decision, Method, NewDecision, Rank
 from tabellion.core import ids
 from tabellion.core.errors import FieldError, Invalid
-from tabellion.recipients.types import IdentifierRef, RecipientRef, Ref
+from tabellion.recipients.types import IdentifierRef, ItemRef, RecipientRef, Ref
 
 MOST: Final = 1_000
 WORDS: Final = tuple(word for word, decision in REASONS.items() if decision is not None)
@@ -35,7 +35,8 @@ class SuppressionBody(Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     occurred_at: Moment | None = None
 
 
-class SuppressionItem(SuppressionBody, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class SuppressionItem(SuppressionBody, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    recipient: ItemRef
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=255, pattern="^[ -~]+$")] | None = None
 
 
@@ -144,5 +145,5 @@ def decision(body: SuppressionBody, ref: Ref, identifier: Ref | None, actor: str
         actor=actor,
         identifier=identifier,
         evidence=said,
-        occurred_at=body.occurred_at,
+        occurred_at=said_time(body.occurred_at, "/occurred_at"),
     )
