@@ -34,7 +34,7 @@ from tabellion.privacy import store as privacy
 from tabellion.privacy.types import Applied, Policy
 from tabellion.recipients import indexed_store, settings_store, tokens_store
 
-from . import statements_policies, statements_privacy, statements_recipients
+from . import statements_pages, statements_policies, statements_privacy, statements_recipients
 from .statements import COVERED, OTHERS, READS, STORES, WRITES, Asked, Statement
 from .test_isolation_twins import NOBODYS, ann, begins
 from .twins import Twins, dump, twins
@@ -117,6 +117,7 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
     await privacy.set_last_round(tx, side, tx.now, Applied(callbacks=1))
     await settings_store.write(tx, side, {"default_region": "AT"})
     await statements_privacy.make(tx, side)
+    await statements_pages.make(tx, side)
     await statements_policies.make(tx, side)
     await indexed_store.declare(tx, side, ["plan"])
     people = await indexed_store.people(tx, side, None, 100)
@@ -166,7 +167,13 @@ async def estrange(tx: Tx, side: WorkspaceId) -> None:
 def test_every_statement_has_a_case() -> None:
     """A new statement needs one."""
     wanted = set()
-    for module in (*STORES, *statements_policies.STORES, *statements_recipients.STORES, *statements_privacy.STORES):
+    for module in (
+        *STORES,
+        *statements_pages.STORES,
+        *statements_policies.STORES,
+        *statements_recipients.STORES,
+        *statements_privacy.STORES,
+    ):
         things = [one for _, one in inspect.getmembers(module, inspect.isfunction)]
         things += [one for _, one in inspect.getmembers(vault.Vault, inspect.isfunction) if module is vault]
         told = {one for one in things if one.__module__ == module.__name__ and TOLD.search(inspect.getsource(one))}
