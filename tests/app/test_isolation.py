@@ -32,7 +32,7 @@ from tabellion.privacy import proof_store as proofs
 from tabellion.privacy.proof_store import HeldProof
 from tabellion.recipients.types import Kind, Named, NewRecipient
 
-from . import isolation_ledger, isolation_notices, isolation_policies
+from . import isolation_ledger, isolation_notices, isolation_pages, isolation_policies
 from .twins import dump
 
 ANN = {"external_id": "ann", "identifiers": [{"kind": "email", "value": "ann@example.org"},
@@ -508,8 +508,7 @@ async def callback(attack: Attack) -> None:
     assert (await attack.ask("POST", "/v1/consents/check", ASK))["verdict"] == "denied", "mine was heard"
 
 
-CASES |= isolation_policies.CASES
-CASES |= isolation_notices.CASES
+CASES |= isolation_notices.CASES | isolation_pages.CASES | isolation_policies.CASES
 
 
 # the claims

@@ -39,7 +39,13 @@ from tabellion.privacy import store as privacy
 from tabellion.privacy.types import Applied, Policy
 from tabellion.recipients import indexed_store, settings_store, tokens_store
 
-from . import statements_notices, statements_policies, statements_privacy, statements_recipients
+from . import (
+    statements_notices,
+    statements_pages,
+    statements_policies,
+    statements_privacy,
+    statements_recipients,
+)
 from .statements import COVERED, OTHERS, READS, STORES, WRITES, Asked, Statement
 from .test_isolation_twins import NOBODYS, ann, begins
 from .twins import Twins, dump, twins
@@ -132,6 +138,7 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
     await settings_store.write(tx, side, {"default_region": "AT"})
     await statements_notices.make(tx, side)
     await statements_privacy.make(tx, side)
+    await statements_pages.make(tx, side)
     await statements_policies.make(tx, side)
     await indexed_store.declare(tx, side, ["plan"])
     people = await indexed_store.people(tx, side, None, 100)
@@ -181,7 +188,7 @@ async def estrange(tx: Tx, side: WorkspaceId) -> None:
 def test_every_statement_has_a_case() -> None:
     """A new statement needs one."""
     wanted = set()
-    parts = (statements_notices, statements_policies, statements_recipients, statements_privacy)
+    parts = (statements_notices, statements_pages, statements_policies, statements_recipients, statements_privacy)
     for module in (*STORES, *(store for part in parts for store in part.STORES)):
         things = [one for _, one in inspect.getmembers(module, inspect.isfunction)]
         things += [one for _, one in inspect.getmembers(vault.Vault, inspect.isfunction) if module is vault]

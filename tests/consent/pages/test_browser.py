@@ -25,6 +25,9 @@ pytestmark = [NEEDED, pytest.mark.slow]
 LANGUAGES = sorted(load().languages)
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 LOOKS = [("en", "dark", PHONE), ("ar", "light", PHONE), ("de", "light", SMALL), ("fr", "dark", WIDE)]
+PRESSED = [("preferences", "on"), ("code", "grant"), ("preferences", "everything"), ("unsubscribe", "this"),
+           ("unsubscribe", "everything"), ("confirm", "confirm")]  # fmt: skip
+"""Page and button, one after the other; `code` is where `on` leads."""
 SHOTS = os.environ.get("TABELLION_SCREENSHOTS")
 
 
@@ -82,8 +85,13 @@ async def violations(browser: Browser, url: str, **options: Any) -> list[str]:
     context = await browser.new_context(bypass_csp=True, viewport=PHONE, **options)
     page = await context.new_page()
     await page.goto(url)
-    found = (await Axe().run(page, options=WCAG)).response["violations"]
+    found = await wrong_with(page)
     await context.close()
+    return found
+
+
+async def wrong_with(page: Any) -> list[str]:
+    found = (await Axe().run(page, options=WCAG)).response["violations"]
     return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found]
 
 
@@ -99,6 +107,29 @@ async def test_axe_finds_nothing_on_any_page_in_any_language(
             where = f"{url}?lang={language}"
             if wrong := await violations(browser, where, color_scheme=scheme, extra_http_headers=headers):
                 found[f"{name} {language}"] = wrong
+    assert found == {}
+
+
+async def test_axe_finds_nothing_on_what_forms_lead_to(browser: Browser, urls: dict[str, str], people: People) -> None:
+    limits = people.world.hub.site.limits
+    limits.shown._most = limits.codes._most = limits.grants._most = 10_000
+    found = {}
+    context = await browser.new_context(bypass_csp=True, viewport=PHONE, color_scheme="dark")
+    page = await context.new_page()
+    for language in LANGUAGES:
+        for name, does in PRESSED:
+            if name in urls:
+                await page.goto(f"{urls[name]}?lang={language}")
+            for box in await page.get_by_role("checkbox").all():
+                await box.check()
+            for field in await page.locator("input.code").all():
+                await field.fill("000000")
+            button = page.locator(f"button[value={does}]").first
+            if await button.count():
+                await button.click()
+            if wrong := await wrong_with(page):
+                found[f"{name} {does} {language}"] = wrong
+    await context.close()
     assert found == {}
 
 

@@ -5,6 +5,8 @@ from uuid import UUID
 
 import pytest
 
+from tabellion.access.service import create_key
+from tabellion.access.types import KeyOptions, Role
 from tabellion.consent.links.types import Preferences
 from tabellion.consent.types import RecipientSignal
 from tabellion.core import ids
@@ -236,3 +238,44 @@ async def test_what_is_not_on_the_page_cannot_be_chosen(people: People, url: str
         answer = await people.browser.post(url, data={**form.pressed("off"), **wrong})
         assert answer.status_code == 422
     assert len(await people.entries()) == 1
+
+
+async def test_purposes_are_called_as_the_side_says_and_named_with_their_brand(people: People, url: str) -> None:
+    assert (await people.api.put("/v1/brands/hats", json={"name": "Hats & Co"})).status_code == 200
+    new = {
+        "key": "marketing.hats", "title": "Hat letters", "titles": {"de": "Hutbrief"}, "class": "marketing",
+        "basis": "consent", "brand": "hats", "parent": "marketing",
+    }  # fmt: skip
+    made = await people.api.post("/v1/purposes", json=new)
+    assert made.status_code == 201, made.text
+    page = (await people.open(url)).text
+    assert "Hat letters" in page
+    assert "Hats &amp; Co" in page
+    assert "Hutbrief" in (await people.open(f"{url}?lang=de")).text
+
+
+async def test_an_archived_purpose_is_not_offered(people: People, url: str, ann: UUID) -> None:
+    new = {"key": "wine", "title": "Wine club", "class": "marketing", "basis": "consent"}
+    assert (await people.api.post("/v1/purposes", json=new)).status_code == 201
+    unsubscribe = await people.unsubscribe_link(ann, purpose="wine")
+    assert "Wine club" in (await people.open(url)).text
+    await people.one_click(unsubscribe)
+    assert (await people.api.delete("/v1/purposes/wine")).status_code < 300
+    assert "Wine club" not in (await people.open(url)).text
+    assert (await people.one_click(unsubscribe)).status_code == 200
+
+
+async def test_a_browser_that_asks_for_privacy_leaves_it_in_the_evidence_of_a_public_call(
+    people: People, world: World
+) -> None:
+    options = KeyOptions(source="shop", address_limit=1000)
+    _, secret = await world.db.run(lambda tx: create_key(tx, world.workspace, "test", Role.PUBLIC, options))
+    decision = {"recipient": {"email": "eve@example.org"}, "channel": "email", "purpose": "marketing",
+                "decision": "withdrawn", "method": "form", "source": "x"}  # fmt: skip
+    headers = {"Authorization": f"Bearer {secret.reveal()}", **GPC}
+    answer = await people.browser.post(f"{world.url}/v1/consents", json=decision, headers=headers)
+    assert answer.status_code == 202
+    sql = "select id from consent_entries where workspace_id = $1 order by log_index desc limit 1"
+    [last] = await world.rows(sql, world.side)
+    opened = await world.db.run(lambda tx: world.hub.consent.opened(tx, world.side, [last["id"]]))
+    assert opened[last["id"]]["evidence"] == {"sec_gpc": "1"}
