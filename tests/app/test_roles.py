@@ -15,7 +15,7 @@ from tabellion.core.config import Settings
 from tabellion.core.ids import WorkspaceId
 from tabellion.jobs.service import enqueue
 from tabellion.jobs.types import Lane, NewJob
-from tabellion.ledger.note import Cosigner
+from tabellion.ledger.note import Cosigner, Signer
 from tabellion.ledger.witness import policy
 
 
@@ -62,6 +62,9 @@ async def test_doctor_names_the_log_and_the_witness(surroundings: Surroundings, 
     assert found[1].data == {"origin": origin, "size": 0, "shown": None}
     assert found[2].text.startswith("away cannot be reached")
     assert found[2].data["origins"] == [origin]
+    (tmp_path / "policy").write_text(f"log {Signer.of('other.example', bytes(32)).verifier.line()}\n{POLICY}")
+    found = await examine_witnesses(installation, Settings(witness_policy=tmp_path / "policy"))
+    assert [one.data["unlisted"] for one in found if "unlisted" in one.data] == [[origin]]
     (none,) = await examine_witnesses(installation, Settings())
     assert "nobody else has seen it" in none.text
     await hub.close()

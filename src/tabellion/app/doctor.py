@@ -1,7 +1,7 @@
 """`tabellion doctor`: what is set, what is wrong, and what to do about it."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -247,9 +247,22 @@ async def examine_witnesses(installation: Opened, settings: Settings) -> list[Fi
     async def look(tx: Tx) -> list[Finding]:
         late = [_of_lag(one) for one in await behind(tx, policy)]
         found = late or [Finding("published", "no log shows less than its witnesses should have cosigned by now")]
+        found += _unlisted(policy, {origin for origin, _ in await witnessed.verifier_keys(tx)})
         return [*found, *_of_troubles(policy, await witnessed.troubles(tx))]
 
     return [*found, *await installation.db.run(look)]
+
+
+def _unlisted(policy: Policy, origins: Set[str]) -> list[Finding]:
+    """The logs that a policy passes over which names logs at all."""
+    missing = sorted(origins - {one.name for one in policy.logs})
+    if not policy.logs or not missing:
+        return []
+    text = (
+        f"the policy lists logs, and not these: {', '.join(missing)}; whoever verifies by it refuses them: add their"
+        " `tabellion ledger keys`, or leave all logs out"
+    )
+    return [Finding("witnesses", text, Level.WARNING, {"unlisted": missing})]
 
 
 def _of_lag(one: Lag) -> Finding:

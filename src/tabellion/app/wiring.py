@@ -87,8 +87,10 @@ from tabellion.webhooks.erasing import Erasing as WebhooksErasing
 from tabellion.webhooks.jobs import Normalise
 from tabellion.webhooks.service import Webhooks
 
-WITNESS = Limits(connect=3.0, read=8.0, total=10.0, body=64 << 10)
-"""A witness answers at once, with a line, or not at all."""
+WITNESS = Limits(connect=3.0, read=5.0, total=5.0, body=64 << 10)
+"""A witness answers at once, with a line, or not at all. Short, for two hubs that start together and watch each other
+listen already, and serve only once each has the other's answer.
+"""
 
 
 @dataclass(frozen=True)

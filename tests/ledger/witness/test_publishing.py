@@ -15,7 +15,7 @@ from tabellion.core import ids
 from tabellion.core.addresses import AddressPolicy
 from tabellion.core.clock import FakeClock
 from tabellion.core.db import Tx
-from tabellion.core.outbound import HttpPool
+from tabellion.core.outbound import HttpPool, Limits
 from tabellion.ledger import merkle, note
 from tabellion.ledger import store as ledger_store
 from tabellion.ledger.merkle import Frontier
@@ -245,6 +245,17 @@ async def test_retry_after_is_kept_to(house: House, serve: Serve):
         house.clock.advance(timedelta(minutes=minutes))
         await house.publisher.publish()
     assert asked == ["POST", "POST"]
+
+
+async def test_no_answer_is_none(house: House, serve: Serve):
+    silent, _ = await bad(serve, lambda body: None)
+    hasty = HttpPool(house.clock, AddressPolicy.of(["127.0.0.0/8"]), limits=Limits(connect=2.0, read=0.2, total=0.3))
+    house.http, usual = hasty, house.http
+    await house.under(any_of(silent)).grow(4)
+    assert await house.publisher.publish() == 0
+    house.http = usual
+    await hasty.close()
+    assert await house.troubles() == ["cannot be reached: no answer in time"]
 
 
 async def test_half_an_answer_is_none(house: House, serve: Serve):
