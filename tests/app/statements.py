@@ -267,8 +267,14 @@ reads(ledger, "leaves_from")(lambda tx, of: ledger.leaves_from(tx, of.log, 0, 50
 reads(ledger, "tiles_from")(lambda tx, of: ledger.tiles_from(tx, of.log, 0, -1, 500))
 reads(ledger, "publications")(lambda tx, of: ledger.publications(tx, of.name))
 reads(ledger, "leaves")(lambda tx, of: ledger.leaves(tx, of.log, of.all("ledger_leaves", "index")))
-reads(ledger, "tile_roots")(lambda tx, of: ledger.tile_roots(tx, of.log, [(0, 0)]))
-reads(ledger, "tiles")(lambda tx, of: ledger.tiles(tx, of.log, [(0, 0)]))
+
+
+@reads(ledger, "tiles")
+async def _(tx: Tx, of: Asked) -> Any:
+    hashes, roots = await ledger.tiles(tx, of.log, [(0, 0)], [(0, 0)])
+    return {**hashes, **roots}
+
+
 reads(ledger, "tile")(lambda tx, of: ledger.tile(tx, of.log, 0, of.one("ledger_tiles", "index")))
 
 

@@ -276,34 +276,23 @@ async def tiles_from(tx: Tx, log: LogId, level: int, index: int, limit: int) -> 
     return [Tile(*row) for row in rows]
 
 
-async def tile_roots(tx: Tx, log: LogId, tiles: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-    """The roots of these full tiles, by level and index: the nodes of the level above."""
+async def tiles(
+    tx: Tx, log: LogId, whole: Sequence[tuple[int, int]], roots: Sequence[tuple[int, int]]
+) -> tuple[dict[tuple[int, int], bytes], dict[tuple[int, int], bytes]]:
+    """The hashes of some full tiles and the roots of others, by level and index. A root is a node one level above."""
+    asked = [(level, index, True) for level, index in whole] + [(level, index, False) for level, index in roots]
     rows = await tx.rows(
         """
-        select t.level, t.index, t.root
-          from unnest($4::smallint[], $5::bigint[]) as wanted (level, index)
+        select t.level, t.index, wanted.whole, case when wanted.whole then t.hashes else t.root end as hashed
+          from unnest($4::smallint[], $5::bigint[], $6::boolean[]) as wanted (level, index, whole)
           join ledger_tiles t
             on t.workspace_id = $1 and t.log = $2 and t.generation = $3
            and t.level = wanted.level and t.index = wanted.index
         """,
-        *log, *columns(list(tiles), 2),
+        *log, *columns(asked, 3),
     )  # fmt: skip
-    return {(row["level"], row["index"]): row["root"] for row in rows}
-
-
-async def tiles(tx: Tx, log: LogId, wanted: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-    """The hashes of those of these tiles that are full, by level and index."""
-    rows = await tx.rows(
-        """
-        select t.level, t.index, t.hashes
-          from unnest($4::smallint[], $5::bigint[]) as wanted (level, index)
-          join ledger_tiles t
-            on t.workspace_id = $1 and t.log = $2 and t.generation = $3
-           and t.level = wanted.level and t.index = wanted.index
-        """,
-        *log, *columns(list(wanted), 2),
-    )  # fmt: skip
-    return {(row["level"], row["index"]): row["hashes"] for row in rows}
+    hashes = {(row["level"], row["index"]): row["hashed"] for row in rows if row["whole"]}
+    return hashes, {(row["level"], row["index"]): row["hashed"] for row in rows if not row["whole"]}
 
 
 async def insert_tiles(tx: Tx, log: LogId, tiles: Sequence[Tile]) -> None:

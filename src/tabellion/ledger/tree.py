@@ -4,24 +4,39 @@ Full tiles are stored once and never change: a row has all that a proof needs of
 of the tree, is made from leaf rows and from the roots of full tiles: at most 255 rows a level.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tabellion.core.db import Tx
 from tabellion.core.errors import NotFound
 from tabellion.ledger import merkle, rules, store
-from tabellion.ledger.merkle import Range
+from tabellion.ledger.merkle import HASH_SIZE, Range
 from tabellion.ledger.types import Forked, Head, LogId, Span, Tile
 
 Place = tuple[int, int]
-"""Level and index of a node."""
-Nodes = dict[Place, bytes]
+"""Level and index, of a tile."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What was read for some spans."""
+
+    full: Mapping[Place, bytes]
+    """The hashes of full tiles."""
+    roots: Mapping[Place, bytes]
+    """Of full tiles: the nodes of the level above, where that one's tile is not full."""
+    leaves: Mapping[int, bytes]
 
 
 async def range_hashes(tx: Tx, log: LogId, ranges: Sequence[Range]) -> list[bytes]:
-    """The Merkle hash of each range, from full tiles and at most 255 rows a level of the tree."""
+    """The Merkle hash of each range, from full tiles and at most 255 rows a level of the tree.
+
+    The tree must reach to the end of each.
+    """
     spans = [[rules.span(part) for part in merkle.peaks(*one)] for one in ranges]
-    nodes = await _nodes(tx, log, {place for one in spans for span in one for place in _places(span)})
-    return [merkle.join([merkle.root(_in_order(log, nodes, span)) for span in one]) for one in spans]
+    size = max((end for _, end in ranges), default=0)
+    rows = await _read(tx, log, [span for one in spans for span in one], size)
+    return [merkle.join([merkle.root(_nodes(log, rows, span)) for span in one]) for one in spans]
 
 
 async def filled_tiles(tx: Tx, head: Head, hashes: Sequence[bytes]) -> list[Tile]:
@@ -43,7 +58,7 @@ async def tile(tx: Tx, log: LogId, size: int, level: int, index: int, width: int
     """The first `width` hashes of a tile of the tree of this size. NotFound where the tree is not that wide."""
     _require(size, level, index, width)
     if rules.width(size, level, index) == rules.TILE and (full := await store.tile(tx, log, level, index)):
-        return full[: width * merkle.HASH_SIZE]
+        return full[: width * HASH_SIZE]
     first = index * rules.TILE
     return b"".join(await _level(tx, log, Span(level, first, first + width)))
 
@@ -53,57 +68,59 @@ async def bundle(tx: Tx, log: LogId, size: int, index: int, width: int) -> bytes
     _require(size, 0, index, width)
     first = index * rules.TILE
     entries = await store.leaves(tx, log, range(first, first + width))
-    return b"".join(len(entries[at]).to_bytes(2, "big") + entries[at] for at in sorted(entries))
+    try:
+        found = [entries[at] for at in range(first, first + width)]
+    except KeyError as gap:
+        raise _gap(log, gap) from None
+    return b"".join(len(entry).to_bytes(2, "big") + entry for entry in found)
 
 
 async def _level(tx: Tx, log: LogId, span: Span) -> list[bytes]:
     """The nodes of a span in a tile that is not full."""
-    if span.first == span.past:
-        return []
-    return _in_order(log, await _edge(tx, log, set(_places(span))), span)
+    return _nodes(log, await _read(tx, log, [span], 0), span)
 
 
-async def _nodes(tx: Tx, log: LogId, wanted: set[Place]) -> Nodes:
-    """All nodes of these places that there are: with one statement for full tiles, two for the tree's right edge."""
-    tiles = await store.tiles(tx, log, sorted({(level, index // rules.TILE) for level, index in wanted}))
-    nodes = {
-        (level, index): _cut(tiles[level, index // rules.TILE], index % rules.TILE)
-        for level, index in wanted
-        if (level, index // rules.TILE) in tiles
-    }
-    return nodes | await _edge(tx, log, wanted - nodes.keys())
+async def _read(tx: Tx, log: LogId, spans: Sequence[Span], size: int) -> _Rows:
+    """What the spans, each of one tile, are made of: with one statement for tiles and one for leaves.
+
+    Tiles that are full in the tree of this size are read whole.
+    """
+    full = {_tile_of(span) for span in spans if _is_full(span, size)}
+    edge = [span for span in spans if not _is_full(span, size)]
+    below = {(span.level - 1, index) for span in edge if span.level for index in range(span.first, span.past)}
+    leaves = {index for span in edge if not span.level for index in range(span.first, span.past)}
+    hashes, roots = await store.tiles(tx, log, sorted(full), sorted(below)) if full or below else ({}, {})
+    return _Rows(hashes, roots, await store.leaves(tx, log, sorted(leaves)) if leaves else {})
 
 
-async def _edge(tx: Tx, log: LogId, wanted: set[Place]) -> Nodes:
-    """The nodes of these places from the rows below them: leaves, and the roots of full tiles."""
-    leaves = sorted(index for level, index in wanted if level == 0)
-    roots = sorted((level - 1, index) for level, index in wanted if level)
-    nodes: Nodes = {}
-    if leaves:
-        found = await store.leaves(tx, log, leaves)
-        nodes |= {(0, index): merkle.leaf_hash(entry) for index, entry in found.items()}
-    if roots:
-        below = await store.tile_roots(tx, log, roots)
-        nodes |= {(level + 1, index): root for (level, index), root in below.items()}
-    return nodes
-
-
-def _places(span: Span) -> list[Place]:
-    return [(span.level, index) for index in range(span.first, span.past)]
-
-
-def _cut(hashes: bytes, place: int) -> bytes:
-    return hashes[place * merkle.HASH_SIZE : (place + 1) * merkle.HASH_SIZE]
-
-
-def _in_order(log: LogId, nodes: Nodes, span: Span) -> list[bytes]:
+def _nodes(log: LogId, rows: _Rows, span: Span) -> list[bytes]:
     try:
-        return [nodes[span.level, index] for index in range(span.first, span.past)]
+        if whole := rows.full.get(_tile_of(span)):
+            start = span.first % rules.TILE * HASH_SIZE
+            return [
+                whole[at : at + HASH_SIZE]
+                for at in range(start, start + (span.past - span.first) * HASH_SIZE, HASH_SIZE)
+            ]
+        if span.level:
+            return [rows.roots[span.level - 1, index] for index in range(span.first, span.past)]
+        return [merkle.leaf_hash(rows.leaves[index]) for index in range(span.first, span.past)]
     except KeyError as gap:
-        raise Forked(
-            f"log '{log.name}' of workspace side {log.workspace_id} has a gap at {gap}: entries were removed from the"
-            " database; restore the newest backup"
-        ) from None
+        raise _gap(log, gap) from None
+
+
+def _gap(log: LogId, gap: KeyError) -> Forked:
+    return Forked(
+        f"log '{log.name}' of workspace side {log.workspace_id} has a gap at {gap}: entries were removed from the"
+        " database; restore the newest backup"
+    )
+
+
+def _tile_of(span: Span) -> Place:
+    return span.level, span.first // rules.TILE
+
+
+def _is_full(span: Span, size: int) -> bool:
+    return rules.width(size, *_tile_of(span)) == rules.TILE
 
 
 def _tile(level: int, index: int, row: Sequence[bytes]) -> Tile:

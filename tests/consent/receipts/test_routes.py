@@ -25,7 +25,7 @@ from tabellion.core import ids
 from tabellion.core.log import open_log as open_lines
 from tabellion.core.telemetry import Metrics
 from tabellion.ledger.reading import Reading
-from tabellion.ledger.types import Leaf, Published
+from tabellion.ledger.types import Leaf, NotYetPublished, Published
 
 from ..conftest import Hub, decision, email  # noqa: TID252 - tests are no package: there is no absolute name
 
@@ -208,6 +208,20 @@ async def test_before_a_published_head_covers_it_there_is_none_or_one_that_says_
     assert set(extra) == {"record", "key", "unwitnessed"}
     plain = (await side.receipt(first, "?unwitnessed=1")).text
     assert proved(plain, await side.vkey(), entries[0]) == (0, {}), "what is published needs no mark"
+
+
+async def test_before_anything_is_published_there_is_one_that_says_so(
+    side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consent = await side.grant()
+
+    async def published(*_: object) -> Published:
+        raise NotYetPublished(0)
+
+    monkeypatch.setattr(side.hub.ledger, "published", published)
+    assert (await side.receipt(consent)).status_code == 409
+    marked = (await side.receipt(consent, "?unwitnessed=1")).text
+    assert proved(marked, await side.vkey(), (await side.entries())[0]) == (0, {"unwitnessed": True})
 
 
 async def test_an_entry_of_a_log_with_a_successor_keeps_its_receipt(side: Side) -> None:
