@@ -205,11 +205,11 @@ async def test_a_zip_that_means_no_good_is_refused(case: Case) -> None:
 
 
 async def test_whatever_bytes_a_zip_has_the_verifier_ends_in_order(case: Case) -> None:
-    """1,000 ways to break it, from a fixed source: refuted, or no ZIP; and never verified with a changed file."""
+    """300 ways to break it, from a fixed source: refuted, or no ZIP; and never verified with a changed file."""
     whole = (await case.fetch()).read_bytes()
     dice, file = random.Random(7), case.folder / "broken.zip"
     before = contents(case.folder / "evidence.zip", without="jwks.json")
-    for _ in range(1_000):
+    for _ in range(300):
         broken = bytearray(whole)
         for _ in range(dice.choice((1, 1, 4))):
             broken[dice.randrange(len(broken))] = dice.randrange(256)
