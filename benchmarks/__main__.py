@@ -16,13 +16,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, consents, end_to_end, idle, jobs, ledger, proofs, recipients, verify
+from benchmarks import accept, audited, consents, end_to_end, idle, jobs, ledger, proofs, recipients, verify
 
 RESULTS = Path(__file__).parent / "results"
 ALL: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "jobs": jobs.run,
     "ledger": ledger.run,
     "proofs": proofs.run,
+    "audited": audited.run,
     "accept": accept.run,
     "consents": consents.run,
     "end_to_end": end_to_end.run,

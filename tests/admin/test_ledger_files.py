@@ -22,7 +22,7 @@ from tabellion.core.vault import Vault
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.reading import Reading
 from tabellion.ledger.service import Ledger
-from tabellion.ledger.types import Leaf, Published
+from tabellion.ledger.types import Leaf, NotYetPublished, Published
 
 from .conftest import Routes, authorized
 
@@ -34,8 +34,11 @@ class Behind(Ledger):
     """A ledger whose published head may lag: as with witnesses that have not cosigned yet."""
 
     shows: Published | None = None
+    shows_nothing = False
 
     async def published(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> Published:
+        if self.shows_nothing:
+            raise NotYetPublished(0)
         return self.shows or await super().published(tx, workspace_id, log)
 
 
@@ -235,6 +238,17 @@ async def test_nothing_is_shown_beyond_the_published_head(
     assert (await get("tile/entries/000.p/3")).status_code == 200
 
 
+async def test_before_anything_was_published_the_log_says_so(
+    db: Database, ledger: Behind, workspace: Workspace, get: Get
+) -> None:
+    await grow(db, ledger, workspace.live, 3)
+    ledger.shows_nothing = True
+    for path in ("checkpoint", "tile/0/000.p/3", "proof/inclusion?index=0", "proof/consistency?from=1"):
+        answer = await get(path)
+        assert (answer.status_code, answer.json()["code"]) == (409, "not_yet_published"), path
+    assert (await get("key")).status_code == 200
+
+
 async def test_the_audit_log_is_read_in_the_same_way(
     db: Database, ledger: Ledger, workspace: Workspace, get: Get
 ) -> None:
@@ -253,19 +267,19 @@ async def test_the_audit_log_is_read_in_the_same_way(
 
 
 async def test_a_log_that_has_a_successor_stays_readable(
-    db: Database, ledger: Ledger, checkpoints: Checkpoints, workspace: Workspace, get: Get
+    db: Database, ledger: Behind, checkpoints: Checkpoints, workspace: Workspace, get: Get
 ) -> None:
     """Under its generation, with its own checkpoint, files and proofs; its key stands before the successor's, and ends
     with what it last published.
     """
     await grow(db, ledger, workspace.live, 1)
     before = (await get("checkpoint")).text
-    head = "select size, frontier, checkpoint from ledger_heads"
+    head = "select size, frontier, checkpoint from ledger_heads where log = 'consent'"
     [row] = await db.run(lambda tx: tx.rows(head))
     await grow(db, ledger, workspace.live, 2)
     await checkpoints.flush()
-    restored = "update ledger_heads set size = $1, frontier = $2, checkpoint = $3"
-    await db.run(lambda tx: tx.execute("delete from ledger_leaves where index > 0"))
+    restored = "update ledger_heads set size = $1, frontier = $2, checkpoint = $3 where log = 'consent'"
+    await db.run(lambda tx: tx.execute("delete from ledger_leaves where index > 0 and log = 'consent'"))
     await db.run(lambda tx: tx.execute(restored, *row))
     await db.run(lambda tx: ledger.succeed(tx, workspace.live))
     after = (await get("checkpoint")).text
@@ -275,6 +289,9 @@ async def test_a_log_that_has_a_successor_stays_readable(
     )
     assert (await get("consent-1/checkpoint")).text == before
     assert (await get("consent-2/checkpoint")).text == after
+    ledger.shows_nothing = True
+    assert (await get("consent-1/checkpoint")).text == before, "whatever its successor has come to"
+    ledger.shows_nothing = False
     old, new = (await get("consent-1/tile/entries/000.p/1")), (await get("tile/entries/000.p/1"))
     assert (b'"type":"consent"' in old.content, b'"type":"successor"' in new.content) == (True, True)
     assert (await get("consent-1/proof/inclusion?index=0&size=1")).json()["path"] == []

@@ -259,7 +259,7 @@ reads(ledger, "open_head")(lambda tx, of: ledger.open_head(tx, of.name, "consent
 reads(ledger, "lock_head")(lambda tx, of: ledger.lock_head(tx, of.name, "consent"))
 reads(ledger, "generations")(lambda tx, of: ledger.generations(tx, of.name, "consent"))
 reads(ledger, "entries")(lambda tx, of: ledger.entries(tx, of.log, of.all("ledger_leaves", "index")))
-reads(ledger, "sealed_key")(lambda tx, of: ledger.sealed_key(tx, of.log, of.one("ledger_keys", "public_key")))
+reads(ledger, "sealed_key")(lambda tx, of: ledger.sealed_key(tx, of.log, _signing(of)))
 reads(ledger, "closed_head")(lambda tx, of: ledger.closed_head(tx, LogId(of.name, "closed", 1)))
 reads(ledger, "verifier_keys")(lambda tx, of: ledger.verifier_keys(tx, of.name, "consent"))
 reads(ledger, "locate")(lambda tx, of: ledger.locate(tx, of.name, of.one("ledger_leaves", "entry_id")))
@@ -276,6 +276,12 @@ async def _(tx: Tx, of: Asked) -> Any:
 
 
 reads(ledger, "tile")(lambda tx, of: ledger.tile(tx, of.log, 0, of.one("ledger_tiles", "index")))
+
+
+def _signing(of: Asked) -> bytes:
+    """The public key of the log of decisions."""
+    key: bytes = next(row["public_key"] for row in of.rows["ledger_keys"] if row["log"] == "consent")
+    return key
 
 
 @writes(ledger, "update_head")

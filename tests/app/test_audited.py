@@ -22,14 +22,14 @@ from tabellion.recipients.types import Kind, Named, NewRecipient
 from .test_isolation import CONTENT, SECRET, Side, World, every_route, open_side
 
 BY_EVENT: Final = {
-    ("POST", "/v1/recipients"): "recipient.created, recipient.updated",
-    ("POST", "/v1/recipients/batch"): "recipient.created, recipient.updated",
-    ("PATCH", "/v1/recipients/{recipient_id}"): "recipient.updated",
-    ("POST", "/v1/consents"): "consent.recorded, and the log of decisions",
-    ("POST", "/v1/messages"): "message.accepted",
+    ("POST", "/v1/recipients"): "the recipient's history has the key",
+    ("POST", "/v1/recipients/batch"): "the recipient's history has the key",
+    ("PATCH", "/v1/recipients/{recipient_id}"): "the recipient's history has the key",
+    ("POST", "/v1/consents"): "the log of decisions commits to the actor",
+    ("POST", "/v1/messages"): "the message and its events",
     ("POST", "/in/{provider}/{account_id}"): "what the vendor said: no key calls it",
 }
-"""The data plane. Its events have the key for an actor; the log of decisions commits to that of a decision."""
+"""The data plane: each has a record of its own (`docs/how-to-audit.md`)."""
 ONLY_READ: Final = {("POST", "/v1/consents/check"), ("POST", "/v1/recipient-settings/preview")}
 
 

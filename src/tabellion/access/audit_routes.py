@@ -1,7 +1,8 @@
 """`/v1/audit`: who did what to what."""
 
-from datetime import datetime
-from typing import Annotated, Any
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from litestar import Response, get
@@ -18,14 +19,21 @@ from tabellion.access.trail import Trail
 from tabellion.access.types import AuditEntry, AuditFilter, Caller
 from tabellion.core import ids
 from tabellion.core.db import Tx
-from tabellion.core.errors import Conflict
+from tabellion.core.errors import Conflict, HubError
 from tabellion.ledger.reading import Reading
 
+MOMENT: Final = {"format": "date-time"}
+"""Said, not checked by the framework, which takes numbers and days for moments too: `_moment` does."""
+_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 Actor = Annotated[str | None, Parameter(max_length=200, description="Who: a key's id, `command_line`, `hub`.")]
 Action = Annotated[str | None, Parameter(max_length=200, description="What was done, as `key.created`.")]
 Target = Annotated[str | None, Parameter(max_length=300, description="To what: an id, or the name of a setting.")]
-Since = Annotated[datetime | None, QueryParameter(name="from", description="Not before this moment (RFC 3339).")]
-Until = Annotated[datetime | None, QueryParameter(name="to", description="Before this moment (RFC 3339).")]
+Since = Annotated[
+    str | None, QueryParameter(name="from", description="Not before this moment (RFC 3339).", schema_extra=MOMENT)
+]
+Until = Annotated[
+    str | None, QueryParameter(name="to", description="Before this moment (RFC 3339).", schema_extra=MOMENT)
+]
 LATER = ResponseSpec(
     None,
     description="Conflict: `not_yet_published`, ask again after `Retry-After`; or `not_in_log`",
@@ -66,7 +74,7 @@ def routes(edge: Edge, trail: Trail, reading: Reading) -> list[HTTPRouteHandler]
 
         Each is an entry of the side's log `audit` as well, signed in the transaction that did it.
         """
-        before, wanted = read_cursor(cursor), AuditFilter(actor, action, target, since, until)
+        before, wanted = read_cursor(cursor), AuditFilter(actor, action, target, _moment(since), _moment(until))
         async with edge.db.transaction() as tx:
             entries = await list_audit(tx, caller.workspace_id, wanted, limit, before)
         return AuditPage([_shown(entry) for entry in entries], next_cursor([entry.id for entry in entries], limit))
@@ -98,6 +106,19 @@ def routes(edge: Edge, trail: Trail, reading: Reading) -> list[HTTPRouteHandler]
         return Response(text, media_type=MediaType.TEXT, headers=headers)
 
     return [get_page, get_one, get_receipt]
+
+
+def _moment(text: str | None) -> datetime | None:
+    """The moment a text says, with its offset: nobody should have to guess where it was."""
+    if text is None:
+        return None
+    try:
+        if not _RFC3339.fullmatch(text):
+            raise ValueError(text)
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        detail = "say from and to as 2026-11-21T09:00:00Z, or with an offset (%2B for its plus)"
+        raise HubError("invalid_parameter", detail, 400) from None
 
 
 async def _receipt(tx: Tx, trail: Trail, reading: Reading, caller: Caller, entry_id: UUID, *, unwitnessed: bool) -> str:

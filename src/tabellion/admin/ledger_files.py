@@ -94,7 +94,8 @@ def resources(
     shared: dict[str, Any] = {"opt": opt, "dependencies": {"view": Provide(view)}, "tags": ["Ledger"]}
 
     @get(
-        f"{prefix}/checkpoint", summary="Read the checkpoint", media_type=MediaType.TEXT, responses={304: UNCHANGED},
+        f"{prefix}/checkpoint", summary="Read the checkpoint", media_type=MediaType.TEXT,
+        responses={304: UNCHANGED, 409: LATER},
         **shared,
     )  # fmt: skip
     async def read_checkpoint(request: Request[Any, Any, Any], view: View) -> Response[str]:
@@ -102,14 +103,14 @@ def resources(
 
         Three lines (origin, number of entries, base64 of the RFC 9162 root hash), an empty line, and the signature
         over the three. Without a witness policy every acknowledged entry is in the tree it signs; with one, as soon as
-        the witnesses have cosigned it. A log without entries has size 0.
+        the witnesses have cosigned it, and none (409) before they ever have. A log without entries has size 0.
         """
         shown = await edge.db.run(lambda tx: reading.open(tx, view.side, view.log))
         return _kept(request, view, shown.checkpoint, MediaType.TEXT, MOMENT)
 
     @get(
         f"{prefix}/tile/{{file:path}}", summary="Read a tile or a bundle of entries",
-        media_type="application/octet-stream", responses={304: UNCHANGED}, **shared,
+        media_type="application/octet-stream", responses={304: UNCHANGED, 409: LATER}, **shared,
     )  # fmt: skip
     async def read_file(
         request: Request[Any, Any, Any],

@@ -135,7 +135,7 @@ class Vault:
         return own
 
     async def workspace(self, tx: Tx, workspace_id: UUID, use: str) -> Key:
-        """The key of a workspace side for one use: `lookup`, `answers`, `secrets`."""
+        """The key of a workspace side for one use: `audit`, `lookup`, `answers`, `secrets`; as long as the side."""
         if key := self._cached(workspace_id, use):
             return key
         if found := await self._read_workspace(tx, workspace_id, use):

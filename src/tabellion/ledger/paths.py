@@ -48,16 +48,6 @@ def parse_file(text: str) -> File:
     return File(level, int(found["index"].replace("x", "").replace("/", "")), width)
 
 
-def file_name(file: File) -> str:
-    """What a file is called."""
-    digits = str(file.index)
-    digits = digits.zfill(-(-len(digits) // 3) * 3)
-    groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
-    index = "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
-    partial = f".p/{file.width}" if file.width < _FULL else ""
-    return f"{'entries' if file.level is None else file.level}/{index}{partial}"
-
-
 def parse_log(text: str) -> LogName:
     """The log that an address names. Raises `NotFound` for what cannot be one."""
     found = _LOG.fullmatch(text) if len(text) <= LONGEST else None

@@ -24,15 +24,17 @@ class Reading:
     ledger: Ledger
 
     async def open(self, tx: Tx, workspace_id: WorkspaceId, log: LogName) -> Shown:
-        """The log as it shows itself: the one in use, or a generation before it. Raises `NotFound`."""
+        """The log as it shows itself: the one in use, or a generation before it.
+
+        Raises `NotFound`, and `NotYetPublished` while the log in use has shown nothing yet.
+        """
+        if log.generation and (over := await store.closed_head(tx, LogId(workspace_id, log.name, log.generation))):
+            return Shown(over.log, over.size, over.checkpoint, witnessed=False)
         published = await self.ledger.published(tx, workspace_id, log.name)
         own = LogId(workspace_id, log.name, _generation(published.checkpoint))
-        if log.generation in (None, own.generation):
-            return Shown(own, published.size, published.checkpoint, published.witnessed)
-        head = await store.closed_head(tx, own._replace(generation=log.generation))
-        if head is None:
-            raise NotFound("not_found", f"log '{log.name}' has no generation {log.generation} that is over")
-        return Shown(head.log, head.size, head.checkpoint, witnessed=False)
+        if log.generation not in (None, own.generation):
+            raise NotFound("not_found", f"log '{log.name}' has no generation {log.generation}")
+        return Shown(own, published.size, published.checkpoint, published.witnessed)
 
     async def file(self, tx: Tx, shown: Shown, file: File) -> bytes:
         """A tile or a bundle. 404 `not_yet_published` where the shown tree is not that wide."""
@@ -68,16 +70,21 @@ class Reading:
         Raises 409 `not_yet_published` before a published head covers it. With `unwitnessed`, it then leads to the
         integrated head instead, and says so in its extra data.
         """
-        shown = await self.open(tx, log.workspace_id, LogName(log.name, log.generation))
-        if index >= shown.size and unwitnessed:
-            shown = await self._integrated(tx, log)
-            extra = {**extra, receipts.UNWITNESSED: True}
-        _require_shown(shown, index + 1)
+        try:
+            shown = await self.open(tx, log.workspace_id, LogName(log.name, log.generation))
+            _require_shown(shown, index + 1)
+        except NotYetPublished:
+            if not unwitnessed:
+                raise
+            shown, extra = await self._integrated(tx, log), {**extra, receipts.UNWITNESSED: True}
         path = await tree.range_hashes(tx, log, merkle.inclusion_ranges(index, shown.size))
         return receipts.receipt(index, path, shown.checkpoint, extra)
 
     async def _integrated(self, tx: Tx, log: LogId) -> Shown:
+        """The log in use as it stands, published or not."""
         signed = await self.ledger.checkpoint(tx, log.workspace_id, log.name)
+        if _generation(signed) != log.generation:
+            raise NotYetPublished(0)
         return Shown(log, note.parse_checkpoint(note.parse(signed).text).size, signed, witnessed=False)
 
     async def keys(self, tx: Tx, workspace_id: WorkspaceId, name: str) -> list[VerifierKey]:

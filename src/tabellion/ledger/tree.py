@@ -36,7 +36,7 @@ async def range_hashes(tx: Tx, log: LogId, ranges: Sequence[Range]) -> list[byte
     spans = [[rules.span(part) for part in merkle.peaks(*one)] for one in ranges]
     size = max((end for _, end in ranges), default=0)
     rows = await _read(tx, log, [span for one in spans for span in one], size)
-    return [merkle.join([_root(_nodes(log, rows, span)) for span in one]) for one in spans]
+    return [merkle.join([merkle.root(_nodes(log, rows, span)) for span in one]) for one in spans]
 
 
 async def filled_tiles(tx: Tx, head: Head, hashes: Sequence[bytes]) -> list[Tile]:
@@ -106,13 +106,6 @@ def _nodes(log: LogId, rows: _Rows, span: Span) -> list[bytes]:
         return [merkle.leaf_hash(rows.leaves[index]) for index in range(span.first, span.past)]
     except KeyError as gap:
         raise _gap(log, gap) from None
-
-
-def _root(nodes: list[bytes]) -> bytes:
-    """Of a perfect subtree, level by level: half of what growing it node by node costs."""
-    while len(nodes) > 1:
-        nodes = [merkle.node_hash(left, right) for left, right in zip(nodes[::2], nodes[1::2], strict=True)]
-    return nodes[0]
 
 
 def _gap(log: LogId, gap: KeyError) -> Forked:

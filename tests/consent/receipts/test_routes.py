@@ -25,7 +25,7 @@ from tabellion.core import ids
 from tabellion.core.log import open_log as open_lines
 from tabellion.core.telemetry import Metrics
 from tabellion.ledger.reading import Reading
-from tabellion.ledger.types import Leaf, Published
+from tabellion.ledger.types import Leaf, NotYetPublished, Published
 
 from ..conftest import Hub, decision, email  # noqa: TID252 - tests are no package: there is no absolute name
 
@@ -62,7 +62,8 @@ class Side:
 
     async def entries(self) -> list[bytes]:
         rows = await self.hub.rows(
-            "select leaf from ledger_leaves where workspace_id = $1 order by index", self.workspace.live
+            "select leaf from ledger_leaves where workspace_id = $1 and log = 'consent' order by index",
+            self.workspace.live,
         )
         return [row["leaf"] for row in rows]
 
@@ -209,14 +210,29 @@ async def test_before_a_published_head_covers_it_there_is_none_or_one_that_says_
     assert proved(plain, await side.vkey(), entries[0]) == (0, {}), "what is published needs no mark"
 
 
+async def test_before_anything_is_published_there_is_one_that_says_so(
+    side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consent = await side.grant()
+
+    async def published(*_: object) -> Published:
+        raise NotYetPublished(0)
+
+    monkeypatch.setattr(side.hub.ledger, "published", published)
+    assert (await side.receipt(consent)).status_code == 409
+    marked = (await side.receipt(consent, "?unwitnessed=1")).text
+    assert proved(marked, await side.vkey(), (await side.entries())[0]) == (0, {"unwitnessed": True})
+
+
 async def test_an_entry_of_a_log_with_a_successor_keeps_its_receipt(side: Side) -> None:
     """Under the last head of its own generation and that one's key."""
     consent, hub = await side.grant(), side.hub
     [entry], key = await side.entries(), await side.vkey()
-    [row] = await hub.rows("select size, frontier, checkpoint from ledger_heads where workspace_id = $1", hub.side)
+    ours = "workspace_id = $1 and log = 'consent'"
+    [row] = await hub.rows(f"select size, frontier, checkpoint from ledger_heads where {ours}", hub.side)
     await side.grant("bob@example.org")
-    await hub.rows("delete from ledger_leaves where workspace_id = $1 and index = 1", hub.side)
-    await hub.rows("update ledger_heads set size = $1, frontier = $2, checkpoint = $3", *row)
+    await hub.rows(f"delete from ledger_leaves where {ours} and index = 1", hub.side)
+    await hub.rows("update ledger_heads set size = $1, frontier = $2, checkpoint = $3 where log = 'consent'", *row)
     await hub.db.run(lambda tx: hub.ledger.succeed(tx, hub.side))
     assert (await side.vkey()) != key
     proved((await side.receipt(consent)).text, key, entry)
