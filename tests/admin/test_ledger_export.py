@@ -16,7 +16,7 @@ from tabellion.app.routes import build
 from tabellion.app.wiring import Hub
 from tabellion.core.config import Settings
 from tabellion.core.db import Database
-from tabellion.ledger.verifier.command import Asked, Believed
+from tabellion.ledger.verifier.command import Asked, Believed, verify_receipt
 
 from .test_ledger_files import grow
 
@@ -143,3 +143,17 @@ async def test_the_audit_log_verifies_too(
     report = Asked(str(tmp_path / "copy"), Believed([key])).verify()
     assert report.findings == []
     assert report.facts["size"] > 0
+
+
+async def test_the_receipt_of_what_was_audited_is_verified_like_any_other(
+    hub: Hub, client: Client, tmp_path: Path
+) -> None:
+    http = await client(Role.OWNER)
+    await unpacked(http, tmp_path / "copy", "?log=audit")
+    [entry] = (await http.get("/v1/audit?action=ledger.exported")).json()["data"]
+    file = tmp_path / "one.tlog-proof"
+    file.write_bytes((await http.get(f"/v1/audit/{entry['id']}/receipt")).content)
+    key = (await http.get("/v1/ledger/audit/key")).text.strip()
+    report = verify_receipt(file, Believed([key]))
+    assert report.findings == []
+    assert (report.facts["record"]["action"], report.facts["record"]["id"]) == ("ledger.exported", entry["id"])

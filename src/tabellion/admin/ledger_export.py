@@ -25,7 +25,7 @@ from tabellion.core.db import Database, Tx
 from tabellion.core.errors import NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.ledger import layout, note
-from tabellion.ledger.paths import File, LogName, file_name
+from tabellion.ledger.paths import File, LogName
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.reading import Reading
 from tabellion.ledger.types import Shown, VerifierKey
@@ -160,7 +160,7 @@ class LedgerExport:
         while some := list(islice(wanted, AT_ONCE)):
             missing: list[File] = []
             for file in some:
-                name = below + _name(file)
+                name = below + layout.name(file)
                 if file.width == 256 and (found := kept(name)):
                     sums.add(name, found.sha256, found.size)
                 else:
@@ -170,7 +170,7 @@ class LedgerExport:
                 return [await self.reading.file(tx, shown, one) for one in missing]
 
             for file, content in zip(missing, await db.run(read) if missing else [], strict=True):
-                yield below + _name(file), content
+                yield below + layout.name(file), content
 
     async def _texts(self, tx: Tx, workspace_id: WorkspaceId) -> list[tuple[str, bytes]]:
         return [one async for one in notice_files.every(tx, self.notices, workspace_id)]
@@ -231,10 +231,6 @@ def _worth_showing(outside: str, shown: int, integrated: int) -> bool:
 
 def _tree(signed: str) -> note.Checkpoint:
     return note.parse_checkpoint(note.parse(signed).text)
-
-
-def _name(file: File) -> str:
-    return f"tile/{file_name(file)}"
 
 
 def _line(key: VerifierKey) -> str:

@@ -22,7 +22,6 @@ from tabellion.core.errors import Conflict, HubError, Invalid
 from tabellion.core.files import sync_folder
 from tabellion.core.ids import WorkspaceId
 from tabellion.ledger import layout, note
-from tabellion.ledger.paths import file_name
 from tabellion.privacy.exported import Part
 from tabellion.privacy.orders import Options, Regulation, State, Type
 from tabellion.privacy.regulations import Order
@@ -170,4 +169,4 @@ def _tidy(folder: Path, old: int, new: int) -> None:
     """Remove the partial tiles that the copy needed before it grew."""
     needed = set(layout.partial(new))
     for file in set(layout.partial(old)) - needed:
-        (folder / "tile" / file_name(file)).unlink(missing_ok=True)
+        (folder / layout.name(file)).unlink(missing_ok=True)

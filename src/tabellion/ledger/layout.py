@@ -10,6 +10,16 @@ TOP: Final = 7
 """The highest level: a log of 256^8 entries has no tile above it."""
 
 
+def name(file: File) -> str:
+    """Where a file of a log lies in a copy of it, and what a client of tlog-tiles asks for."""
+    digits = f"{file.index:03d}"
+    digits = digits.zfill(-(-len(digits) // 3) * 3)
+    groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
+    place = "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
+    partial = f".p/{file.width}" if file.width < rules.TILE else ""
+    return f"tile/{'entries' if file.level is None else file.level}/{place}{partial}"
+
+
 def files(size: int, since: int = 0) -> Iterator[File]:
     """The bundles and tiles of the tree of a size, each bundle before its tile, the levels above last.
 

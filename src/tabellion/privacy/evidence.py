@@ -25,6 +25,7 @@ from tabellion.core.ids import WorkspaceId
 from tabellion.ledger import note
 from tabellion.ledger.paths import LogName
 from tabellion.ledger.reading import Reading
+from tabellion.ledger.types import NotYetPublished
 from tabellion.privacy import exported, notice_files
 from tabellion.privacy import regulation_store as store
 from tabellion.privacy.archive import zipped
@@ -145,7 +146,10 @@ class Evidence:
 
     async def _log(self, tx: Tx, person: Person) -> tuple[list[dict[str, Any]], str]:
         keys = await self.reading.keys(tx, person.workspace_id, LOG)
-        shown = await self.reading.open(tx, person.workspace_id, LogName(LOG, None))
+        try:
+            checkpoint = (await self.reading.open(tx, person.workspace_id, LogName(LOG, None))).checkpoint
+        except NotYetPublished:  # its witnesses have not cosigned anything yet
+            checkpoint = await self.reading.ledger.checkpoint(tx, person.workspace_id, LOG)
         return [
             {
                 "vkey": note.Verifier(one.origin, one.public_key).line(),
@@ -153,7 +157,7 @@ class Evidence:
                 "to_size": one.to_size,
             }
             for one in keys
-        ], shown.checkpoint
+        ], checkpoint
 
     async def _custody(self, tx: Tx, person: Person, order: Regulation, by: str, handed: _Handed) -> dict[str, Any]:
         """Who asked, why, who agreed, who took it, when; and the hash of each file and of the whole."""
