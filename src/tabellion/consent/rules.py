@@ -8,7 +8,9 @@ grant (a later restriction, expiry, a merge) thereby brings the restriction back
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final
+from uuid import UUID
 
 from tabellion.consent.types import (
     ANY,
@@ -132,6 +134,8 @@ def verdict(
 
 def _restricts(restriction: Standing, question: Question, channels: frozenset[str], reach: frozenset[str]) -> bool:
     if restriction.channel not in channels or restriction.purpose not in reach:
+        return False
+    if restriction.sender is not None and question.sender not in (None, restriction.sender):
         return False
     if restriction.identifier_hash is not None and restriction.identifier_hash == question.identifier_hash:
         return True
@@ -272,13 +276,25 @@ def _preference(answer: Verdict, address: Address) -> tuple[bool, int, bool, int
 # which decision wins
 
 
-def decide(incoming: Incoming, standing: Sequence[Standing], purposes: Purposes, now: datetime) -> Outcome:
+Suspended = Mapping[UUID, Mapping[UUID, Standing]]
+"""By what a person said by keyword and stands: the grants that nothing else had ended, by their ids."""
+
+
+def decide(
+    incoming: Incoming,
+    standing: Sequence[Standing],
+    purposes: Purposes,
+    now: datetime,
+    suspended: Suspended = MappingProxyType({}),
+) -> Outcome:
     """What a decision does to the state: the decision table, cell by cell.
 
     `standing` holds at least every standing entry of the identifier and of the person; others do no harm.
     """
     if incoming.decision in RESTRICTIONS:
         return _restrict(incoming, standing, purposes, now)
+    if incoming.decision is Decision.EXPIRED:
+        return _resume(incoming, standing, suspended, purposes, now)
     if incoming.rank is Rank.PUBLIC_KEY or incoming.method is Method.TRAIT:
         return Outcome(incoming.decision, incoming.rank, applied=False, reason="grant_not_trusted", ignored=True)
     return _permit(incoming, standing, purposes, now)
@@ -290,7 +306,9 @@ def _restrict(incoming: Incoming, standing: Sequence[Standing], purposes: Purpos
     Where they are all it reaches it says nothing any more, and does not apply.
     """
     force = strength(incoming.decision, incoming.method)
-    covered = [entry for entry in standing if not entry.strength and covers(incoming.scope, entry, purposes)]
+    # Grants are for whatever sender: one who stops a single one of ours takes none of them back.
+    whole = incoming.scope.sender is None
+    covered = [entry for entry in standing if whole and not entry.strength and covers(incoming.scope, entry, purposes)]
     newer = [grant for grant in covered if _outlives(grant, incoming, purposes, now)]
     older = [grant.id for grant in covered if grant not in newer]
     plain = Outcome(incoming.decision, incoming.rank, applied=True, strength=force)
@@ -335,7 +353,14 @@ def _replaces(incoming: Incoming, force: Strength, entry: Standing) -> bool:
         and entry.person_scope == scope.person_scope
         and (entry.recipient_id == scope.recipient_id or not scope.person_scope)
         and _same_place(scope, entry)
+        and _same_end(incoming, entry)
     )
+
+
+def _same_end(incoming: Incoming, entry: Standing) -> bool:
+    """Whether what ends one ends the other: START ends what was said by keyword, and nothing else."""
+    by_keyword = incoming.method is Method.KEYWORD, entry.method is Method.KEYWORD
+    return by_keyword[0] == by_keyword[1] and incoming.scope.sender == entry.sender
 
 
 def repeats(incoming: Incoming, outcome: Outcome, standing: Iterable[Standing]) -> bool:
@@ -347,7 +372,53 @@ def repeats(incoming: Incoming, outcome: Outcome, standing: Iterable[Standing]) 
         and entry.identifier_hash == scope.identifier_hash
         and (not scope.person_scope or (entry.person_scope and entry.recipient_id == scope.recipient_id))
         and _same_place(scope, entry)
+        and _same_end(incoming, entry)
         for entry in standing
+    )
+
+
+def _resume(
+    incoming: Incoming, standing: Sequence[Standing], suspended: Suspended, purposes: Purposes, now: datetime
+) -> Outcome:
+    """START ends what STOP from the same number said, and the grants that only this had ended stand again."""
+    stops = [entry for entry in standing if _by_keyword(incoming.scope, entry)]
+    if not stops:
+        return Outcome(incoming.decision, incoming.rank, applied=False, reason="nothing_stopped")
+    ends = {entry.id for entry in standing if entry in stops or any(_says_again(entry, one) for one in stops)}
+    left = [entry for entry in standing if entry.id not in ends]
+    back: dict[tuple[str, str], UUID] = {}
+    ended = [grant for stop in stops for grant in suspended.get(stop.id, {}).values()]
+    for grant in sorted(ended, key=lambda one: one.log_index):
+        if _comes_back(grant, incoming.scope, left, purposes, now):
+            back[grant.channel, grant.purpose] = grant.id
+    plain = Outcome(incoming.decision, incoming.rank, applied=True)
+    return replace(plain, ends=frozenset(ends), restores=frozenset(back.values()))
+
+
+def _by_keyword(scope: Scope, entry: Standing) -> bool:
+    """Whether somebody said this by keyword from just this number, on these channels."""
+    named = entry.identifier_hash is not None and entry.identifier_hash == scope.identifier_hash
+    return named and entry.strength > 0 and entry.method is Method.KEYWORD and entry.channel == scope.channel
+
+
+def _says_again(entry: Standing, stop: Standing) -> bool:
+    """Whether a merge said a STOP of a whole person again, for whom the person became part of."""
+    same = (entry.recipient_id, entry.channel, entry.purpose) == (stop.recipient_id, stop.channel, stop.purpose)
+    return entry.method is Method.MERGE and stop.person_scope and same and entry.effective_at == stop.effective_at
+
+
+def _comes_back(grant: Standing, scope: Scope, standing: Iterable[Standing], purposes: Purposes, now: datetime) -> bool:
+    """Whether a grant that STOP ended is still the person's, unexpired, and against nothing that stands."""
+    purpose = purposes.get(grant.purpose)
+    if purpose is None or grant.recipient_id != scope.recipient_id or not _alive(grant, purpose, now):
+        return False
+    question, reach = _about(grant), line(purposes, grant.purpose)
+    against = [entry for entry in standing if entry.sender is None and entry.log_index not in grant.lifts]
+    return not any(
+        _restricts(entry, question, _REACH[question.channel], reach)
+        if entry.strength
+        else _is_grant_for(entry, question)
+        for entry in against
     )
 
 
@@ -361,7 +432,11 @@ def _permit(incoming: Incoming, standing: Sequence[Standing], purposes: Purposes
     current = max(alive, key=lambda grant: (grant.decision is Decision.GRANTED, grant.log_index), default=None)
     lifted = current.lifts if current else frozenset()
     channels = _REACH[question.channel]
-    covering = [entry for entry in standing if entry.strength and _restricts(entry, question, channels, reach)]
+    covering = [
+        entry
+        for entry in standing
+        if entry.strength and entry.sender is None and _restricts(entry, question, channels, reach)
+    ]
     against = [entry for entry in covering if entry.log_index not in lifted]
     outcome = _meet(incoming, purpose, current, against)
     if not outcome.applied:
@@ -456,6 +531,12 @@ def _point(scope: Scope) -> Question:
     return Question(
         scope.recipient_id, scope.recipient_id, scope.identifier_hash, None, Channel(scope.channel), scope.purpose
     )
+
+
+def _about(grant: Standing) -> Question:
+    assert grant.recipient_id is not None
+    scope = Scope(grant.recipient_id, grant.identifier_hash, False, grant.channel, grant.purpose)
+    return _point(scope)
 
 
 # signals

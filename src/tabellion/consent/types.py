@@ -167,6 +167,8 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     expires_at: datetime | None = None
     lifts: frozenset[int] = frozenset()
     """Log indexes of the restrictions that this grant lifted, for its own identifier, channel and purpose."""
+    sender: str | None = None
+    """A restriction of what comes from this one of our senders; None: from any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ class Scope:
     person_scope: bool
     channel: str
     purpose: str
+    sender: str | None = None
 
 
 class Kept(NamedTuple):
@@ -223,7 +226,9 @@ class Outcome:
     lifts: frozenset[int] = frozenset()
     """Log indexes of the restrictions that this grant lifts."""
     ends: frozenset[UUID] = frozenset()
-    """Standing entries that this one ends: grants it restricts, or what it replaces."""
+    """Standing entries that this one ends: grants it restricts, or what it replaces; of START, what STOP said."""
+    restores: frozenset[UUID] = frozenset()
+    """Grants that stand again, because nothing but what START ends had ended them."""
     survived: frozenset[UUID] = frozenset()
     """Newer grants that this restriction leaves standing: they lift it."""
     ignored: bool = False
@@ -302,6 +307,10 @@ class NewDecision:
     """Restrict this identifier and not the person's others (STOP)."""
     vendor_block: str | None = None
     """Our sender that the vendor refuses to send from to this number from now on; '' when it does not say which."""
+    vendor_unblock: str | None = None
+    """Our sender that the vendor sends from to this number again; a block of no named sender ends with it."""
+    sender: str | None = None
+    """Restrict what comes from this one of our senders alone."""
     notice: Notice | None = None
     evidence: Mapping[str, Any] | None = None
     scheme: Scheme | None = None
@@ -321,6 +330,8 @@ class Placed:
     """The recipient is known only as an address that must not be written to."""
     addresses: frozenset[bytes] = frozenset()
     """Of a late restriction of the whole person: which of the person's addresses it reaches."""
+    starts: bool = False
+    """It is a START, which may bring back what STOP had ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +352,8 @@ class Recorded:
     """False: applied, but the vendor blocks the number until the person lifts that block."""
     in_flight: Sequence[UUID] = ()
     """Attempts that this restriction covers and that had started before it."""
+    renews: bool = False
+    """A restriction that took the place of one that said the same."""
 
 
 @dataclass(frozen=True, slots=True)
