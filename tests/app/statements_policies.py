@@ -4,12 +4,16 @@ from typing import Any
 
 from tabellion.consent.brands import store as brands
 from tabellion.consent.brands.types import Brand
+from tabellion.consent.purposes import store as purposes
+from tabellion.consent.purposes.types import PurposeSettings
+from tabellion.consent.settings import store as settings
+from tabellion.consent.types import Basis, PurposeClass
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
 
 from .statements import Asked, reads, writes
 
-STORES = (brands,)
+STORES = (brands, purposes, settings)
 
 
 async def make(tx: Tx, side: WorkspaceId) -> None:
@@ -17,6 +21,12 @@ async def make(tx: Tx, side: WorkspaceId) -> None:
     word = side.hex[:8]
     await brands.write(tx, side, Brand("shoes", word))
     await brands.write(tx, side, Brand("hats", word, is_default=True))
+    await purposes.write(tx, side, "news", _news(word))
+    await settings.write(tx, side, {"cross_channel": {}})
+
+
+def _news(title: str) -> PurposeSettings:
+    return PurposeSettings(title=title, purpose_class=PurposeClass.MARKETING, basis=Basis.CONSENT, brand="shoes")
 
 
 @reads(brands, "read")
@@ -38,3 +48,18 @@ async def _(tx: Tx, of: Asked) -> Any:
 
 writes(brands, "release_default")(lambda tx, of: brands.release_default(tx, of.name, "shoes"))
 writes(brands, "delete")(lambda tx, of: brands.delete(tx, of.name, "shoes"))
+
+
+@reads(settings, "read")
+async def _(tx: Tx, of: Asked) -> Any:
+    return (await settings.read(tx, of.name))[0]
+
+
+@reads(purposes, "of_sides")
+async def _(tx: Tx, of: Asked) -> Any:
+    return [one.key for one in (await purposes.of_sides(tx, [of.name])).get(of.name, [])]
+
+
+reads(purposes, "of_brand")(lambda tx, of: purposes.of_brand(tx, of.name, "shoes"))
+writes(purposes, "delete")(lambda tx, of: purposes.delete(tx, of.name, "news"))
+writes(purposes, "use")(lambda tx, of: purposes.use(tx, of.name, ["news"]))

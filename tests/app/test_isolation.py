@@ -30,6 +30,7 @@ from tabellion.privacy import proof_store as proofs
 from tabellion.privacy.proof_store import HeldProof
 from tabellion.recipients.types import Kind, Named, NewRecipient
 
+from . import isolation_policies
 from .twins import dump
 
 ANN = {"external_id": "ann", "identifiers": [{"kind": "email", "value": "ann@example.org"},
@@ -140,6 +141,7 @@ async def open_side(world: World, workspace: Workspace, mode: Mode) -> Side:
     await world.db.run(lambda tx: proofs.insert(tx, workspace.side(mode), [proof]))
     named = await side.call("PUT", "/v1/brands/shoes", {"name": key.shown, "default": True})
     assert named.status_code == 200, named.text
+    await side.made("/v1/purposes", {"key": "equal", "title": key.shown})
     token_key = await side.made("/v1/user-token-keys", {"algorithm": "HS256"})
     opening = await side.made(f"/v1/proofs/{ids.show('prf', proof.id)}/openings", {"reason": "equal"})
     side.ids |= {
@@ -400,28 +402,6 @@ async def set_recipient_settings(attack: Attack) -> None:
     assert (theirs["settings"]["default_region"], theirs["indexing"]) == (None, {})
 
 
-@case("GET", "/v1/brands")
-async def brands(attack: Attack) -> None:
-    assert [one["key"] for one in await attack.listed("/v1/brands")] == ["shoes"]
-
-
-@case("GET", "/v1/brands/{brand_key}")
-async def brand(attack: Attack) -> None:
-    assert (await attack.ask("GET", "/v1/brands/shoes"))["name"] == attack.mine.ids["key"]
-
-
-@case("PUT", "/v1/brands/{brand_key}")
-async def set_brand(attack: Attack) -> None:
-    mine = {"name": attack.mine.ids["key"], "contact": "mine", "default": True}
-    await attack.ask("PUT", "/v1/brands/shoes", mine)
-
-
-@case("DELETE", "/v1/brands/{brand_key}")
-async def delete_brand(attack: Attack) -> None:
-    await attack.ask("PUT", "/v1/brands/hats", {"name": "mine"})
-    await attack.ask("DELETE", "/v1/brands/hats", status=204)
-
-
 @case("GET", "/v1/reviews")
 async def reviews(attack: Attack) -> None:
     for query in ("limit=500", "state=open", "kind=identity_conflict"):
@@ -512,6 +492,9 @@ async def callback(attack: Attack) -> None:
         assert answer.status_code in status, answer.text
     await attack.world.work()
     assert (await attack.ask("POST", "/v1/consents/check", ASK))["verdict"] == "denied", "mine was heard"
+
+
+CASES |= isolation_policies.CASES
 
 
 # the claims

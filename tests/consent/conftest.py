@@ -1,6 +1,6 @@
 """Consent over a real database, and short ways to say and ask things."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,8 @@ from uuid import UUID
 
 import pytest
 
+from tabellion.access.rules import SCOPES
+from tabellion.access.types import Caller, Role
 from tabellion.app.wiring import Surroundings
 from tabellion.consent.service import Consent
 from tabellion.consent.types import (
@@ -184,3 +186,9 @@ async def served(surroundings: Surroundings) -> AsyncIterator[Served]:
     """A workspace over HTTP, with every domain."""
     async for one in serve(surroundings):
         yield one
+
+
+@pytest.fixture
+def caller() -> Callable[[WorkspaceId], Caller]:
+    """Gives who asks a service about a side: an owner's key."""
+    return lambda side: Caller(side, ids.new(), ids.new(), Role.OWNER, "live", SCOPES[Role.OWNER])

@@ -95,7 +95,7 @@ async def test_push_is_enabled_where_consent_and_the_device_have_it(hub: Hub) ->
     assert await state(hub, ann) == {"push_notification_enabled": False}
 
 
-async def test_a_page_is_one_statement(hub: Hub) -> None:
+async def test_a_page_is_two_statements(hub: Hub) -> None:
     people = [await hub.person((Kind.EMAIL, f"p{n}@example.org"), (Kind.PHONE, f"+1202555012{n}")) for n in range(5)]
 
     async def work(tx: Tx) -> tuple[Sequence[str], Any]:
@@ -104,7 +104,7 @@ async def test_a_page_is_one_statement(hub: Hub) -> None:
         return counting.statements, await hub.consent.contact_state(counting, hub.side, list(read.values()))  # type: ignore[arg-type]
 
     statements, found = await hub.db.run(work)
-    assert (len(statements), len(found)) == (1, 5)
+    assert (len(statements), len(found)) == (2, 5), "the purposes, and what stands"
 
 
 async def test_the_other_side_says_nothing(hub: Hub, other: Hub) -> None:

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Final
 from uuid import UUID
 
-from tabellion.access.types import KeyOptions, Network, Public, Role
+from tabellion.access.types import Caller, KeyOptions, Network, Public, Role
 from tabellion.core import ids
 from tabellion.core.crypto import sha256
 from tabellion.core.errors import FieldError, Forbidden, Invalid, NotFound
@@ -94,6 +94,12 @@ def require_not_above(giver: frozenset[str], given: frozenset[str]) -> None:
         raise Forbidden(
             "scope_missing", f"that key may do what this one may not ({', '.join(missing[:5])}); use a key that may"
         )
+
+
+def require_compliance(caller: Caller, what: str) -> None:
+    """Return if a key may decide on what needs the compliance role. Raises `Forbidden`."""
+    if caller.role not in (Role.COMPLIANCE, Role.OWNER):
+        raise Forbidden("compliance_required", f"{what} needs a key of role compliance")
 
 
 # public keys

@@ -17,6 +17,9 @@ from tabellion.app.wiring import Callbacks, Hub
 from tabellion.consent import routes as consent
 from tabellion.consent.brands import routes as brands
 from tabellion.consent.public import PublicDecisions
+from tabellion.consent.purposes import routes as purposes
+from tabellion.consent.purposes.service import Catalogue
+from tabellion.consent.settings import routes as consent_settings
 from tabellion.consent.types import NewDecision
 from tabellion.core.batching import Batcher
 from tabellion.core.config import Settings
@@ -77,6 +80,8 @@ def build(hub: Hub, settings: Settings) -> App:
         *review_routes.routes(edge, hub.queue, hub.reviews),
         *consent.routes(edge, hub.recipients, decide, check, public),
         *brands.routes(edge),
+        *consent_settings.routes(edge),
+        *purposes.routes(edge, Catalogue(around.events)),
         *messages.routes(edge, db, hub.recipients, hub.messages, send),
         *privacy.routes(edge, hub.retention),
         *regulation_routes.routes(edge, hub.recipients, hub.regulations),

@@ -1,10 +1,12 @@
 """Answering questions in bulk: read what stands around all of them at once, then decide each with the pure rules."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
 from tabellion.consent import record, rules, store
+from tabellion.consent.purposes.rules import age
 from tabellion.consent.store import Place
 from tabellion.consent.types import KINDS, OPEN, Ask, Inputs, Purpose, Purposes, Question, Verdict
 from tabellion.core.db import Tx
@@ -19,7 +21,10 @@ _NO_PURPOSE: Final = Verdict("unknown", sendable=False, reason="purpose_unknown"
 async def answer(
     tx: Tx, recipients: Recipients, questions: Sequence[Question], purposes: Mapping[UUID, Purposes]
 ) -> list[Verdict]:
-    """The verdict on each question, in order: two statements for all, three where there are numbers."""
+    """The verdict on each question, in order: two statements for all, three where there are numbers.
+
+    Ages take two more, where a purpose asks for one.
+    """
     around = await store.around_questions(tx, questions)
     numbers = {
         (one.workspace_id, one.identifier_hash)
@@ -29,6 +34,8 @@ async def answer(
     blocks = await store.blocks(tx, numbers) if numbers else {}
     people = {(one.workspace_id, one.recipient_id) for one in questions if one.recipient_id}
     restricted = await recipients.restricted(tx, people) if people else set()
+    asking = [one for one in questions if _asks_age(one, purposes)]
+    ages = await _ages(tx, recipients, asking) if asking else {}
     known: dict[tuple[UUID, str], tuple[Purpose | None, frozenset[str]]] = {}
     answers = []
     for one, standing in zip(questions, around, strict=True):
@@ -42,6 +49,8 @@ async def answer(
         else:
             looked = blocks or restricted or one.health in REFUSED
             inputs = _inputs(one, blocks, restricted) if looked else OPEN
+            if purpose.min_age is not None:
+                inputs = _aged(inputs, ages.get((one.workspace_id, one.recipient_id)), purpose.min_age)
             answers.append(rules.verdict(one, standing, purpose, reach, tx.now, inputs))
     return answers
 
@@ -59,6 +68,24 @@ def _inputs(
     if not (stopped or blocked or unhealthy):
         return OPEN
     return Inputs(processing_restricted=stopped, vendor_block=blocked, identifier_health=unhealthy)
+
+
+def _asks_age(question: Question, purposes: Mapping[UUID, Purposes]) -> bool:
+    purpose = purposes[question.workspace_id].get(question.purpose)
+    return purpose is not None and purpose.min_age is not None
+
+
+async def _ages(
+    tx: Tx, recipients: Recipients, questions: Sequence[Question]
+) -> dict[tuple[UUID, UUID | None], int | None]:
+    """How old the people are whom questions are about; nobody is whom no question names."""
+    people = {(one.workspace_id, one.recipient_id) for one in questions if one.recipient_id}
+    return {pair: age(traits, tx.now) for pair, traits in (await recipients.traits(tx, people)).items()}
+
+
+def _aged(inputs: Inputs, years: int | None, least: int) -> Inputs:
+    """The inputs of a purpose with a minimum age. Of whom we know no age, it is not reached."""
+    return replace(inputs, under_age=years is not None and years < least, age_unknown=years is None)
 
 
 # checks: questions as people put them

@@ -218,6 +218,8 @@ def _refusal(question: Question, purpose: Purpose, inputs: Inputs) -> str | None
     """What else refuses a send that consent would permit, the weightiest first."""
     if question.identifier_hash is None:
         return "no_address"
+    if purpose.archived:
+        return "purpose_archived"
     if inputs is OPEN:
         return None
     secure = purpose.purpose_class is PurposeClass.SECURITY
@@ -227,6 +229,7 @@ def _refusal(question: Question, purpose: Purpose, inputs: Inputs) -> str | None
         (inputs.vendor_block and question.channel in PHONE_CHANNELS, "vendor_block"),
         (inputs.identifier_health is not None, "identifier_unhealthy"),
         (inputs.under_age, "under_age"),
+        (inputs.age_unknown, "age_unknown"),
         (inputs.window_closed and not secure, "legal_window"),
     )
     return next((reason for refused, reason in refusals if refused), None)
@@ -247,6 +250,7 @@ def _looked_at(
         "identifier_health": inputs.identifier_health,
         "processing_restricted": inputs.processing_restricted,
         "under_age": inputs.under_age,
+        "age_unknown": inputs.age_unknown,
         "legal_window": "closed" if inputs.window_closed else "open",
     }
 

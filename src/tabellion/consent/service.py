@@ -7,15 +7,15 @@ from uuid import UUID
 
 import msgspec
 
-from tabellion.consent import asking, contact, record, recording, rules, store
+from tabellion.consent import asking, contact, policy_lock, record, recording, rules, store
 from tabellion.consent.erasing import Erasing
 from tabellion.consent.merging import Merging
 from tabellion.consent.placing import wrong_kind
+from tabellion.consent.purposes.service import note_used, purposes_of
 from tabellion.consent.record import refusal
 from tabellion.consent.recording import Recorder
 from tabellion.consent.releasing import Releasing
 from tabellion.consent.types import (
-    BUILT_IN,
     Ask,
     Because,
     GrantsRefused,
@@ -74,17 +74,23 @@ class Consent:
         self._releasing = Releasing(self._recorder)
 
     async def purposes(self, tx: Tx, workspace_id: UUID) -> Purposes:
-        """The purposes of a workspace, by key."""
-        return BUILT_IN
+        """The purposes of a workspace, by key, as they are now: archived ones too."""
+        return (await purposes_of(tx, [workspace_id]))[workspace_id]
 
     async def verdicts(self, tx: Tx, questions: Sequence[Question]) -> list[Verdict]:
         """The answer to each question as of now, in order; questions may span workspaces.
 
-        A gate asks in statements that begin after it holds the recipients' locks.
+        A gate asks in statements that begin after it holds the policies and the recipients' locks.
         """
-        sides = {one.workspace_id for one in questions}
-        purposes = {side: await self.purposes(tx, side) for side in sides}
-        return await asking.answer(tx, self._recipients, questions, purposes) if questions else []
+        if not questions:
+            return []
+        known = await purposes_of(tx, {one.workspace_id for one in questions})
+        await note_used(tx, known, {(one.workspace_id, one.purpose) for one in questions})
+        return await asking.answer(tx, self._recipients, questions, known)
+
+    async def hold_policies(self, tx: Tx, sides: Collection[UUID]) -> None:
+        """Let purposes and policies of these sides stay as they are until the transaction ends; before other locks."""
+        await policy_lock.hold(tx, sides)
 
     async def check(self, tx: Tx, workspace_id: WorkspaceId, asks: Sequence[Ask]) -> list[Verdict | HubError]:
         """What a gate would say now, in order; where no identifier is named, about the one a send would choose."""
@@ -100,7 +106,7 @@ class Consent:
     ) -> dict[UUID, dict[str, Any]]:
         """The traits of each person that follow from consent to marketing, by the words of customer-data platforms.
 
-        One statement for all, and of the channels that a person has an address of.
+        Two statements for all, and of the channels that a person has an address of.
         """
         return await contact.states(tx, workspace_id, people, await self.purposes(tx, workspace_id))
 
@@ -116,6 +122,7 @@ class Consent:
         if not decisions:
             return []
         purposes = await self.purposes(tx, workspace_id)
+        await note_used(tx, {workspace_id: purposes}, {(workspace_id, new.purpose) for new in decisions})
         return await self._recorder.record(tx, workspace_id, purposes, decisions, news_only=news_only)
 
     async def record_signals(

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Annotated, Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
@@ -99,6 +100,17 @@ class PurposeClass(StrEnum):
     RESEARCH = "research"
 
 
+class OptOutScope(StrEnum):
+    """What a person's opt-out from a purpose reaches beside the purpose and what stands below it."""
+
+    PURPOSE = "purpose"
+    """Nothing."""
+    BRAND = "brand"
+    """The marketing and research purposes of the same brand."""
+    CLASS = "class"
+    """The purposes of the same class, whatever their brand."""
+
+
 class Rank(IntEnum):
     """How far a decision is the person's own. It comes from the path and the key, never from what a caller says."""
 
@@ -106,6 +118,20 @@ class Rank(IntEnum):
     IMPORT = 1
     SECRET_KEY = 2
     PERSON = 3
+
+
+Clock = Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$", examples=["21:00"])]
+
+
+class QuietHours(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When nothing is sent, by the person's clock. From 21:00 to 08:00 is over night."""
+
+    start: Annotated[Clock, Meta(description="The first minute of silence.")]
+    end: Annotated[Clock, Meta(description="The first minute after it.")]
+
+    def __post_init__(self) -> None:
+        if self.start == self.end:
+            raise ValueError("field `end` is `start`; leave quiet_hours out for none")
 
 
 class Strength(IntEnum):
@@ -128,8 +154,20 @@ class Purpose:
     """Whether it may be sent for while the person said nothing."""
     accepts_asserted: bool
     soft_opt_in: bool = False
+    """Whether an assertion on the basis of a soft opt-in allows it."""
     parent: str | None = None
     consent_ttl: timedelta | None = None
+    """How long a grant counts."""
+    brand: str | None = None
+    """None: the default brand of the side."""
+    min_age: int | None = None
+    """In whole years. Of whom we do not know the age, we do not know that they are old enough."""
+    quiet_hours: QuietHours | None = None
+    opt_out_scope: OptOutScope = OptOutScope.PURPOSE
+    archived: bool = False
+    """Nothing is sent for it any more. What was refused for it stays refused."""
+    unused: bool = False
+    """Made by somebody, and nothing was decided or asked to be sent for it yet."""
 
 
 Purposes = Mapping[str, Purpose]
@@ -237,13 +275,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What else may refuse a send. All but the vendor block stay open until their domains exist."""
+    """What else may refuse a send. Holds and legal windows stay open until their domains exist."""
 
     processing_restricted: bool = False
     hold: str | None = None
     vendor_block: bool = False
     identifier_health: str | None = None
     under_age: bool = False
+    age_unknown: bool = False
+    """Of a purpose with a minimum age."""
     window_closed: bool = False
 
 

@@ -2,6 +2,8 @@
 
 Runs in the transaction that writes the attempt as `started`. It locks the person's row first and reads everything in
 statements after that; a decision takes the same lock, so once a restriction is acknowledged no covered attempt starts.
+Before, it takes its share of the lock on each side's policies, which whoever changes a purpose takes alone: once a
+tightened purpose is acknowledged no attempt starts that it forbids.
 """
 
 import hashlib
@@ -95,6 +97,7 @@ class Gate:
     async def decide(self, tx: Tx, jobs: Sequence[Claimed]) -> list[Case]:
         """Each job's case: closed (`begun` is set) or free to start, with address, verdict, account and departure."""
         cases = [case_of(job) for job in jobs]
+        await self.consent.hold_policies(tx, {case.person[0] for case in cases})
         await self._lock(tx, cases)
         await self._read(tx, cases)
         await self._decide(tx, cases)

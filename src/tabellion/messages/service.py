@@ -336,10 +336,13 @@ def _covers(scope: Covered, attempt: Attempt) -> bool:
 
 
 def unknown_purpose(given: str, purposes: Mapping[str, Purpose]) -> Invalid | None:
-    """The refusal of a purpose that is none."""
+    """The refusal of a purpose that is none, or that nothing is sent for any more."""
+    if given in purposes and purposes[given].archived:
+        archived = FieldError("/purpose", "archived; choose another one")
+        return Invalid("purpose_archived", f"nothing is sent for '{given}' any more: it is archived", archived)
     if given in purposes:
         return None
-    known = ", ".join(sorted(purposes))
+    known = ", ".join(sorted(key for key, one in purposes.items() if not one.archived))
     wrong = FieldError("/purpose", f"use one of: {known}")
     return Invalid("purpose_unknown", f"there is no purpose '{given[:64]}'; use one of: {known}", wrong)
 

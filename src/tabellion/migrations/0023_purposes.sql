@@ -20,8 +20,6 @@ create table purposes (
     workspace_id uuid not null,
     key          text not null check (length(key) between 1 and 64 and key ~ '^[a-z0-9][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*$'),
     settings     jsonb not null,
-    brand        text,
-    parent       text,
     used_at      timestamptz,
     archived_at  timestamptz,
     created_at   timestamptz not null,
@@ -30,6 +28,7 @@ create table purposes (
 );
 comment on table purposes is 'beside the built-in ones; a row with the key of one of these is laid over it';
 comment on column purposes.settings is 'all that a purpose says, as the API writes it';
+comment on column purposes.used_at is 'when something was first decided, or asked to be sent, for it';
 comment on column purposes.archived_at is 'nothing new is sent for it; what was refused for it stays refused';
 
 create table consent_settings (

@@ -684,8 +684,6 @@ CREATE TABLE public.purposes (
     workspace_id uuid NOT NULL,
     key text NOT NULL,
     settings jsonb NOT NULL,
-    brand text,
-    parent text,
     used_at timestamp with time zone,
     archived_at timestamp with time zone,
     created_at timestamp with time zone NOT NULL,
@@ -696,6 +694,8 @@ CREATE TABLE public.purposes (
 COMMENT ON TABLE public.purposes IS 'beside the built-in ones; a row with the key of one of these is laid over it';
 
 COMMENT ON COLUMN public.purposes.settings IS 'all that a purpose says, as the API writes it';
+
+COMMENT ON COLUMN public.purposes.used_at IS 'when something was first decided, or asked to be sent, for it';
 
 COMMENT ON COLUMN public.purposes.archived_at IS 'nothing new is sent for it; what was refused for it stays refused';
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from tabellion.access.rules import require_compliance
 from tabellion.access.service import audit
 from tabellion.access.types import Caller
 from tabellion.core import ids
@@ -15,7 +16,6 @@ from tabellion.events.service import EventLog
 from tabellion.events.types import Event
 from tabellion.privacy import legal_hold_store as store
 from tabellion.privacy.legal_hold_store import LegalHold
-from tabellion.privacy.orders import require_compliance
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Ref
 

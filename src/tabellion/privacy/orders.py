@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from tabellion.access.types import Caller, Role
+from tabellion.access.types import Caller
 from tabellion.core import ids
 from tabellion.core.errors import Conflict, Forbidden, HubError, NotFound
 
@@ -157,12 +157,6 @@ class NotReady(Conflict):
 class Gone(HubError):
     def __init__(self, detail: str) -> None:
         super().__init__("gone", detail, 410)
-
-
-def require_compliance(caller: Caller, what: str) -> None:
-    """Return if a key may decide on what needs the compliance role. Raises `Forbidden`."""
-    if caller.role not in (Role.COMPLIANCE, Role.OWNER):
-        raise Forbidden("compliance_required", f"{what} needs a key of role compliance")
 
 
 def require_other(caller: Caller, first: str) -> None:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from tabellion.access.rules import require_compliance
 from tabellion.access.service import audit
 from tabellion.access.types import Caller
 from tabellion.consent.types import Proof
@@ -27,7 +28,7 @@ from tabellion.events.types import Event
 from tabellion.ledger.service import Ledger
 from tabellion.ledger.types import Leaf
 from tabellion.privacy import proof_store as store
-from tabellion.privacy.orders import Gone, NotReady, require_compliance, require_other
+from tabellion.privacy.orders import Gone, NotReady, require_other
 from tabellion.privacy.proof_store import HeldProof, Opening
 
 LOG: Final = "consent"

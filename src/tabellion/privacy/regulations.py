@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
+from tabellion.access.rules import require_compliance
 from tabellion.access.service import audit
 from tabellion.access.types import Caller
 from tabellion.consent.service import Consent
@@ -45,7 +46,6 @@ from tabellion.privacy.orders import (
     SystemState,
     Type,
     UnknownRegulation,
-    require_compliance,
     require_other,
 )
 from tabellion.recipients.erasing import Person

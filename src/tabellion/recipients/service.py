@@ -287,6 +287,19 @@ class Recipients:
                 opened[row.workspace_id, row.recipient_id].append(sealing.open_identifier(row, key))
         return opened
 
+    async def traits(self, tx: Tx, pairs: Iterable[Pair]) -> dict[Pair, Mapping[str, Any]]:
+        """The traits of each (workspace, merge root), opened; erased people are left out."""
+        wanted: dict[WorkspaceId, set[UUID]] = {}
+        for side, person in pairs:
+            wanted.setdefault(WorkspaceId(side), set()).add(person)
+        found: dict[Pair, Mapping[str, Any]] = {}
+        for side, people in sorted(wanted.items()):
+            keys = await self._vault.subjects(tx, side, people)
+            for person, record in (await store.records(tx, side, sorted(people))).items():
+                if key := keys.get(person):
+                    found[side, person] = sealing.open_traits(side, record, key)[0]
+        return found
+
     async def matching(self, tx: Tx, workspace_id: WorkspaceId, emails: Collection[str]) -> dict[str, list[UUID]]:
         """For each normalised address, the recipients with an address of the same mailbox, however it is written.
 

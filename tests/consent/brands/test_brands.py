@@ -26,10 +26,8 @@ async def test_a_side_has_a_brand_named_after_its_workspace(db: Database, worksp
         await db.run(lambda tx: brand(tx, workspace_id, "shoes"))
 
 
-async def test_what_is_set_for_the_own_brand_counts_for_whoever_names_none(
-    db: Database, workspace_id: WorkspaceId
-) -> None:
-    await db.run(lambda tx: set_brand(tx, workspace_id, "key_1", Brand("default", "Acme", "+1 202 555 0100")))
+async def test_what_is_set_for_the_own_brand_counts_for_whoever_names_none(db, workspace_id, caller) -> None:
+    await db.run(lambda tx: set_brand(tx, caller(workspace_id), Brand("default", "Acme", "+1 202 555 0100")))
     assert (await db.run(lambda tx: brand(tx, workspace_id, None))).contact == "+1 202 555 0100"
 
 
@@ -69,7 +67,7 @@ async def test_setting_replaces_all_and_is_audited(served) -> None:
     assert await served.audited("brand.deleted") == [("shoes", {})]
 
 
-async def test_only_who_may_set_settings_sets_brands(served) -> None:
+async def test_only_who_may_write_purposes_sets_brands(served) -> None:
     assert (await (await served.client(Role.DEVELOPER)).put("/v1/brands/x", json=SHOES)).status_code == 403
     assert (await (await served.client(Role.DEVELOPER)).get("/v1/brands")).status_code == 200
 
@@ -86,15 +84,15 @@ async def test_a_key_that_is_none_is_refused(served) -> None:
     assert (await (await served.client()).put("/v1/brands/Shoes", json=SHOES)).status_code == 400
 
 
-async def test_a_side_has_so_many_brands_and_no_more(db: Database, workspace_id: WorkspaceId) -> None:
+async def test_a_side_has_so_many_brands_and_no_more(db, workspace_id, caller) -> None:
     for number in range(MOST):
-        await db.run(lambda tx, key=f"b{number}": set_brand(tx, workspace_id, "key_1", Brand(key, "B")))  # type: ignore[misc]
-    await db.run(lambda tx: set_brand(tx, workspace_id, "key_1", Brand("b0", "Again")))
+        await db.run(lambda tx, key=f"b{number}": set_brand(tx, caller(workspace_id), Brand(key, "B")))  # type: ignore[misc]
+    await db.run(lambda tx: set_brand(tx, caller(workspace_id), Brand("b0", "Again")))
     with pytest.raises(Conflict, match="at most 100"):
-        await db.run(lambda tx: set_brand(tx, workspace_id, "key_1", Brand("more", "B")))
+        await db.run(lambda tx: set_brand(tx, caller(workspace_id), Brand("more", "B")))
 
 
-async def test_brands_of_another_workspace_are_none(db: Database, workspace_id: WorkspaceId) -> None:
+async def test_brands_of_another_workspace_are_none(db, workspace_id, caller) -> None:
     other = await db.run(lambda tx: create_workspace(tx, "other"))
-    await db.run(lambda tx: set_brand(tx, workspace_id, "key_1", Brand("shoes", "S", is_default=True)))
+    await db.run(lambda tx: set_brand(tx, caller(workspace_id), Brand("shoes", "S", is_default=True)))
     assert (await db.run(lambda tx: brand(tx, other.live, None))).name == "other"

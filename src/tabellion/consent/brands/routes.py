@@ -48,13 +48,13 @@ class BrandList(msgspec.Struct, frozen=True):
 
 
 def routes(edge: Edge) -> list[HTTPRouteHandler]:
-    @get("/v1/brands", opt={"scope": "settings:read"}, tags=["Brands"], summary="List brands")
+    @get("/v1/brands", opt={"scope": "purposes:read"}, tags=["Brands"], summary="List brands")
     async def list_brands(caller: Caller) -> BrandList:
         """All of them, by key. One is the default: of it are the purposes that name none."""
         async with edge.db.transaction() as tx:
             return BrandList([_shown(one) for one in await service.brands(tx, caller.workspace_id)])
 
-    @get("/v1/brands/{brand_key:str}", opt={"scope": "settings:read"}, tags=["Brands"], summary="Read a brand")
+    @get("/v1/brands/{brand_key:str}", opt={"scope": "purposes:read"}, tags=["Brands"], summary="Read a brand")
     async def read_brand(caller: Caller, brand_key: BrandKey) -> BrandView:
         """`default` is there without having been made, named after the workspace."""
         async with edge.db.transaction() as tx:
@@ -66,26 +66,29 @@ def routes(edge: Edge) -> list[HTTPRouteHandler]:
 
     @put(
         "/v1/brands/{brand_key:str}", tags=["Brands"], summary="Make or change a brand",
-        opt={"scope": "settings:write", "example": EXAMPLE},
+        opt={"scope": "purposes:write", "example": EXAMPLE},
     )  # fmt: skip
     async def set_brand(
         request: Request[Any, Any, Any], caller: Caller, brand_key: BrandKey, data: BrandBody
     ) -> Response[BrandView]:
-        """All of it: what is left out is empty. Audited."""
+        """All of it: what is left out is empty. Audited.
+
+        Another default brand, while purposes name the one of before, needs a key of role compliance.
+        """
         new = Brand(brand_key, data.name, data.contact, data.url, data.postal_address, data.default)
 
         async def work(tx: Tx) -> tuple[int, BrandView]:
-            return 200, _shown(await service.set_brand(tx, caller.workspace_id, caller.actor, new))
+            return 200, _shown(await service.set_brand(tx, caller, new))
 
-        return await edge.mutate(request, caller, "settings:write", work)
+        return await edge.mutate(request, caller, "purposes:write", work)
 
     @delete(
         "/v1/brands/{brand_key:str}", status_code=204, tags=["Brands"], summary="Delete a brand",
-        opt={"scope": "settings:write"},
+        opt={"scope": "purposes:write"},
     )  # fmt: skip
     async def delete_brand(caller: Caller, brand_key: BrandKey) -> None:
-        """Without a default brand left, the one named after the workspace is it again. Audited."""
-        await edge.db.run(lambda tx: service.delete_brand(tx, caller.workspace_id, caller.actor, brand_key))
+        """One that no purpose names. Without a default brand left, the one named after the workspace is it. Audited."""
+        await edge.db.run(lambda tx: service.delete_brand(tx, caller, brand_key))
 
     return [list_brands, read_brand, set_brand, delete_brand]
 

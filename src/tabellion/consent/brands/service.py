@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tabellion.access import service as access
+from tabellion.access.rules import require_compliance
 from tabellion.access.service import audit
+from tabellion.access.types import Caller
 from tabellion.consent import policy_lock
 from tabellion.consent.brands import store
 from tabellion.consent.brands.types import MOST, OWN, Brand
+from tabellion.consent.purposes import store as purposes_store
 from tabellion.core.db import Tx
 from tabellion.core.errors import Conflict, NotFound
 from tabellion.core.ids import WorkspaceId
@@ -32,25 +35,43 @@ async def brands(tx: Tx, workspace_id: WorkspaceId) -> list[Brand]:
     return [replace(one, is_default=one.key == default) for one in found]
 
 
-async def set_brand(tx: Tx, workspace_id: WorkspaceId, actor: str, new: Brand) -> Brand:
-    """Make the brand of this key what `new` says. The one that is the default ceases to be it where `new` is."""
+async def set_brand(tx: Tx, caller: Caller, new: Brand) -> Brand:
+    """Make the brand of this key what `new` says. The one that is the default ceases to be it where `new` is.
+
+    Raises `Forbidden` where that parts purposes that were of one brand, and the key is none of compliance.
+    """
+    workspace_id = caller.workspace_id
     await policy_lock.change(tx, workspace_id)
+    before = await brand(tx, workspace_id, None)
     known = await store.of_side(tx, workspace_id)
     if len(known) >= MOST and all(one.key != new.key for one in known):
         raise Conflict("too_many_brands", f"a side has at most {MOST} brands; delete one that you do not use")
     if new.is_default:
         await store.release_default(tx, workspace_id, new.key)
     await store.write(tx, workspace_id, new)
-    await audit(tx, workspace_id, actor, "brand.set", new.key, _told(new))
+    await _require_together(tx, caller, before)
+    await audit(tx, workspace_id, caller.actor, "brand.set", new.key, _told(new))
     return await brand(tx, workspace_id, new.key)
 
 
-async def delete_brand(tx: Tx, workspace_id: WorkspaceId, actor: str, key: str) -> None:
-    """Forget a brand. Raises `NotFound` where there is no row of it."""
+async def delete_brand(tx: Tx, caller: Caller, key: str) -> None:
+    """Forget a brand that no purpose names. Raises `NotFound` where there is no row of it."""
+    workspace_id = caller.workspace_id
     await policy_lock.change(tx, workspace_id)
+    before = await brand(tx, workspace_id, None)
     if not await store.delete(tx, workspace_id, key):
         raise unknown()
-    await audit(tx, workspace_id, actor, "brand.deleted", key, {})
+    if purposes := await purposes_store.of_brand(tx, workspace_id, key):
+        raise Conflict("brand_in_use", f"purposes name this brand ({', '.join(purposes[:5])}); change them first")
+    await _require_together(tx, caller, before)
+    await audit(tx, workspace_id, caller.actor, "brand.deleted", key, {})
+
+
+async def _require_together(tx: Tx, caller: Caller, before: Brand) -> None:
+    """Purposes that name no brand leave those that name the default one of before, and the opt-outs from them."""
+    after = await brand(tx, caller.workspace_id, None)
+    if after.key != before.key and await purposes_store.of_brand(tx, caller.workspace_id, before.key):
+        require_compliance(caller, "another default brand, while purposes name this one,")
 
 
 def unknown() -> NotFound:
