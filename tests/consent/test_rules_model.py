@@ -159,7 +159,13 @@ class Model:
             if one.by_keyword and one.restricts and one.applied and not one.taken_back
             and (one.identifier, one.channel) == (said.identifier, said.channel)
         ]  # fmt: skip
-        for one in stops:
+        brought = [
+            one
+            for one in self.history
+            if one.by_keyword and one.restricts and one.applied and one.whole and one.identifier == said.identifier
+            and any(one.at == stop.at and one.channel != stop.channel for stop in stops)
+        ]  # fmt: skip
+        for one in [*stops, *brought]:
             one.taken_back = True
         said.applied = bool(stops)
         return None if stops else "nothing_stopped"

@@ -11,6 +11,7 @@ from tabellion.consent import rules
 from tabellion.consent.types import (
     ANY,
     BUILT_IN,
+    MARKETING,
     OPEN,
     PHONE_MESSAGING,
     Basis,
@@ -157,7 +158,7 @@ def test_a_tree_that_bites_its_tail_ends() -> None:
         "a": dataclasses.replace(PURPOSES["marketing"], key="a", parent="b"),
         "b": dataclasses.replace(PURPOSES["marketing"], key="b", parent="a"),
     }
-    assert rules.line(ring, "a") == {"a", "b", ANY}
+    assert rules.line(ring, "a") == {"a", "b", ANY, MARKETING}
 
 
 def test_the_phone_group_is_sms_mms_and_rcs() -> None:
@@ -327,10 +328,10 @@ def test_stop_on_whatsapp_is_about_whatsapp() -> None:
 def test_a_complaint_is_an_objection_to_marketing_and_service_goes_on() -> None:
     new = rules.decision_of(stop(signal=Signal.COMPLAINED, channel=Channel.EMAIL), EMAIL)
     assert new is not None
-    assert (new.decision, new.channel, new.purpose) == (Decision.OBJECTED, ANY, "marketing")
+    assert (new.decision, new.channel, new.purpose) == (Decision.OBJECTED, ANY, MARKETING)
     assert not new.identifier_only
 
 
-@pytest.mark.parametrize("signal", [Signal.START, Signal.HELP, Signal.RESUBSCRIBED, Signal.AUTORESPONDED])
-def test_signals_that_decide_nothing_yet(signal: Signal) -> None:
+@pytest.mark.parametrize("signal", [Signal.HELP, Signal.AUTORESPONDED, None])
+def test_signals_that_decide_nothing(signal: Signal | None) -> None:
     assert rules.decision_of(stop(signal=signal), PHONE) is None

@@ -198,7 +198,8 @@ def _work(process: Process) -> None:
 
 def _follow(process: Process) -> None:
     around = process.hub.around
-    process.followers = Followers(around.db, [counting()], around.log, bell=around.bell, metrics=around.metrics)
+    following = [counting(), process.hub.answering.follower()]
+    process.followers = Followers(around.db, following, around.log, bell=around.bell, metrics=around.metrics)
     _spawn(process, process.followers.run())
     _spawn(process, _tidy(process.hub))
     hub = process.hub

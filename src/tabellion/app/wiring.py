@@ -37,6 +37,7 @@ from tabellion.identity.service import Identity
 from tabellion.jobs.types import Kind
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.service import Ledger
+from tabellion.messages.answering import Answering
 from tabellion.messages.erasing import Erasing as MessagesErasing
 from tabellion.messages.gate import Gate
 from tabellion.messages.jobs import Deliver, Handoff
@@ -124,6 +125,7 @@ class Hub:
     staleness: Staleness
     http: HttpPool
     smtp: SmtpPool
+    answering: Answering
     kinds: tuple[Kind, ...]
 
     def ledger_trouble(self) -> list[str]:
@@ -171,7 +173,9 @@ def wire(around: Surroundings) -> Hub:
     hosts = CustomHosts(AddressPolicy.of(around.private_networks))
     accounts = Accounts(around.vault, ALL, around.simulator, around.clock, sides.mode_of, hosts)
     queue = Queue(around.vault, around.events)
-    consent = Consent(around.vault, recipients, ledger, around.events, in_flight, queue.grants_refused)
+    consent = Consent(
+        around.vault, recipients, ledger, around.events, in_flight, queue.grants_refused, queue.replies_unclear
+    )
     identity = recipients.above = Identity(around.vault, recipients, consent, around.events)
     messages = Messages(around.vault, recipients, consent, accounts, around.events, around.bell)
     webhooks = Webhooks(around.vault, consent, providers, around.bell)
@@ -260,6 +264,7 @@ def wire(around: Surroundings) -> Hub:
         staleness=Staleness(recipients),
         http=http,
         smtp=smtp,
+        answering=Answering(consent, accounts, messages),
         kinds=(delivering, StepTimeout(messages), normalising, Execute(erasure, recipients)),
     )
 

@@ -108,7 +108,7 @@ class Batch:
         self.written.append(
             Written(
                 new, placed.scope, placed.identifier, placed.address_only, outcome, entry, record, in_force,
-                renews=any(one.strength for one in ended),
+                renews=outcome.strength > 0 and any(one.strength for one in ended),
             )
         )  # fmt: skip
         if in_force:

@@ -11,6 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from tabellion.consent import store
+from tabellion.consent.keywords import store as keywords
 from tabellion.consent.placing import reached
 from tabellion.consent.recording import Recorder
 from tabellion.consent.stating import Stated, state
@@ -93,6 +94,7 @@ class Erasing:
                 lambda some: (_entry(one, person.root, actor, tx.now) for one in some),
             )  # fmt: skip
         await store.unblock(tx, workspace_id, sorted({*hashes}.difference(kept)))
+        await keywords.forget(tx, workspace_id, hashes)
         return await store.forget(tx, workspace_id, person.ids, sorted(kept))
 
 

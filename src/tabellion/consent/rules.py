@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, assert_never
 from uuid import UUID
 
 from tabellion.consent.types import (
     ANY,
+    BUILT_IN,
     GRANTS,
+    MARKETING,
     OLDEST,
     OPEN,
     PHONE_MESSAGING,
@@ -34,6 +36,7 @@ from tabellion.consent.types import (
     RecipientSignal,
     Scope,
     Standing,
+    StopScope,
     Strength,
     Verdict,
 )
@@ -58,15 +61,36 @@ _REACH: Final[Mapping[str, frozenset[str]]] = {
 
 
 def line(purposes: Purposes, key: str) -> frozenset[str]:
-    """The purpose words of restrictions that reach a purpose: itself, all above it, and `*` outside class security."""
+    """The purpose words of restrictions that reach a purpose: itself, all above it, and `*` outside class security.
+
+    Beside these, the words for all of its brand and for its class; for what answers a person, none at all.
+    """
     words = set()
     purpose = purposes.get(key)
+    if purpose is not None and purpose.answers:
+        return frozenset()
+    words |= _groups(purpose) if purpose is not None else set()
     while purpose is not None and purpose.key not in words:
         words.add(purpose.key)
         purpose = purposes.get(purpose.parent) if purpose.parent else None
     if key not in purposes or purposes[key].purpose_class is not PurposeClass.SECURITY:
         words.add(ANY)
     return frozenset(words)
+
+
+def _groups(purpose: Purpose) -> set[str]:
+    """The words for many purposes that a purpose is among. Class security is reached by none."""
+    if purpose.purpose_class is PurposeClass.SECURITY:
+        return set()
+    found = {f"*@{purpose.brand}"} if purpose.brand else set()
+    if purpose.purpose_class is PurposeClass.MARKETING:
+        found |= {MARKETING} | ({f"marketing@{purpose.brand}"} if purpose.brand else set())
+    return found
+
+
+def is_group(word: str) -> bool:
+    """Whether a purpose word is one for many purposes of a brand or a class."""
+    return "@" in word
 
 
 def purposes_under(purposes: Purposes, word: str) -> frozenset[str]:
@@ -222,6 +246,8 @@ def _refusal(question: Question, purpose: Purpose, inputs: Inputs) -> str | None
         return "purpose_archived"
     if inputs is OPEN:
         return None
+    if purpose.answers:
+        return "vendor_block" if inputs.vendor_block and question.channel in PHONE_CHANNELS else None
     secure = purpose.purpose_class is PurposeClass.SECURITY
     refusals = (
         (inputs.processing_restricted, "processing_restricted"),
@@ -388,13 +414,13 @@ def _resume(
     stops = [entry for entry in standing if _by_keyword(incoming.scope, entry)]
     if not stops:
         return Outcome(incoming.decision, incoming.rank, applied=False, reason="nothing_stopped")
-    ends = {entry.id for entry in standing if entry in stops or any(_says_again(entry, one) for one in stops)}
+    ends = {entry.id for entry in standing if entry in stops or any(_follows(entry, one) for one in stops)}
     left = [entry for entry in standing if entry.id not in ends]
-    back: dict[tuple[str, str], UUID] = {}
-    ended = [grant for stop in stops for grant in suspended.get(stop.id, {}).values()]
+    back: dict[tuple[bytes | None, str, str], UUID] = {}
+    ended = [grant for one in ends for grant in suspended.get(one, {}).values()]
     for grant in sorted(ended, key=lambda one: one.log_index):
         if _comes_back(grant, incoming.scope, left, purposes, now):
-            back[grant.channel, grant.purpose] = grant.id
+            back[grant.identifier_hash, grant.channel, grant.purpose] = grant.id
     plain = Outcome(incoming.decision, incoming.rank, applied=True)
     return replace(plain, ends=frozenset(ends), restores=frozenset(back.values()))
 
@@ -402,13 +428,20 @@ def _resume(
 def _by_keyword(scope: Scope, entry: Standing) -> bool:
     """Whether somebody said this by keyword from just this number, on these channels."""
     named = entry.identifier_hash is not None and entry.identifier_hash == scope.identifier_hash
-    return named and entry.strength > 0 and entry.method is Method.KEYWORD and entry.channel == scope.channel
+    ours = entry.sender is None or scope.sender in (None, entry.sender)
+    return named and ours and entry.strength > 0 and entry.method is Method.KEYWORD and entry.channel == scope.channel
 
 
-def _says_again(entry: Standing, stop: Standing) -> bool:
-    """Whether a merge said a STOP of a whole person again, for whom the person became part of."""
+def _follows(entry: Standing, stop: Standing) -> bool:
+    """Whether a restriction says nothing but what follows from a STOP: by a policy, on other channels; by a merge."""
+    if not (entry.strength and entry.person_scope and entry.effective_at == stop.effective_at):
+        return False
+    if entry.sender != stop.sender:
+        return False
+    if entry.method is Method.KEYWORD:
+        return entry.identifier_hash == stop.identifier_hash and entry.channel != stop.channel
     same = (entry.recipient_id, entry.channel, entry.purpose) == (stop.recipient_id, stop.channel, stop.purpose)
-    return entry.method is Method.MERGE and stop.person_scope and same and entry.effective_at == stop.effective_at
+    return entry.method is Method.MERGE and stop.person_scope and same
 
 
 def _comes_back(grant: Standing, scope: Scope, standing: Iterable[Standing], purposes: Purposes, now: datetime) -> bool:
@@ -557,32 +590,39 @@ class _Meaning:
 
 
 _STOPPED: Final = _Meaning(Decision.WITHDRAWN, Method.KEYWORD, ANY, identifier_only=True)
-_BY_PHONE: Final[Mapping[Signal, _Meaning]] = {
+_UNCLEAR: Final = _Meaning(Decision.WITHDRAWN, Method.KEYWORD, MARKETING, identifier_only=True)
+_STARTED: Final = _Meaning(Decision.EXPIRED, Method.KEYWORD, ANY, identifier_only=True)
+_COMPLAINED: Final = _Meaning(Decision.OBJECTED, Method.COMPLAINT, MARKETING)
+_BY_PHONE: Final[Mapping[Signal | None, _Meaning]] = {
     Signal.STOP: _STOPPED,
     Signal.UNSUBSCRIBED: _STOPPED,
     Signal.BLOCKED: _STOPPED,
-    Signal.COMPLAINED: _Meaning(Decision.OBJECTED, Method.COMPLAINT, "marketing"),
+    Signal.START: _STARTED,
+    Signal.RESUBSCRIBED: _STARTED,
+    Signal.COMPLAINED: _COMPLAINED,
 }
-_BY_MAIL: Final[Mapping[Signal, _Meaning]] = {
+_BY_MAIL: Final[Mapping[Signal | None, _Meaning]] = {
     Signal.STOP: _Meaning(Decision.WITHDRAWN, Method.ONE_CLICK, "marketing"),
     Signal.UNSUBSCRIBED: _Meaning(Decision.WITHDRAWN, Method.ONE_CLICK, "marketing"),
     Signal.BLOCKED: _Meaning(Decision.WITHDRAWN, Method.ONE_CLICK, ANY, identifier_only=True),
-    Signal.COMPLAINED: _Meaning(Decision.OBJECTED, Method.COMPLAINT, "marketing"),
+    Signal.COMPLAINED: _COMPLAINED,
 }
-"""Signals left out decide nothing yet: START and HELP come with their replies."""
+"""Signals left out decide nothing: HELP asks, and who resubscribes by mail does so at the vendor, not with us."""
 
 
-def decision_of(signal: RecipientSignal, address: Ref) -> NewDecision | None:
+def decision_of(
+    signal: RecipientSignal, address: Ref, scope: StopScope = StopScope.ALL_MESSAGING, purposes: Purposes = BUILT_IN
+) -> NewDecision | None:
     """The person's own decision that a signal is; None when it decides nothing."""
     by_phone = address.kind is Kind.PHONE
     meaning = (_BY_PHONE if by_phone else _BY_MAIL).get(signal.signal)
     if meaning is None:
         return None
-    stops = meaning is _STOPPED
-    return NewDecision(
+    meaning = _UNCLEAR if signal.unclear else meaning
+    plain = NewDecision(
         recipient=address,
         channel=_channel(signal, meaning),
-        purpose=meaning.purpose,
+        purpose=_of_brand(meaning.purpose, signal.brand, purposes) if meaning is _COMPLAINED else meaning.purpose,
         decision=meaning.decision,
         basis=None,
         method=meaning.method,
@@ -590,14 +630,39 @@ def decision_of(signal: RecipientSignal, address: Ref) -> NewDecision | None:
         rank=Rank.PERSON,
         actor=signal.actor,
         identifier_only=meaning.identifier_only,
-        vendor_block=(signal.sender or "") if stops and signal.blocked_by_vendor else None,
         evidence=signal.evidence,
         occurred_at=signal.occurred_at,
     )
+    vendor = (signal.sender or "") if signal.blocked_by_vendor else None
+    if meaning is _STARTED:
+        return replace(plain, vendor_unblock=vendor, sender=signal.sender)
+    return _scoped(replace(plain, vendor_block=vendor), signal, scope, purposes) if meaning is _STOPPED else plain
+
+
+def _scoped(stop: NewDecision, signal: RecipientSignal, scope: StopScope, purposes: Purposes) -> NewDecision:
+    """A STOP with what it restricts on this side. What is not known narrows nothing."""
+    match scope:
+        case StopScope.ALL_MESSAGING:
+            return stop
+        case StopScope.BRAND:
+            return replace(stop, purpose=_of_brand(stop.purpose, signal.brand, purposes))
+        case StopScope.SENDER:
+            return replace(stop, sender=signal.sender or None)
+        case StopScope.PERSON:
+            return replace(stop, identifier_only=False)
+        case _:
+            assert_never(scope)
+
+
+def _of_brand(word: str, brand: str | None, purposes: Purposes) -> str:
+    """Of a word for many purposes, the one for those of a brand, where it has any."""
+    known = brand is not None and any(one.brand == brand for one in purposes.values())
+    return f"{word.partition('@')[0]}@{brand}" if known else word
 
 
 def _channel(signal: RecipientSignal, meaning: _Meaning) -> str:
     """A complaint objects to the marketing, by whatever channel; the rest is about the channel it came on."""
-    if meaning.method is Method.COMPLAINT:
+    if meaning is _COMPLAINED:
         return ANY
-    return PHONE_MESSAGING if meaning is _STOPPED and signal.channel in PHONE_CHANNELS else signal.channel.value
+    by_keyword = meaning.method is Method.KEYWORD and signal.channel in PHONE_CHANNELS
+    return PHONE_MESSAGING if by_keyword else signal.channel.value

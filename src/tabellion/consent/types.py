@@ -18,6 +18,10 @@ from tabellion.recipients.types import Health, Identifier, Kind, Ref
 
 ANY: Final = "*"
 """Every channel, or every purpose outside class `security`."""
+ANSWER: Final = "security.keyword"
+"""The purpose of answers to STOP, START and HELP."""
+MARKETING: Final = "marketing@*"
+"""Every purpose of class marketing. That of one brand is `marketing@key`; every purpose of a brand, `*@key`."""
 PHONE_MESSAGING: Final = "phone_messaging"
 """The channel group that STOP restricts: sms, mms and rcs."""
 OLDEST: Final = datetime(1, 1, 1, tzinfo=UTC)
@@ -164,6 +168,8 @@ class Purpose:
     """In whole years. Of whom we do not know the age, we do not know that they are old enough."""
     quiet_hours: QuietHours | None = None
     opt_out_scope: OptOutScope = OptOutScope.PURPOSE
+    answers: bool = False
+    """It answers what the person just wrote: nothing refuses it but a vendor's block. Only the hub sends for it."""
     archived: bool = False
     """Nothing is sent for it any more. What was refused for it stays refused."""
     unused: bool = False
@@ -177,6 +183,16 @@ BUILT_IN: Final[Purposes] = MappingProxyType(
         purpose.key: purpose
         for purpose in (
             Purpose("security", "Security of your account", PurposeClass.SECURITY, Basis.CONTRACT, True, True),
+            Purpose(
+                ANSWER,
+                "Answers to STOP, START and HELP",
+                PurposeClass.SECURITY,
+                Basis.CONTRACT,
+                True,
+                True,
+                parent="security",
+                answers=True,
+            ),
             Purpose("transactional", "Your orders and account", PurposeClass.SERVICE, Basis.CONTRACT, True, True),
             Purpose("confirmation", "Confirming your choice", PurposeClass.SERVICE, Basis.CONTRACT, True, True),
             Purpose("marketing", "News and offers", PurposeClass.MARKETING, Basis.CONSENT, False, False),
@@ -437,11 +453,25 @@ class GrantsRefused(Protocol):
         ...
 
 
+class StopScope(StrEnum):
+    """What a STOP by phone restricts, beside class `security`, which it never does."""
+
+    ALL_MESSAGING = "all_messaging"
+    """All messages to the number."""
+    BRAND = "brand"
+    """Messages to the number for purposes of the brand whose account it came to; all where that is not known."""
+    SENDER = "sender"
+    """Messages to the number from the one of our numbers it was sent to; all where that is not known."""
+    PERSON = "person"
+    """All messages to any number of the person."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecipientSignal:
     """What a vendor says a person did: an opt-out by keyword, a complaint. Recorded as a decision of the person."""
 
-    signal: Signal
+    signal: Signal | None
+    """None: the vendor says what the person wrote, and not what it means."""
     channel: Channel
     address: str
     source: str
@@ -451,9 +481,33 @@ class RecipientSignal:
     sender: str | None = None
     """Our number, as the vendor names it."""
     blocked_by_vendor: bool = True
-    """Whether the vendor, too, refuses to send to this person from now on."""
+    """Whether the vendor, too, refuses to send to this person from now on; of START, whether it sends again."""
     occurred_at: datetime | None = None
     evidence: Mapping[str, Any] | None = None
+    text: str | None = field(default=None, repr=False)
+    """What the person wrote, if they did."""
+    account_id: UUID | None = None
+    """The account it came to, where it is one to answer through."""
+    brand: str | None = None
+    """The key of the brand that the account is of, where that is known."""
+    unclear: bool = False
+    """A STOP that the person did not say in so many words."""
+    language: str = "en"
+    """Of the word."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnclearReply:
+    """A reply that refused without saying STOP, and what was recorded of it."""
+
+    signal: RecipientSignal
+    recorded: Recorded
+
+
+class RepliesUnclear(Protocol):
+    async def __call__(self, tx: Tx, workspace_id: WorkspaceId, replies: Sequence[UnclearReply]) -> None:
+        """Called in the transaction that records them, with their recipients locked."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,8 +84,10 @@ UNCLEAR = (
 
 @pytest.mark.parametrize(
     "text",
-    ["stop", "STOP", "Stop!!", "  stop  ", "please stop", "Stop, please.", "STOP 🛑🛑", "🙏 stop 🙏", "S.T.O.P.", "s t o p",
-     "ＳＴＯＰ", "𝐒𝐓𝐎𝐏", "stop stop STOP", "Stop\nnow", "stop all", "StopAll", "opt-out", "Opt Out", "OPTOUT", "quit", "End.",
+    ["stop", "STOP", "Stop!!", "  stop  ", "please stop", "Stop, please.", "STOP 🛑🛑", "🙏 stop 🙏", "S.T.O.P.",
+     "s t o p",
+     "ＳＴＯＰ", "𝐒𝐓𝐎𝐏", "stop stop STOP", "Stop\nnow", "stop all", "StopAll", "opt-out", "Opt Out", "OPTOUT", "quit",
+     "End.",
      "revoke", "CANCEL", "unsubscribe", "Ok, stop. Thanks"],
 )  # fmt: skip
 def test_stop_is_heard_however_it_is_written(text: str) -> None:
