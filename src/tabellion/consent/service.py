@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from tabellion.consent import asking, contact, policy_lock, record, recording, rules, store
+from tabellion.consent import asking, contact, policy_lock, record, recording, store
 from tabellion.consent.brands import service as brands
 from tabellion.consent.brands.types import Brand
 from tabellion.consent.erasing import Erasing
@@ -21,6 +21,7 @@ from tabellion.consent.record import refusal
 from tabellion.consent.recording import Recorder
 from tabellion.consent.releasing import Releasing
 from tabellion.consent.settings import service as settings
+from tabellion.consent.signals import decision_of
 from tabellion.consent.types import (
     Ask,
     Because,
@@ -292,7 +293,7 @@ def _meaning(
     named = RefObject(email=signal.address) if "@" in signal.address else RefObject(phone=signal.address)
     try:
         address = recipients.ref(workspace_id, named, "/address")
-        return address, rules.decision_of(signal, address, scope, purposes)
+        return address, decision_of(signal, address, scope, purposes)
     except HubError as refusal:
         return None, refusal
 
