@@ -9,7 +9,9 @@ import pytest
 from tabellion.accounts.types import NewAccount
 from tabellion.consent.brands import store as brands
 from tabellion.consent.brands.types import Brand
+from tabellion.core import ids
 from tabellion.events.followers import Turn, follow
+from tabellion.identity.review_types import ReviewState
 from tabellion.simulators.twilio import signed
 
 from .conftest import ACCOUNT, MINUTE, NUMBER, OTHER_NUMBER, SECRET, World
@@ -220,3 +222,34 @@ async def sending_from(world: World, sender: str) -> UUID:
 async def test_nobody_sends_for_the_purpose_of_answers_but_the_hub(world: World) -> None:
     [refused] = await world.accept(world.a_send(NUMBER, purpose="security.keyword"))
     assert getattr(refused, "code", None) == "purpose_unknown"
+
+
+async def test_an_unclear_reply_stops_marketing_and_waits_for_people(hub_answers: World) -> None:
+    world = hub_answers
+    account = await world.account()
+    await world.person(NUMBER)
+    await world.decide(NUMBER, "granted", "sms")
+    for number, text in enumerate(("Leave me alone", "stop texting me!")):
+        await text_in(world, account, text, number=number)
+    await answered(world)
+    assert await out(world) == [], "people answer that"
+    [item] = await world.db.run(lambda tx: world.hub.queue.page(tx, world.side, None, None, None, 10))
+    assert (item.kind, item.seen) == ("unclear_reply", 2)
+    async with await world.http() as api:
+        shown = (await api.get(f"/v1/reviews/{ids.show('rev', item.id)}")).json()
+        assert (shown["reply"]["text"], shown["reply"]["address"]) == ("stop texting me!", NUMBER)
+        assert "records the reply as a STOP" in shown["accepting"]
+        assert (await world.status(await world.send(NUMBER)))[0] == "queued", "service goes on"
+        accepted = await api.post(f"/v1/reviews/{ids.show('rev', item.id)}/accept", json={})
+        assert accepted.json()["recorded"]["applied"] is True
+    assert (await world.status(await world.send(NUMBER)))[0] == "suppressed"
+
+
+async def test_a_rejected_unclear_reply_does_not_hold_the_next_one(hub_answers: World) -> None:
+    world = hub_answers
+    account = await world.account()
+    for number in range(2):
+        await text_in(world, account, "leave me alone", number=number)
+        [item] = await world.db.run(lambda tx: world.hub.queue.page(tx, world.side, ReviewState.OPEN, None, None, 10))
+        await world.db.run(lambda tx: world.hub.reviews.reject(tx, world.side, item.id, "key_1", None))
+    assert (await world.status(await world.send(NUMBER, purpose="marketing")))[0] == "suppressed"
