@@ -251,5 +251,5 @@ async def test_a_rejected_unclear_reply_does_not_hold_the_next_one(hub_answers: 
     for number in range(2):
         await text_in(world, account, "leave me alone", number=number)
         [item] = await world.db.run(lambda tx: world.hub.queue.page(tx, world.side, ReviewState.OPEN, None, None, 10))
-        await world.db.run(lambda tx: world.hub.reviews.reject(tx, world.side, item.id, "key_1", None))
+        await world.db.run(lambda tx, item=item: world.hub.reviews.reject(tx, world.side, item.id, "key_1", None))
     assert (await world.status(await world.send(NUMBER, purpose="marketing")))[0] == "suppressed"
