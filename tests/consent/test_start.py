@@ -137,6 +137,17 @@ async def test_stop_and_start_of_one_callback_are_taken_in_order(hub: Hub) -> No
     assert await word(hub) == "denied"
 
 
+async def test_start_takes_back_what_a_policy_had_added_to_a_stop(hub: Hub) -> None:
+    await hub.db.run(lambda tx: settings.write(tx, hub.side, {"cross_channel": {"sms": ["whatsapp"]}}))
+    await hub.person((Kind.PHONE, NUMBER))
+    for channel in ("sms", "whatsapp"):
+        await granted(hub, channel=channel)
+    await hub.stop(NUMBER, blocked_by_vendor=False)
+    assert [await word(hub, channel=one) for one in ("sms", "whatsapp")] == ["denied"] * 2
+    await start(hub)
+    assert [await word(hub, channel=one) for one in ("sms", "whatsapp")] == ["allowed"] * 2
+
+
 # scopes
 
 

@@ -27,6 +27,7 @@ from tabellion.providers.base import Accepted, Channel, Deferred, Reason, Reject
 from tabellion.recipients.types import Kind, Upserted
 
 from .gate_judge import Span
+from .gate_policies import GOVERNED, Governor
 from .gate_words import Address, Asked, How, Person, attach, decide, populate, record, stop
 from .gate_world import Fate, Process, World
 
@@ -53,10 +54,15 @@ class Actors:
     done: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
     """Set with each decision made."""
+    governor: Governor | None = None
+    """Where one is given, a purpose is tightened and loosened while all this goes on."""
 
     async def run(self, *, deciding: int = 6, beginning: int = 7) -> None:
         self.people, self.loose = await populate(self.world, max(12, self.decisions // 12))
         actors = [self._decide] * deciding + [self._begin] * beginning + [self._accept, self._attach, self._tick]
+        if self.governor:
+            await self.governor.found()
+            actors.append(self._govern)
         async with asyncio.TaskGroup() as group:
             for number, actor in enumerate(actors):
                 process = self.world.processes[number % len(self.world.processes)]
@@ -136,7 +142,7 @@ class Actors:
         steps = tuple(Step(channel) for channel in chance.sample([Channel.EMAIL, Channel.SMS], chance.randint(1, 2)))
         return Send(
             to=loose.ref if by_loose else chance.choice([person.ref, person.addresses[0].ref]),
-            purpose=chance.choice(PURPOSES),
+            purpose=GOVERNED if self.governor and chance.random() < 0.4 else chance.choice(PURPOSES),
             content=Content(text="hello"),
             steps=() if by_loose else steps,
             lane=chance.choice(list(Lane)),
@@ -169,6 +175,15 @@ class Actors:
                 span = Span(monotonic())
                 no = _restriction(chance, span, person, address, None)
                 await self._say(process, chance, span, [no])
+
+    # governing
+
+    async def _govern(self, process: Process, chance: Random) -> None:
+        """The purpose is tightened for a while, then loosened for a while."""
+        assert self.governor is not None
+        for tightens in (True, False):
+            await self.governor.change(process, tightens=tightens, chance=chance, fate=chance.choice(FATES))
+            await self._wait(chance.randrange(1, 4))
 
     # begin, and what comes of it
 

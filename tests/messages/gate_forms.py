@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from tabellion.consent import rules
+from tabellion.consent.service import Consent
 from tabellion.consent.types import BUILT_IN, Basis, Decision, Method, Question, Rank, Standing, Strength, Verdict
 from tabellion.core.db import Tx, columns
 from tabellion.messages.gate import Gate
@@ -35,6 +36,9 @@ class OneStatement:
         rows = await tx.rows(LOCK_AND_READ, *columns(sorted(set(pairs)), 2))
         self.read[id(tx)] = [_standing(row) for row in rows if row["id"] is not None]
         return {(row["workspace_id"], row["person"]): row["person"] for row in rows if row["person"] == row["root"]}
+
+    async def hold_policies(self, tx: Tx, sides: Iterable[UUID]) -> None:
+        """Nothing: it knows the built-in purposes alone."""
 
     async def verdicts(self, tx: Tx, questions: Sequence[Question]) -> list[Verdict]:
         standing = self.read.pop(id(tx))
@@ -108,6 +112,25 @@ def unlocked(gate: Gate) -> Gate:
     return replace(gate, recipients=open_)
 
 
+@dataclass
+class Unheld:
+    """Reads the policies as they are, and lets them change under it."""
+
+    consent: Consent
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.consent, name)
+
+    async def hold_policies(self, tx: Tx, sides: Iterable[UUID]) -> None:
+        """Nothing."""
+
+
+def unheld(gate: Gate) -> Gate:
+    free: Any = Unheld(gate.consent)
+    return replace(gate, consent=free)
+
+
 ONE_STATEMENT = Form("one statement", gate=one_statement)
 REPEATABLE_READ = Form("repeatable read", isolation="repeatable read")
 NO_LOCK = Form("no lock", gate=unlocked)
+POLICIES_UNHELD = Form("policies unheld", gate=unheld)

@@ -2,7 +2,7 @@
 
 > After the answer to an applied restriction, and until a later applied grant commits, no transaction that makes a
 > covered attempt `started` commits. The answer names, in `in_flight`, the covered attempts that had started and not
-> ended; it is read after the lock.
+> ended; it is read after the lock. Likewise after the answer to a purpose that was tightened, until it is loosened.
 
 **How.** Several processes, each with its own pool, caches and clock, run decisions (grants, denials, withdrawals,
 objections, STOP; of a person, an address, both, or an address nobody has yet; narrow or `*`), the claim and begin of
@@ -55,6 +55,7 @@ from tabellion.recipients.types import Ref
 from .gate_actors import Actors
 from .gate_forms import NO_LOCK, ONE_STATEMENT, REPEATABLE_READ
 from .gate_judge import ANY, Said, Span, Started, judge
+from .gate_policies import GOVERNED, Governor, breaches
 from .gate_words import Address, How, Person, attach, decide, populate, record
 from .gate_world import BEGAN, Form, World, world
 
@@ -71,13 +72,16 @@ async def test_the_property_holds(database_url: str, tmp_path: Path, seed: int |
     chosen = seed or int(os.environ.get("TABELLION_GATE_SEED") or SystemRandom().getrandbits(32))
     print(f"TABELLION_GATE_SEED={chosen}")
     async with world(database_url, tmp_path) as opened:
-        await Actors(opened, chosen, DECISIONS).run()
+        governor = Governor(opened)
+        await Actors(opened, chosen, DECISIONS, governor=governor).run()
         started = await opened.settle()
         found = judge(opened.said, started)
         print(f"{opened.meetings()} meetings, {len(started)} attempts, {opened.unanswered} unanswered")
         assert found == [], f"TABELLION_GATE_SEED={chosen}: " + "; ".join(map(str, found))
+        assert breaches(governor.changes, started) == [], f"TABELLION_GATE_SEED={chosen}"
         assert await opened.ledger_problems() == []
         _require_much_happened(opened, started)
+        _require_much_changed(governor, started)
 
 
 def _require_much_happened(opened: World, started: list[Started]) -> None:
@@ -91,6 +95,15 @@ def _require_much_happened(opened: World, started: list[Started]) -> None:
     assert sum(one.restricts for one in applied) >= 50
     assert sum(not one.restricts for one in applied) >= 50
     assert sum(len(one.in_flight) for one in applied) >= 5
+
+
+def _require_much_changed(governor: Governor, started: list[Started]) -> None:
+    """Messages for the purpose began, and it was forbidden again and again while others were on their way."""
+    governed = [one for one in started if one.purpose == GOVERNED]
+    met = [one for one in governor.changes for began in governed if one.span.overlaps(began.span)]
+    print(f"{len(governor.changes)} changes, {len(governed)} attempts for {GOVERNED}, {len(met)} met a change")
+    assert len(governor.changes) >= 20
+    assert len(governed) >= 10
 
 
 @pytest.mark.slow

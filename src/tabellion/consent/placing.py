@@ -186,9 +186,10 @@ def _placed(
     whole = _whole_person(case, identifier, hidden)
     hash_ = identifier.hash if identifier else None
     scope = Scope(person, hash_, whole, new.channel, new.purpose, new.sender)
-    fitting = _fitting(new.channel, addresses.get(person, ())) if whole and _late(new) else ()
+    owned = tuple(addresses.get(person, ())) if _late(new) else ()
+    fitting = _fitting(new.channel, owned) if whole else ()
     starts = new.decision is Decision.EXPIRED
-    return Placed(scope, identifier, hidden, frozenset(one.hash for one in fitting), starts)
+    return Placed(scope, identifier, hidden, frozenset(one.hash for one in fitting), owned, starts)
 
 
 def reached(channel: str) -> tuple[Kind, ...]:

@@ -1,7 +1,7 @@
 """Recording a batch of decisions: place and lock, read, decide in order, write, append to the ledger, answer."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from tabellion.consent import record as records
 from tabellion.consent import rules, store
 from tabellion.consent.batch import Batch, Written
 from tabellion.consent.placing import erased, place
+from tabellion.consent.policies import Policies, widened
 from tabellion.consent.types import (
     ANY,
     GRANTS,
@@ -41,6 +42,8 @@ from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Named, NewRecipient
 
 LOG: Final = "consent"
+MOST: Final = 256
+"""Entries that the ledger takes at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +61,15 @@ class Recorder:
         self,
         tx: Tx,
         workspace_id: WorkspaceId,
-        purposes: Purposes,
+        policies: Policies,
         decisions: Sequence[NewDecision],
         *,
         news_only: bool = False,
     ) -> list[Recorded | HubError]:
         """What became of each decision, in order; a refusal where it cannot be recorded."""
+        known = policies.purposes
         answers: dict[int, Recorded | HubError] = {
-            index: wrong for index, new in enumerate(decisions) if (wrong := records.refusal(new, purposes, tx.now))
+            index: wrong for index, new in enumerate(decisions) if (wrong := records.refusal(new, known, tx.now))
         }
         wanted = {index: new for index, new in enumerate(decisions) if index not in answers}
         placed: dict[int, Placed] = {}
@@ -74,14 +78,14 @@ class Recorder:
                 answers[index] = one
             else:
                 placed[index] = one
-        answers |= await self._decide(tx, workspace_id, purposes, decisions, placed, news_only)
+        answers |= await self._decide(tx, workspace_id, policies, decisions, placed, news_only)
         return [answers[index] for index in range(len(decisions))]
 
     async def _decide(
         self,
         tx: Tx,
         workspace_id: WorkspaceId,
-        purposes: Purposes,
+        policies: Policies,
         decisions: Sequence[NewDecision],
         placed: Mapping[int, Placed],
         news_only: bool,
@@ -90,7 +94,7 @@ class Recorder:
         if not placed:
             return {}
         keys = await self.vault.subjects(tx, workspace_id, {one.scope.recipient_id for one in placed.values()})
-        batch = await _around(tx, workspace_id, purposes, placed.values(), news_only)
+        batch = await _around(tx, workspace_id, policies.purposes, placed.values(), news_only)
         log = await self.ledger.origin(tx, workspace_id, LOG)
         answers: dict[int, Recorded | HubError] = {}
         written: list[int] = []
@@ -98,19 +102,20 @@ class Recorder:
             known = one.scope.recipient_id in keys
             answer = _take(batch, decisions[index], one, log, tx, news_only) if known else erased()
             if answer is None:
-                written.append(index)
+                _widen(batch, policies, decisions[index], one, log, tx)
+                written += [index] * (len(batch.written) - len(written))
             else:
                 answers[index] = answer
+        told = [(index, decisions[index], one) for index, one in answers.items() if isinstance(one, Recorded)]
         if batch.written:
-            stored = await self._store(tx, workspace_id, purposes, batch, keys)
-            answers |= dict(zip(written, stored, strict=True))
+            stored = await self._store(tx, workspace_id, policies.purposes, batch, keys)
+            answers |= _gathered(written, stored)
+            entries = zip(written, batch.written, stored, strict=True)
+            told += [(index, one.new, recorded) for index, one, recorded in entries]
             if refused := _for_review(batch.written, stored):
                 await self.grants_refused(tx, workspace_id, refused)
-        events = [
-            _event(workspace_id, decisions[index], answer)
-            for index, answer in sorted(answers.items())
-            if isinstance(answer, Recorded) and answer.reason != STATED
-        ]
+        in_order = sorted(told, key=lambda one: one[0])
+        events = [_event(workspace_id, new, one) for _, new, one in in_order if one.reason != STATED]
         if events:
             await self.events.append(tx, events)
         return answers
@@ -132,9 +137,7 @@ class Recorder:
         if batch.restored:
             await store.restore(tx, workspace_id, batch.restored)
         await self._promote(tx, workspace_id, batch.written)
-        appended, size = await self.ledger.append(
-            tx, workspace_id, [_leaf(one, keys, tx) for one in batch.written], LOG
-        )
+        appended, size = await self._append(tx, workspace_id, [_leaf(one, keys, tx) for one in batch.written])
         indexes = [one.index for one in appended]
         written = batch.numbered(indexes)
         entries = [_entry(workspace_id, one, leaf, keys, tx) for one, leaf in zip(written, appended, strict=True)]
@@ -151,6 +154,15 @@ class Recorder:
             _recorded(one, leaf, size, deliverable=place not in undeliverable, started=started.get(place, ()))
             for place, (one, leaf) in enumerate(zip(written, appended, strict=True))
         ]
+
+    async def _append(self, tx: Tx, workspace_id: WorkspaceId, leaves: Sequence[Leaf]) -> tuple[list[Appended], int]:
+        """Where each leaf went, and the size of the tree that holds them all; as many at once as the ledger takes."""
+        appended: list[Appended] = []
+        size = 0
+        for first in range(0, len(leaves), MOST):
+            some, size = await self.ledger.append(tx, workspace_id, leaves[first : first + MOST], LOG)
+            appended += some
+        return appended, size
 
     async def _promote(self, tx: Tx, workspace_id: WorkspaceId, written: Sequence[Written]) -> None:
         """A recipient known only as an address becomes a full one when it grants something."""
@@ -214,6 +226,27 @@ def _take(
         return refusal
     batch.write(entry_id, new, incoming, placed, outcome, record)
     return None
+
+
+def _widen(batch: Batch, policies: Policies, new: NewDecision, placed: Placed, log: str, tx: Tx) -> None:
+    """Take in what the policies add to the decision that was taken in last, where it is an opt-out that applied."""
+    last = batch.written[-1]
+    if not last.outcome.applied or last.outcome.decision not in RESTRICTIONS:
+        return
+    for more, where in widened(policies, new, placed, last.standing.id):
+        refused = _take(batch, more, where, log, tx, news_only=True)
+        if isinstance(refused, HubError):
+            raise refused
+
+
+def _gathered(written: Sequence[int], stored: Sequence[Recorded]) -> dict[int, Recorded]:
+    """The answer to each decision: of its own entry, with the attempts of what it brought, too."""
+    found: dict[int, Recorded] = {}
+    for index, one in zip(written, stored, strict=True):
+        own = found.setdefault(index, one)
+        if own is not one and one.in_flight:
+            found[index] = replace(own, in_flight=tuple(dict.fromkeys((*own.in_flight, *one.in_flight))))
+    return found
 
 
 def _incoming(new: NewDecision, placed: Placed, tx: Tx) -> Incoming:

@@ -16,6 +16,7 @@ from tabellion.consent.keywords.service import Hearing, understood
 from tabellion.consent.keywords.types import Received
 from tabellion.consent.merging import Merging
 from tabellion.consent.placing import wrong_kind
+from tabellion.consent.policies import Policies
 from tabellion.consent.purposes.service import note_used, purposes_of
 from tabellion.consent.record import refusal
 from tabellion.consent.recording import Recorder
@@ -23,6 +24,7 @@ from tabellion.consent.releasing import Releasing
 from tabellion.consent.settings import service as settings
 from tabellion.consent.signals import decision_of
 from tabellion.consent.types import (
+    RESTRICTIONS,
     Ask,
     Because,
     GrantsRefused,
@@ -30,6 +32,7 @@ from tabellion.consent.types import (
     Joined,
     KeptEntry,
     NewDecision,
+    OptOutScope,
     Proof,
     Purposes,
     Question,
@@ -136,13 +139,25 @@ class Consent:
 
         Those about one person apply one after the other. Entries, state and the signed tree that holds them commit
         with the transaction. Waits for the recipients' locks. With `news_only`, a restriction that says what the
-        ledger has, and would change nothing, leaves no entry: its reason is `stated_already`.
+        ledger has, and would change nothing, leaves no entry: its reason is `stated_already`. What the policies of the
+        side add to a restriction are entries of their own behind it.
         """
         if not decisions:
             return []
         purposes = await self.purposes(tx, workspace_id)
         await note_used(tx, {workspace_id: purposes}, {(workspace_id, new.purpose) for new in decisions})
-        return await self._recorder.record(tx, workspace_id, purposes, decisions, news_only=news_only)
+        policies = await self._policies(tx, workspace_id, purposes, decisions)
+        return await self._recorder.record(tx, workspace_id, policies, decisions, news_only=news_only)
+
+    async def _policies(
+        self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, decisions: Sequence[NewDecision]
+    ) -> Policies:
+        """The policies that count for decisions; of no use where nobody opts out."""
+        if all(new.decision not in RESTRICTIONS for new in decisions):
+            return Policies(purposes)
+        scoped = any(one.opt_out_scope is OptOutScope.BRAND for one in purposes.values())
+        default = (await brands.brand(tx, workspace_id, None)).key if scoped else ""
+        return Policies(purposes, default, (await settings.read(tx, workspace_id))[0].cross_channel)
 
     async def record_signals(
         self, tx: Tx, workspace_id: WorkspaceId, signals: Sequence[RecipientSignal]

@@ -386,6 +386,8 @@ class Placed:
     """The recipient is known only as an address that must not be written to."""
     addresses: frozenset[bytes] = frozenset()
     """Of a late restriction of the whole person: which of the person's addresses it reaches."""
+    owned: tuple[Identifier, ...] = ()
+    """Of a late restriction: all addresses of the person."""
     starts: bool = False
     """It is a START, which may bring back what STOP had ended."""
 

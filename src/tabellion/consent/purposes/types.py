@@ -106,7 +106,7 @@ def read_settings(kept: Mapping[str, Any]) -> PurposeSettings:
 
 
 def duration(text: str) -> timedelta:
-    """The days of an ISO 8601 duration, a year as 365 of them and a month as 30: never longer than the calendar's."""
+    """The days of an ISO 8601 duration, a year as 365 of them and a month as 30."""
     found = _DURATION.fullmatch(text)
     assert found is not None, "checked where it came in"
     return timedelta(days=sum(int(one or 0) * days for one, days in zip(found.groups(), DAYS.values(), strict=True)))
