@@ -41,7 +41,7 @@ async def delete_brand(attack: Any) -> None:
 @case("GET", "/v1/purposes")
 async def purposes(attack: Any) -> None:
     found = {one["key"]: one["title"] for one in await attack.listed("/v1/purposes")}
-    assert (found["equal"], len(found)) == (attack.mine.ids["key"], 5)
+    assert (found["equal"], len(found)) == (attack.mine.ids["key"], 6)
 
 
 @case("POST", "/v1/purposes")

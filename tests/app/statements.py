@@ -210,7 +210,30 @@ async def _(tx: Tx, of: Asked) -> Any:
 
 @writes(consent, "end")
 async def _(tx: Tx, of: Asked) -> None:
-    await consent.end(tx, of.name, of.all("consent_entries", "id"))
+    await consent.end(tx, of.name, dict.fromkeys(of.all("consent_entries", "id")))
+
+
+@writes(consent, "restore")
+async def _(tx: Tx, of: Asked) -> None:
+    await consent.restore(tx, of.name, [row["id"] for row in of.rows["consent_entries"] if row["ended_by"]])
+
+
+@reads(consent, "suspended")
+async def _(tx: Tx, of: Asked) -> Any:
+    hashes = of.all("consent_entries", "identifier_hash")
+    return {by: sorted(some) for by, some in (await consent.suspended(tx, of.name, hashes)).items()}
+
+
+@writes(consent, "settle")
+async def _(tx: Tx, of: Asked) -> None:
+    await consent.settle(tx, of.name, of.all("consent_entries", "recipient_id"), None)
+
+
+@writes(consent, "lift_blocks")
+async def _(tx: Tx, of: Asked) -> None:
+    await consent.lift_blocks(
+        tx, of.name, [(row["identifier_hash"], row["sender"]) for row in of.rows["vendor_blocks"]]
+    )
 
 
 @writes(consent, "add_lifts")

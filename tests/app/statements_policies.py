@@ -1,19 +1,24 @@
 """As `statements`, for what a side says about consent: brands, purposes, settings."""
 
+from dataclasses import replace
 from typing import Any
 
 from tabellion.consent.brands import store as brands
 from tabellion.consent.brands.types import Brand
+from tabellion.consent.keywords import store as keywords
+from tabellion.consent.keywords.types import Keyword, Received
 from tabellion.consent.purposes import store as purposes
 from tabellion.consent.purposes.types import PurposeSettings
 from tabellion.consent.settings import store as settings
 from tabellion.consent.types import Basis, PurposeClass
+from tabellion.core import ids
 from tabellion.core.db import Tx
-from tabellion.core.ids import WorkspaceId
+from tabellion.core.ids import AccountId, RecipientId, WorkspaceId
+from tabellion.providers.base import Channel
 
 from .statements import Asked, reads, writes
 
-STORES = (brands, purposes, settings)
+STORES = (brands, keywords, purposes, settings)
 
 
 async def make(tx: Tx, side: WorkspaceId) -> None:
@@ -23,6 +28,40 @@ async def make(tx: Tx, side: WorkspaceId) -> None:
     await brands.write(tx, side, Brand("hats", word, is_default=True))
     await purposes.write(tx, side, "news", _news(word))
     await settings.write(tx, side, {"cross_channel": {}})
+    await keywords.note(tx, side, [_keyword(side, tx)])
+
+
+def _keyword(side: WorkspaceId, tx: Tx) -> Received:
+    nobody = ids.new()
+    return Received(
+        side,
+        ids.new(),
+        Keyword.HELP,
+        RecipientId(nobody),
+        b"h" * 32,
+        Channel.SMS,
+        AccountId(nobody),
+        None,
+        "en",
+        tx.now,
+    )
+
+
+@reads(keywords, "read")
+async def _(tx: Tx, of: Asked) -> Any:
+    return [one.id for one in await keywords.read(tx, of.name, of.all("keywords_received", "id"))]
+
+
+@writes(keywords, "note")
+async def _(tx: Tx, of: Asked) -> None:
+    """It forgets what is old of the side that hears something new; only the owner's hears."""
+    if of.name == of.owner:
+        await keywords.note(tx, of.name, [replace(_keyword(of.name, tx), identifier_hash=b"n" * 32)])
+
+
+@writes(keywords, "forget")
+async def _(tx: Tx, of: Asked) -> None:
+    await keywords.forget(tx, of.name, of.all("keywords_received", "identifier_hash"))
 
 
 def _news(title: str) -> PurposeSettings:

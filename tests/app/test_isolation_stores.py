@@ -125,6 +125,23 @@ async def what_no_route_makes(tx: Tx, side: WorkspaceId) -> None:
         """,
         side, ids.new(),
     )  # fmt: skip
+    await tx.execute(
+        """
+        insert into consent_entries
+        select (jsonb_populate_record(e, made.fields || jsonb_build_object(
+                   'method', 'keyword', 'applied', true, 'identifier_kind', 'phone', 'person_scope', false,
+                   'identifier_hash', '\\x7374'))).*
+          from consent_entries e
+         cross join (values (jsonb_build_object('id', $2::uuid, 'log_index', 9997, 'standing', true)),
+                            (jsonb_build_object('id', $3::uuid, 'log_index', 9998, 'standing', false, 'strength', 0,
+                                                'decision', 'granted', 'channel', 'sms', 'purpose', 'marketing',
+                                                'ended_by', $2::uuid))) as made (fields)
+         where e.workspace_id = $1
+           and e.log_index = (select min(log_index) from consent_entries
+                               where workspace_id = $1 and strength > 0 and recipient_id is not null)
+        """,
+        side, ids.new(), ids.new(),
+    )  # fmt: skip
     await privacy.write(tx, side, Policy(callbacks=7))
     old = AuditEntry(ids.new(), tx.now, "key_1", "before.log", "nothing", {})
     await access.insert_audit(tx, side, [old])

@@ -4,6 +4,7 @@ The model's idea is different on purpose. It has no `standing`, no `lifts` and r
 for the last word spoken on exactly that identifier, channel and purpose, and for any restriction spoken after it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -68,6 +69,9 @@ class Said:
     expires: int | None
     applied: bool
     spared: set[int] = field(default_factory=set)
+    by_keyword: bool = False
+    taken_back: bool = False
+    """A START came from the same number after it."""
 
 
 NEVER = float("-inf")
@@ -97,7 +101,7 @@ class Model:
     def last(self, identifier: bytes, channel: str, purpose: str) -> Said | None:
         """The last grant for exactly this, unless a restriction came after it."""
         for one in reversed(self.history):
-            if not one.applied:
+            if not one.applied or one.taken_back:
                 continue
             if one.restricts and self.reaches(one, identifier, channel, purpose):
                 spared = [grant for grant in self.history if grant.number in one.spared]
@@ -112,7 +116,7 @@ class Model:
         return [
             one
             for one in self.history
-            if one.restricts and one.applied and self.reaches(one, identifier, channel, purpose)
+            if one.restricts and one.applied and not one.taken_back and self.reaches(one, identifier, channel, purpose)
         ]
 
     @staticmethod
@@ -137,14 +141,34 @@ class Model:
     # what becomes of something said
 
     def hear(self, said: Said, known: bool, complete: bool, assertable: bool, confirm: bool, now: int) -> str | None:
-        reason = (
-            self.restriction(said, known, now)
-            if said.restricts
-            else self.grant(said, complete, assertable, confirm, now)
-        )
+        if said.decision == "expired":
+            reason = self.start(said)
+        elif said.restricts:
+            reason = self.restriction(said, known, now)
+        else:
+            reason = self.grant(said, complete, assertable, confirm, now)
         if reason != "ignored":
             self.history.append(said)
         return reason
+
+    def start(self, said: Said) -> str | None:
+        """Whatever was said by keyword from the number on these channels is as if it had never been said."""
+        stops = [
+            one
+            for one in self.history
+            if one.by_keyword and one.restricts and one.applied and not one.taken_back
+            and (one.identifier, one.channel) == (said.identifier, said.channel)
+        ]  # fmt: skip
+        brought = [
+            one
+            for one in self.history
+            if one.by_keyword and one.restricts and one.applied and one.whole and one.identifier == said.identifier
+            and any(one.at == stop.at and one.channel != stop.channel for stop in stops)
+        ]  # fmt: skip
+        for one in [*stops, *brought]:
+            one.taken_back = True
+        said.applied = bool(stops)
+        return None if stops else "nothing_stopped"
 
     def restriction(self, said: Said, known: bool, now: int) -> str | None:
         points = [(i, c, p) for i in OWNER for c in CHANNELS[i] for p in PURPOSES if self.reaches(said, i, c, p)]
@@ -302,6 +326,25 @@ def restrictions(draw: st.DrawFn, world: World = WIDE) -> Speech:
     )
 
 
+STOPPING = World(
+    (b"c",),
+    ("sms", PHONE_MESSAGING, PHONE_MESSAGING, PHONE_MESSAGING),
+    ("marketing", "marketing", "marketing.news", ANY),
+    (Rank.PERSON, Rank.SECRET_KEY, Rank.SECRET_KEY, Rank.IMPORT),
+    (Method.KEYWORD, Method.KEYWORD, Method.KEYWORD, Method.API),
+)
+"""A number that is stopped and started all the time, with other refusals in between."""
+
+
+@st.composite
+def starts(draw: st.DrawFn, world: World = STOPPING) -> Speech:
+    identifier = draw(st.sampled_from(world.identifiers))
+    return Speech(
+        identifier, OWNER[identifier], False, draw(st.sampled_from(world.channels)), ANY, Decision.EXPIRED,
+        Method.KEYWORD, Rank.PERSON, None, None, complete=False, assertable=False, confirm=False,
+    )  # fmt: skip
+
+
 @st.composite
 def grants(draw: st.DrawFn, world: World = WIDE) -> Speech:
     identifier = draw(st.sampled_from(world.identifiers))
@@ -325,12 +368,14 @@ def grants(draw: st.DrawFn, world: World = WIDE) -> Speech:
 def _histories(world: World) -> st.SearchStrategy[list[tuple[int, list[Speech]]]]:
     """Batches, and the hours that pass before each."""
     said = st.one_of(restrictions(world), grants(world), grants(world))
+    if world is STOPPING:
+        said = st.one_of(restrictions(world), grants(world), starts(world))
     return st.lists(
         st.tuples(st.sampled_from([0, 1, 1, 2, 4]), st.lists(said, min_size=1, max_size=5)), min_size=2, max_size=8
     )
 
 
-histories = st.one_of(_histories(NARROW), _histories(NARROW), _histories(WIDE))
+histories = st.one_of(_histories(NARROW), _histories(STOPPING), _histories(STOPPING), _histories(WIDE))
 
 
 class Stored:
@@ -338,19 +383,40 @@ class Stored:
 
     def __init__(self) -> None:
         self.standing: dict[UUID, Standing] = {}
+        self.fallen: dict[UUID, tuple[Standing, UUID]] = {}
+        """What stands no longer, and what ended it."""
         self.size = 0
+
+    def batch(self, now: int) -> Batch:
+        return Batch(PURPOSES, _hour(now), list(self.standing.values()), suspended=self.suspended())
+
+    def suspended(self) -> dict[UUID, dict[UUID, Standing]]:
+        said = [one for one in self.standing.values() if one.strength and one.method is Method.KEYWORD]
+        return {one.id: dict(self.ended_under(one.id)) for one in said}
+
+    def ended_under(self, by: UUID) -> Iterator[tuple[UUID, Standing]]:
+        for one, because in self.fallen.values():
+            if because == by and not one.strength:
+                yield one.id, one
+            elif because == by and one.method is Method.KEYWORD:
+                yield from self.ended_under(one.id)
 
     def commit(self, batch: Batch) -> None:
         indexes = list(range(self.size, self.size + len(batch.written)))
         self.size += len(indexes)
-        for ended in batch.ended:
-            del self.standing[ended]
+        for ended, by in batch.ended.items():
+            known = self.standing.pop(ended, None) or self.fallen[ended][0]
+            self.fallen[ended] = known, by
+        for restored in batch.restored:
+            self.standing[restored], _ = self.fallen.pop(restored)
         for grant, index in batch.lifted(indexes):
             one = self.standing[grant]
             self.standing[grant] = structs.replace(one, lifts=one.lifts | {index})
         for one in batch.numbered(indexes):
             if one.in_force:
                 self.standing[one.standing.id] = one.standing
+            elif one.ended_by:
+                self.fallen[one.standing.id] = one.standing, one.ended_by
 
 
 def _hour(at: int) -> datetime:
@@ -370,6 +436,7 @@ def _said_to_model(model: Model, speech: Speech, number: int, now: int) -> tuple
     said = Said(
         number, restricts, speech.decision.value, speech.person, speech.identifier, speech.whole, speech.channel,
         speech.purpose, int(speech.rank), firm, at, speech.expires, False,
+        by_keyword=speech.method is Method.KEYWORD,
     )  # fmt: skip
     reason = model.hear(said, speech.at is not None, speech.complete, speech.assertable, speech.confirm, now)
     return said, reason
@@ -381,16 +448,20 @@ def _addresses(speech: Speech) -> frozenset[bytes]:
     return frozenset(i for i in mine if not channels.isdisjoint(CHANNELS[i]))
 
 
-def _said_to_batch(batch: Batch, speech: Speech, now: int) -> tuple[str, bool, str | None, int | None, bool]:
-    scope = Scope(speech.person, speech.identifier, speech.whole, speech.channel, speech.purpose)
+def _said_to_batch(
+    batch: Batch, speech: Speech, now: int, sender: str | None = None
+) -> tuple[str, bool, str | None, int | None, bool]:
+    """With a sender, the speech is its opposite: a STOP of that sender alone."""
+    decision = Decision.WITHDRAWN if sender else speech.decision
+    scope = Scope(speech.person, speech.identifier, speech.whole, speech.channel, speech.purpose, sender)
     occurred = None if speech.at is None else _hour(speech.at)
     incoming = Incoming(
         scope,
-        speech.decision,
+        decision,
         Basis.CONSENT,
         speech.method,
         speech.rank,
-        rules.effective(speech.decision, speech.method, speech.rank, occurred, _hour(now)),
+        rules.effective(decision, speech.method, speech.rank, occurred, _hour(now)),
         time_known=occurred is not None,
         complete=speech.complete,
         assertable=speech.assertable,
@@ -401,19 +472,19 @@ def _said_to_batch(batch: Batch, speech: Speech, now: int) -> tuple[str, bool, s
     outcome = batch.decide(incoming)
     if not outcome.ignored:
         new = NewDecision(
-            Ref(), speech.channel, speech.purpose, speech.decision, None, speech.method, "test", speech.rank, "key"
+            Ref(), speech.channel, speech.purpose, decision, None, speech.method, "test", speech.rank, "key"
         )
         batch.write(ids.new(), new, incoming, Placed(scope, None, address_only=False), outcome, b"")
     return outcome.decision.value, outcome.applied, outcome.reason, int(outcome.rank), outcome.ignored
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(histories)
 def test_rules_agree_with_a_model_that_reads_the_whole_history(history: list[tuple[int, list[Speech]]]) -> None:
     model, stored, now = Model(), Stored(), 0
     for hours, speeches in history:
         now += hours
-        batch = Batch(PURPOSES, _hour(now), list(stored.standing.values()))
+        batch = stored.batch(now)
         for speech in speeches:
             said, reason = _said_to_model(model, speech, len(model.history), now)
             decision, applied, why, rank, ignored = _said_to_batch(batch, speech, now)
@@ -445,7 +516,7 @@ def test_at_most_one_grant_stands_for_one_identifier_channel_and_purpose(
     stored, now = Stored(), 0
     for hours, speeches in history:
         now += hours
-        batch = Batch(PURPOSES, _hour(now), list(stored.standing.values()))
+        batch = stored.batch(now)
         for speech in speeches:
             _said_to_batch(batch, speech, now)
         stored.commit(batch)
@@ -466,7 +537,7 @@ def test_after_a_live_restriction_nothing_it_covers_is_allowed(
     stored, now = Stored(), 0
     for hours, speeches in history:
         now += hours
-        batch = Batch(PURPOSES, _hour(now), list(stored.standing.values()))
+        batch = stored.batch(now)
         for speech in speeches:
             _said_to_batch(batch, speech, now)
         stored.commit(batch)
@@ -490,3 +561,29 @@ def test_after_a_live_restriction_nothing_it_covers_is_allowed(
 
 def test_unknown_time_is_older_than_any() -> None:
     assert rules.effective(Decision.GRANTED, Method.IMPORT, Rank.IMPORT, None, START) == OLDEST
+
+
+@settings(max_examples=150, deadline=None)
+@given(_histories(STOPPING), st.lists(st.tuples(st.integers(0, 7), starts()), max_size=4))
+def test_to_stop_one_sender_says_nothing_about_the_others(
+    history: list[tuple[int, list[Speech]]], stops: list[tuple[int, Speech]]
+) -> None:
+    """A history with STOPs of one sender among it answers of every other sender as the history without them."""
+    plain, beside, now = Stored(), Stored(), 0
+    for place, (hours, speeches) in enumerate(history):
+        now += hours
+        ours, theirs = plain.batch(now), beside.batch(now)
+        for speech in speeches:
+            _said_to_batch(ours, speech, now)
+        for speech in [*(stop for at, stop in stops if at == place), *speeches]:
+            _said_to_batch(theirs, speech, now, sender="12345" if any(speech is stop for _, stop in stops) else None)
+        plain.commit(ours)
+        beside.commit(theirs)
+    for identifier, person in OWNER.items():
+        for channel in CHANNELS[identifier]:
+            for key, purpose in PURPOSES.items():
+                question = Question(UUID(int=9), person, identifier, None, Channel(channel), key, sender="67890")
+                reach = rules.line(PURPOSES, key)
+                without = rules.verdict(question, plain.standing.values(), purpose, reach, _hour(now))
+                among = rules.verdict(question, beside.standing.values(), purpose, reach, _hour(now))
+                assert (among.verdict, among.sendable) == (without.verdict, without.sendable)

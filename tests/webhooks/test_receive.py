@@ -78,7 +78,7 @@ async def test_the_entry_names_the_callback_it_rests_on(world: World) -> None:
     assert await count(world, "callbacks") == 1
 
 
-@pytest.mark.parametrize("words", ["HELP", "START", "Thanks, stop by any time"])
+@pytest.mark.parametrize("words", ["HELP", "YES", "Thanks, stop by any time"])
 async def test_other_words_decide_nothing(world: World, words: str) -> None:
     assert await world.post(await inbound(world, words)) == 200
     assert await count(world, "consent_entries") == 0

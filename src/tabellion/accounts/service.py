@@ -22,6 +22,7 @@ from tabellion.accounts.types import (
     AccountPatch,
     Configured,
     HostRefused,
+    KeywordReplies,
     ModeOf,
     NewAccount,
     SecretsRequired,
@@ -35,7 +36,7 @@ from tabellion.core.errors import Conflict, FieldError, Forbidden, HubError, Inv
 from tabellion.core.ids import AccountId, WorkspaceId
 from tabellion.core.simulation import SimulatorAddress
 from tabellion.core.vault import Vault
-from tabellion.providers.base import Channel, Provider, ProviderSettings
+from tabellion.providers.base import Channel, Feature, Provider, ProviderSettings
 from tabellion.providers.settings import MASK, decode_settings, expose, mask, secret_fields
 
 FRESH_SECONDS = 1.0
@@ -44,6 +45,8 @@ CACHE_SIDES = 10_000
 CACHE_CALLED = 50_000
 CACHE_STRANGE = 10_000
 """Ids that vendors, or strangers, called and that are no account's. Apart, so that strangers push nobody out."""
+BLOCKED_BY = frozenset({Channel.SMS, Channel.MMS, Channel.RCS, Channel.WHATSAPP})
+"""Channels on which a person may refuse what comes from one of our senders."""
 SIMULATED_CHANNELS = frozenset({Channel.EMAIL, Channel.SMS})
 """Each provider of one of them has a simulator account on every test side; `fake` only when somebody adds it."""
 
@@ -79,6 +82,15 @@ class Accounts:
     async def usable(self, tx: Tx, workspace_id: WorkspaceId) -> list[Account]:
         """The enabled accounts of a side, oldest first. At most a second old."""
         return [one for one in await self._read(tx, workspace_id) if one.enabled]
+
+    def senders(self, accounts: Iterable[Account], channel: Channel) -> list[str | None]:
+        """What these accounts send from on a channel, as blocks name it, each once. One None: of no account known."""
+        found = [self.sender(one) for one in accounts if channel in one.channels] if channel in BLOCKED_BY else []
+        return list(dict.fromkeys(found)) or [None]
+
+    def sender(self, account: Account) -> str | None:
+        """What an account sends from: a number of ours, or a pool of them; None where nobody knows."""
+        return self._providers[account.provider].sender(account.settings)
 
     async def by_ids(self, tx: Tx, pairs: Iterable[pacing.Pair]) -> dict[pacing.Pair, Account]:
         """The accounts named, disabled ones too. At most a second old."""
@@ -129,7 +141,7 @@ class Accounts:
         key = await self._vault.workspace(tx, caller.workspace_id, "secrets")
         empty = Stored(
             caller.workspace_id, ids.new(), provider.name, new.name or provider.name, {}, "", None, new.weight,
-            False, tx.now, tx.now, None,
+            False, tx.now, tx.now, None, _answering(provider, new.keyword_replies), new.brand,
         )  # fmt: skip
         stored = self._with_settings(caller, empty, new.settings, key)
         await store.insert(tx, stored)
@@ -151,6 +163,10 @@ class Accounts:
             name=before.name if patch.name is UNSET else patch.name,
             weight=before.weight if patch.weight is UNSET else patch.weight,
             disabled_at=_disabled_at(tx, before, patch),
+            brand=before.brand if patch.brand is UNSET else patch.brand,
+            keyword_replies=before.keyword_replies
+            if patch.keyword_replies is UNSET
+            else _answering(self._provider(before.provider), patch.keyword_replies),
         )
         if after != before:
             await store.update(tx, after)
@@ -232,6 +248,7 @@ class Accounts:
         return Account(
             AccountId(row.id), WorkspaceId(row.workspace_id), row.provider, row.name, settings, row.weight,
             self._providers[row.provider].channels, row.disabled_at is None,
+            _answers(self._providers[row.provider], row), row.brand,
         )  # fmt: skip
 
     def _keep(self, workspace_id: UUID, until: float, accounts: tuple[Account, ...]) -> None:
@@ -276,6 +293,8 @@ class Accounts:
             readable=settings is not None,
             created_at=row.created_at,
             updated_at=row.updated_at,
+            keyword_replies=_answers(provider, row),
+            brand=row.brand,
         )
 
     # Changing
@@ -352,9 +371,26 @@ def _disabled_at(tx: Tx, before: Stored, patch: AccountPatch) -> datetime | None
     return None if patch.enabled else before.disabled_at or tx.now
 
 
+def _answering(provider: Provider[Any], wanted: KeywordReplies | None) -> KeywordReplies | None:
+    """Who shall answer keywords. Raises `Invalid` for a vendor that answers none."""
+    if wanted is KeywordReplies.VENDOR and Feature.HANDLES_KEYWORDS not in provider.features:
+        detail = f"{provider.name} answers no STOP and HELP itself; use hub or off"
+        raise Invalid("keyword_replies_not_possible", detail, FieldError("/keyword_replies", detail))
+    return wanted
+
+
+def _answers(provider: Provider[Any] | None, row: Stored) -> KeywordReplies:
+    """Who answers keywords: what was set, else the vendor where it does anyhow, else the hub."""
+    if row.keyword_replies is not None:
+        return KeywordReplies(row.keyword_replies)
+    handled = provider is not None and Feature.HANDLES_KEYWORDS in provider.features
+    return KeywordReplies.VENDOR if handled else KeywordReplies.HUB
+
+
 def _difference(before: Stored, after: Stored, patch: AccountPatch) -> dict[str, object]:
     """What was to change, for the audit trail: names of fields, and the host, because secrets go there."""
-    changed = [name for name in ("name", "weight", "rate", "enabled") if getattr(patch, name) is not UNSET]
+    named = ("name", "weight", "rate", "enabled", "keyword_replies", "brand")
+    changed = [name for name in named if getattr(patch, name) is not UNSET]
     if patch.settings is not UNSET:
         changed += [f"settings.{name}" for name in sorted(patch.settings)]
     return {"changed": changed} | ({"host": after.host} if after.host != before.host else {})

@@ -26,17 +26,20 @@ class Stored:
     created_at: datetime
     updated_at: datetime
     disabled_at: datetime | None
+    keyword_replies: str | None = None
+    brand: str | None = None
 
 
 async def insert(tx: Tx, account: Stored) -> None:
     await tx.execute(
         """
         insert into accounts
-            (workspace_id, id, provider, name, settings, host, secrets, weight, simulated, created_at, updated_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)
+            (workspace_id, id, provider, name, settings, host, secrets, weight, simulated, created_at, updated_at,
+             keyword_replies, brand)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12)
         """,
         account.workspace_id, account.id, account.provider, account.name, account.settings, account.host,
-        account.secrets, account.weight, account.simulated, tx.now,
+        account.secrets, account.weight, account.simulated, tx.now, account.keyword_replies, account.brand,
     )  # fmt: skip
 
 
@@ -60,11 +63,12 @@ async def update(tx: Tx, account: Stored) -> None:
     await tx.execute(
         """
         update accounts
-           set name = $3, settings = $4, host = $5, secrets = $6, weight = $7, disabled_at = $8, updated_at = $9
+           set name = $3, settings = $4, host = $5, secrets = $6, weight = $7, disabled_at = $8, updated_at = $9,
+               keyword_replies = $10, brand = $11
          where workspace_id = $1 and id = $2
         """,
         account.workspace_id, account.id, account.name, account.settings, account.host, account.secrets,
-        account.weight, account.disabled_at, tx.now,
+        account.weight, account.disabled_at, tx.now, account.keyword_replies, account.brand,
     )  # fmt: skip
 
 
@@ -81,7 +85,7 @@ async def of_workspace(tx: Tx, workspace_id: UUID) -> list[Stored]:
     rows = await tx.rows(
         """
         select workspace_id, id, provider, name, settings, host, secrets, weight, simulated, created_at, updated_at,
-               disabled_at
+               disabled_at, keyword_replies, brand
           from accounts
          where workspace_id = $1
          order by id
@@ -95,7 +99,7 @@ async def read(tx: Tx, workspace_id: UUID, account_id: UUID) -> Stored | None:
     row = await tx.row(
         """
         select workspace_id, id, provider, name, settings, host, secrets, weight, simulated, created_at, updated_at,
-               disabled_at
+               disabled_at, keyword_replies, brand
           from accounts
          where workspace_id = $1 and id = $2
         """,
@@ -109,7 +113,7 @@ async def page(tx: Tx, workspace_id: UUID, before: UUID | None, limit: int) -> l
     rows = await tx.rows(
         """
         select workspace_id, id, provider, name, settings, host, secrets, weight, simulated, created_at, updated_at,
-               disabled_at
+               disabled_at, keyword_replies, brand
           from accounts
          where workspace_id = $1 and ($2::uuid is null or id < $2)
          order by id desc
@@ -125,7 +129,7 @@ async def by_ids(tx: Tx, account_ids: Sequence[UUID]) -> list[Stored]:
     rows = await tx.rows(
         """
         select workspace_id, id, provider, name, settings, host, secrets, weight, simulated, created_at, updated_at,
-               disabled_at
+               disabled_at, keyword_replies, brand
           from accounts
          where id = any($1::uuid[])
          order by workspace_id, id

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Protocol
 
 from msgspec import UNSET, UnsetType
@@ -12,6 +13,14 @@ from tabellion.core.db import Tx
 from tabellion.core.errors import FieldError, HubError, Invalid
 from tabellion.core.ids import AccountId, WorkspaceId
 from tabellion.providers.base import Channel, ProviderSettings
+
+
+class KeywordReplies(StrEnum):
+    """Who answers STOP, START and HELP."""
+
+    VENDOR = "vendor"
+    HUB = "hub"
+    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,9 @@ class Account:
     weight: int
     channels: frozenset[Channel]
     enabled: bool = True
+    keyword_replies: KeywordReplies = KeywordReplies.HUB
+    brand: str | None = None
+    """The key of the brand whose senders these are; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,8 @@ class Configured:
     """False: its secrets do not open for this host and must be given again."""
     created_at: datetime
     updated_at: datetime
+    keyword_replies: KeywordReplies
+    brand: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +70,9 @@ class NewAccount:
     name: str | None = None
     weight: int = 1
     rate: float | None = None
+    keyword_replies: KeywordReplies | None = None
+    """None: the vendor where it handles keywords, else the hub."""
+    brand: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,8 @@ class AccountPatch:
     weight: int | UnsetType = UNSET
     rate: float | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
+    keyword_replies: KeywordReplies | UnsetType | None = UNSET
+    brand: str | UnsetType | None = UNSET
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from tabellion.accounts.types import AccountPatch, Configured, NewAccount
+from tabellion.accounts.types import AccountPatch, Configured, KeywordReplies, NewAccount
 from tabellion.core import ids
 from tabellion.providers.base import Channel, Provider
 from tabellion.providers.settings import describe
 
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 Weight = Annotated[int, Meta(ge=1, le=1000, description="Its share among the accounts of a pool.")]
+Brand = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$", description="Whose senders these are.")]
 Rate = Annotated[float, Meta(gt=0, le=100_000, description="Messages a second at most.")]
 
 
@@ -27,9 +28,14 @@ class AccountBody(Struct, frozen=True, forbid_unknown_fields=True):
     name: Text | None = None
     weight: Weight = 1
     limits: LimitsBody = LimitsBody()
+    keyword_replies: KeywordReplies | None = None
+    """Who answers STOP, START and HELP; left out, the vendor where it does anyhow, else the hub."""
+    brand: Brand | None = None
 
     def new(self) -> NewAccount:
-        return NewAccount(self.provider, self.settings, self.name, self.weight, self.limits.rate)
+        return NewAccount(
+            self.provider, self.settings, self.name, self.weight, self.limits.rate, self.keyword_replies, self.brand
+        )
 
 
 class AccountPatchBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,10 +46,12 @@ class AccountPatchBody(Struct, frozen=True, forbid_unknown_fields=True):
     weight: Weight | UnsetType = UNSET
     limits: LimitsBody | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
+    keyword_replies: KeywordReplies | UnsetType | None = UNSET
+    brand: Brand | UnsetType | None = UNSET
 
     def patch(self) -> AccountPatch:
         rate = UNSET if self.limits is UNSET else self.limits.rate
-        return AccountPatch(self.settings, self.name, self.weight, rate, self.enabled)
+        return AccountPatch(self.settings, self.name, self.weight, rate, self.enabled, self.keyword_replies, self.brand)
 
 
 class LimitsView(Struct, frozen=True):
@@ -62,6 +70,8 @@ class AccountView(Struct, frozen=True):
     simulated: bool
     """Made by the hub for this test side: it sends to the hub's own simulator."""
     enabled: bool
+    keyword_replies: KeywordReplies
+    brand: str | None
     secrets_required: bool
     """Its secrets do not open for its host; give them again. Until then it is not used."""
     created_at: datetime
@@ -106,6 +116,8 @@ def shown(account: Configured) -> AccountView:
         limits=LimitsView(account.rate),
         simulated=account.simulated,
         enabled=account.enabled,
+        keyword_replies=account.keyword_replies,
+        brand=account.brand,
         secrets_required=not account.readable,
         created_at=account.created_at,
         updated_at=account.updated_at,

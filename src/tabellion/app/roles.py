@@ -216,7 +216,7 @@ def _work(process: Process) -> None:
 
 def _follow(process: Process, url: str) -> None:
     around = process.hub.around
-    following = [counting(), process.hub.asking.follower()]
+    following = [counting(), process.hub.asking.follower(), process.hub.answering.follower()]
     process.followers = Followers(around.db, following, around.log, bell=around.bell, metrics=around.metrics)
     _spawn(process, process.followers.run())
     _spawn(process, _tidy(process.hub))

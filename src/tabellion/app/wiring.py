@@ -55,6 +55,7 @@ from tabellion.ledger.service import Ledger
 from tabellion.ledger.witness.client import WitnessClient
 from tabellion.ledger.witness.policy import Policy
 from tabellion.ledger.witness.publishing import Publisher
+from tabellion.messages.answering import Answering
 from tabellion.messages.confirming import Asking
 from tabellion.messages.erasing import Erasing as MessagesErasing
 from tabellion.messages.gate import Gate
@@ -166,6 +167,7 @@ class Hub:
     http: HttpPool
     smtp: SmtpPool
     to_witnesses: HttpPool
+    answering: Answering
     kinds: tuple[Kind, ...]
 
     def ledger_trouble(self) -> list[str]:
@@ -218,7 +220,9 @@ def wire(around: Surroundings) -> Hub:
     hosts = CustomHosts(AddressPolicy.of(around.private_networks))
     accounts = Accounts(around.vault, ALL, around.simulator, around.clock, sides.mode_of, hosts)
     queue = Queue(around.vault, around.events)
-    consent = Consent(around.vault, recipients, ledger, around.events, in_flight, queue.grants_refused)
+    consent = Consent(
+        around.vault, recipients, ledger, around.events, in_flight, queue.grants_refused, queue.replies_unclear
+    )
     identity = recipients.above = Identity(around.vault, recipients, consent, around.events, being_erased)
     messages = Messages(around.vault, recipients, consent, accounts, around.events, around.bell)
     webhooks = Webhooks(around.vault, consent, providers, around.bell)
@@ -329,6 +333,7 @@ def wire(around: Surroundings) -> Hub:
         http=http,
         smtp=smtp,
         to_witnesses=to_witnesses,
+        answering=Answering(consent, accounts, messages),
         kinds=(delivering, StepTimeout(messages), normalising, Execute(erasure, recipients)),
     )
 

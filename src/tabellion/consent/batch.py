@@ -7,6 +7,7 @@ place in the batch, later than everything recorded before; `numbered` puts the r
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from tabellion.consent.types import (
     RESTRICTIONS,
     Incoming,
     Kept,
+    Method,
     NewDecision,
     Outcome,
     Placed,
@@ -42,28 +44,43 @@ class Written:
     standing: Standing
     record: bytes
     in_force: bool
+    ended_by: UUID | None = None
+    """The later entry of the batch that ended it."""
+    renews: bool = False
+    """It took the place of a restriction that said the same."""
 
 
 class Batch:
+    """`suspended` are the grants that what was said by keyword and stands had ended; only START asks for them."""
+
     def __init__(
-        self, purposes: Purposes, now: datetime, standing: Iterable[Standing], kept: Set[Kept] = frozenset()
+        self,
+        purposes: Purposes,
+        now: datetime,
+        standing: Iterable[Standing],
+        kept: Set[Kept] = frozenset(),
+        suspended: rules.Suspended = MappingProxyType({}),
     ) -> None:
         self._kept = kept
+        self._suspended = dict(suspended)
         self._purposes = purposes
         self._now = now
         self._standing: dict[UUID, Standing] = {}
         self._near: dict[UUID | bytes, set[UUID]] = {}
-        self._stored: set[UUID] = set()
         self._lifted: list[tuple[UUID, int]] = []
         self.written: list[Written] = []
-        self.ended: set[UUID] = set()
+        self.ended: dict[UUID, UUID] = {}
+        """Stored entries that stand no longer, each with the one that ended it."""
+        self.restored: set[UUID] = set()
+        """Stored entries that stand again."""
         for entry in standing:
-            self._stored.add(entry.id)
             self._add(entry)
+        self._stood = frozenset(self._standing)
+        self._stored = self._stood | {one for grants in self._suspended.values() for one in grants}
 
     def decide(self, incoming: Incoming) -> Outcome:
         """What a decision does to the state as the decisions before it left it. Changes nothing."""
-        return rules.decide(incoming, self._around(incoming.scope), self._purposes, self._now)
+        return rules.decide(incoming, self._around(incoming.scope), self._purposes, self._now, self._suspended)
 
     def stated(self, incoming: Incoming, outcome: Outcome) -> bool:
         """Whether the ledger has what a restriction says, and taking it in would change nothing."""
@@ -78,15 +95,22 @@ class Batch:
         self, entry_id: UUID, new: NewDecision, incoming: Incoming, placed: Placed, outcome: Outcome, record: bytes
     ) -> None:
         """Take the decision in: it ends what it ends, and stands when it was applied."""
-        for ended in outcome.ends:
-            self._end(ended)
         entry = _standing(entry_id, UNNUMBERED + len(self.written), incoming, outcome)
+        back = self._suspended_by(outcome.ends)
+        ended = [self._end(one, entry_id) for one in outcome.ends]
+        if incoming.method is Method.KEYWORD and outcome.strength:
+            self._suspended[entry_id] = back | {one.id: one for one in ended if not one.strength}
+        for restored in outcome.restores:
+            self._restore(back[restored])
         for survivor in outcome.survived:
             self._lift(survivor, entry.log_index)
         in_force = outcome.applied and outcome.decision in GRANTS | RESTRICTIONS
         self.written.append(
-            Written(new, placed.scope, placed.identifier, placed.address_only, outcome, entry, record, in_force)
-        )
+            Written(
+                new, placed.scope, placed.identifier, placed.address_only, outcome, entry, record, in_force,
+                renews=outcome.strength > 0 and any(one.strength for one in ended),
+            )
+        )  # fmt: skip
         if in_force:
             self._add(entry)
 
@@ -114,16 +138,31 @@ class Batch:
             if key is not None:
                 self._near.setdefault(key, set()).add(entry.id)
 
-    def _end(self, entry_id: UUID) -> None:
+    def _suspended_by(self, stops: Iterable[UUID]) -> dict[UUID, Standing]:
+        """The grants that these had ended, for whatever comes in their place."""
+        return {one: grant for stop in stops for one, grant in self._suspended.pop(stop, {}).items()}
+
+    def _end(self, entry_id: UUID, by: UUID) -> Standing:
         entry = self._standing.pop(entry_id)
         for key in (entry.recipient_id, entry.identifier_hash):
             if key is not None:
                 self._near[key].discard(entry_id)
         if entry_id in self._stored:
-            self.ended.add(entry_id)
-            return
-        written = self.written[entry.log_index - UNNUMBERED]
-        written.standing, written.in_force = entry, False
+            self.restored.discard(entry_id)
+            self.ended[entry_id] = by
+        else:
+            written = self.written[entry.log_index - UNNUMBERED]
+            written.standing, written.in_force, written.ended_by = entry, False, by
+        return entry
+
+    def _restore(self, entry: Standing) -> None:
+        if entry.id not in self._stored:
+            written = self.written[entry.log_index - UNNUMBERED]
+            written.in_force, written.ended_by = True, None
+        else:
+            self.ended.pop(entry.id, None)
+            self.restored |= {entry.id} - self._stood
+        self._add(entry)
 
     def _lift(self, grant_id: UUID, index: int) -> None:
         grant = self._standing[grant_id]
@@ -150,6 +189,7 @@ def _standing(entry_id: UUID, index: int, incoming: Incoming, outcome: Outcome) 
         effective_at=incoming.effective_at,
         expires_at=incoming.expires_at,
         lifts=outcome.lifts,
+        sender=scope.sender,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from tabellion.consent import store
+from tabellion.consent.keywords import store as keywords
 from tabellion.consent.links import store as links
 from tabellion.consent.placing import reached
 from tabellion.consent.recording import Recorder
@@ -96,6 +97,7 @@ class Erasing:
         await store.unblock(tx, workspace_id, sorted({*hashes}.difference(kept)))
         await links.forget_confirmations(tx, workspace_id, person.ids, hashes)
         await links.forget_codes(tx, workspace_id, person.ids, hashes)
+        await keywords.forget(tx, workspace_id, hashes)
         return await store.forget(tx, workspace_id, person.ids, sorted(kept))
 
 

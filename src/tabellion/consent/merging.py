@@ -53,7 +53,8 @@ class Merging:
         """Let what counted for one person count for the other, and say which restrictions reach further by that."""
         standing = await store.around_decisions(tx, workspace_id, [], [why.from_id, why.into_id])
         if doubled := doubled_grants(standing):
-            await store.end(tx, workspace_id, doubled)
+            await store.end(tx, workspace_id, dict.fromkeys(doubled))
+        await store.settle(tx, workspace_id, [why.from_id, why.into_id], None)
         entries = await store.move(tx, workspace_id, why.from_id, why.into_id)
         theirs = [replace(one, recipient_id=why.into_id) for one in standing if one.id not in doubled]
         said = [Statement(why.into_id, Method.MERGE, one) for one in widest(theirs)]

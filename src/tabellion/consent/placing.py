@@ -11,7 +11,18 @@ from uuid import UUID
 
 from tabellion.consent.record import mismatch
 from tabellion.consent.rules import imported
-from tabellion.consent.types import ANY, GRANTS, KINDS, PHONE_MESSAGING, RESTRICTIONS, NewDecision, Placed, Rank, Scope
+from tabellion.consent.types import (
+    ANY,
+    GRANTS,
+    KINDS,
+    PHONE_MESSAGING,
+    RESTRICTIONS,
+    Decision,
+    NewDecision,
+    Placed,
+    Rank,
+    Scope,
+)
 from tabellion.core.db import Tx
 from tabellion.core.errors import Conflict, FieldError, HubError, Invalid
 from tabellion.core.ids import WorkspaceId
@@ -173,10 +184,12 @@ def _placed(
         if case.named is not None and roots[case.named.recipient_id] != person:
             return _foreign()
     whole = _whole_person(case, identifier, hidden)
-    scope = Scope(person, identifier.hash if identifier else None, whole, new.channel, new.purpose)
+    hash_ = identifier.hash if identifier else None
+    scope = Scope(person, hash_, whole, new.channel, new.purpose, new.sender)
     owned = tuple(addresses.get(person, ())) if _late(new) else ()
     fitting = _fitting(new.channel, owned) if whole else ()
-    return Placed(scope, identifier, hidden, frozenset(one.hash for one in fitting), owned)
+    starts = new.decision is Decision.EXPIRED
+    return Placed(scope, identifier, hidden, frozenset(one.hash for one in fitting), owned, starts)
 
 
 def reached(channel: str) -> tuple[Kind, ...]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from tabellion.consent.rules import FUTURE_TOLERANCE
+from tabellion.consent.rules import FUTURE_TOLERANCE, is_group
 from tabellion.consent.schemes import BASIS_EVIDENCE
 from tabellion.consent.types import (
     ANY,
@@ -78,7 +78,8 @@ def mismatch(channel: str, identifier: Ref) -> Invalid:
 
 
 def _wrong(new: NewDecision, purposes: Purposes, now: datetime) -> Iterator[tuple[str, str, str]]:
-    if new.purpose != ANY and new.purpose not in purposes:
+    named = new.purpose == ANY or (is_group(new.purpose) and new.method in REFUSED_METHODS)
+    if not named and new.purpose not in purposes:
         yield "purpose_unknown", "/purpose", f"no such purpose; there are {', '.join(sorted(purposes))}"
     if new.decision in GRANTS:
         yield from _wrong_grant(new, now)

@@ -159,6 +159,8 @@ class Recorder:
         """Write what the batch came to. The ledger's head is the last row locked; entries need its numbers."""
         if batch.ended:
             await store.end(tx, workspace_id, batch.ended)
+        if batch.restored:
+            await store.restore(tx, workspace_id, batch.restored)
         await self._promote(tx, workspace_id, batch.written)
         appended, size = await self._append(tx, workspace_id, [_leaf(one, keys, tx) for one in batch.written])
         indexes = [one.index for one in appended]
@@ -169,6 +171,8 @@ class Recorder:
             await store.add_lifts(tx, workspace_id, lifted)
         if blocked := _blocked(written):
             await store.block(tx, workspace_id, blocked)
+        if lifted_blocks := _unblocked(written):
+            await store.lift_blocks(tx, workspace_id, lifted_blocks)
         undeliverable = await _undeliverable(tx, workspace_id, written)
         started = await self._started(tx, workspace_id, purposes, written)
         return [
@@ -224,7 +228,10 @@ async def _around(tx: Tx, workspace_id: UUID, purposes: Purposes, placed: Collec
     hashes = {one.scope.identifier_hash for one in placed if one.scope.identifier_hash}
     people = sorted({one.scope.recipient_id for one in placed})
     kept = await store.kept(tx, workspace_id, people) if news_only else frozenset[Kept]()
-    return Batch(purposes, tx.now, await store.around_decisions(tx, workspace_id, sorted(hashes), people), kept)
+    starting = sorted({one.scope.identifier_hash for one in placed if one.starts and one.scope.identifier_hash})
+    suspended = await store.suspended(tx, workspace_id, starting) if starting else {}
+    standing = await store.around_decisions(tx, workspace_id, sorted(hashes), people)
+    return Batch(purposes, tx.now, standing, kept, suspended)
 
 
 def _asked(decisions: Sequence[NewDecision], placed: Iterable[int], purposes: Purposes) -> dict[int, naming.Asked]:
@@ -328,6 +335,7 @@ def _entry(workspace_id: UUID, written: Written, leaf: Appended, keys: Mapping[U
         notice=written.new.notice.id if written.new.notice else None,
         notice_version=str(written.new.notice.version) if written.new.notice else None,
         sealed=keys[subject_id].seal(written.record, records.context(workspace_id, written.standing.id)),
+        ended_by=written.ended_by,
     )
 
 
@@ -336,6 +344,14 @@ def _blocked(written: Sequence[Written]) -> list[tuple[bytes, str, UUID]]:
         (one.scope.identifier_hash, one.new.vendor_block, one.standing.id)
         for one in written
         if one.new.vendor_block is not None and one.scope.identifier_hash
+    ]
+
+
+def _unblocked(written: Sequence[Written]) -> list[tuple[bytes, str]]:
+    return [
+        (one.scope.identifier_hash, one.new.vendor_unblock)
+        for one in written
+        if one.new.vendor_unblock is not None and one.scope.identifier_hash
     ]
 
 
@@ -384,6 +400,7 @@ def _recorded(written: Written, leaf: Appended, size: int, *, deliverable: bool,
         tree_size=size,
         deliverable=None if deliverable else False,
         in_flight=started,
+        renews=written.renews,
     )
 
 

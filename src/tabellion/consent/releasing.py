@@ -58,6 +58,7 @@ class Releasing:
         actor: str | None,
     ) -> None:
         """End the grants of a person for identifiers that the person still has. Restrictions stay as they are."""
+        await store.settle(tx, workspace_id, [recipient_id], sorted(hashes))
         standing = await store.around_decisions(tx, workspace_id, sorted(hashes), [])
         grants = [one for one in standing if not one.strength and one.recipient_id == recipient_id]
         if grants:

@@ -6,13 +6,16 @@ grant (a later restriction, expiry, a merge) thereby brings the restriction back
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final
+from uuid import UUID
 
 from tabellion.consent.types import (
     ANY,
     GRANTS,
+    MARKETING,
     OLDEST,
     OPEN,
     PHONE_MESSAGING,
@@ -22,21 +25,19 @@ from tabellion.consent.types import (
     Incoming,
     Inputs,
     Method,
-    NewDecision,
     Outcome,
     Purpose,
     PurposeClass,
     Purposes,
     Question,
     Rank,
-    RecipientSignal,
     Scope,
     Standing,
     Strength,
     Verdict,
 )
-from tabellion.providers.base import Channel, Signal
-from tabellion.recipients.types import Identifier, Kind, Ref
+from tabellion.providers.base import Channel
+from tabellion.recipients.types import Identifier
 
 PHONE_CHANNELS: Final = frozenset({Channel.SMS, Channel.MMS, Channel.RCS})
 FUTURE_TOLERANCE: Final = timedelta(minutes=5)
@@ -56,15 +57,36 @@ _REACH: Final[Mapping[str, frozenset[str]]] = {
 
 
 def line(purposes: Purposes, key: str) -> frozenset[str]:
-    """The purpose words of restrictions that reach a purpose: itself, all above it, and `*` outside class security."""
+    """The purpose words of restrictions that reach a purpose: itself, all above it, and `*` outside class security.
+
+    Beside these, the words for all of its brand and for its class; for what answers a person, none at all.
+    """
     words = set()
     purpose = purposes.get(key)
+    if purpose is not None and purpose.answers:
+        return frozenset()
+    words |= _groups(purpose) if purpose is not None else set()
     while purpose is not None and purpose.key not in words:
         words.add(purpose.key)
         purpose = purposes.get(purpose.parent) if purpose.parent else None
     if key not in purposes or purposes[key].purpose_class is not PurposeClass.SECURITY:
         words.add(ANY)
     return frozenset(words)
+
+
+def _groups(purpose: Purpose) -> set[str]:
+    """The words for many purposes that a purpose is among. Class security is reached by none."""
+    if purpose.purpose_class is PurposeClass.SECURITY:
+        return set()
+    found = {f"*@{purpose.brand}"} if purpose.brand else set()
+    if purpose.purpose_class is PurposeClass.MARKETING:
+        found |= {MARKETING} | ({f"marketing@{purpose.brand}"} if purpose.brand else set())
+    return found
+
+
+def is_group(word: str) -> bool:
+    """Whether a purpose word is one for many purposes of a brand or a class."""
+    return "@" in word
 
 
 def purposes_under(purposes: Purposes, word: str) -> frozenset[str]:
@@ -132,6 +154,8 @@ def verdict(
 
 def _restricts(restriction: Standing, question: Question, channels: frozenset[str], reach: frozenset[str]) -> bool:
     if restriction.channel not in channels or restriction.purpose not in reach:
+        return False
+    if restriction.sender is not None and question.sender not in (None, restriction.sender):
         return False
     if restriction.identifier_hash is not None and restriction.identifier_hash == question.identifier_hash:
         return True
@@ -218,6 +242,8 @@ def _refusal(question: Question, purpose: Purpose, inputs: Inputs) -> str | None
         return "purpose_archived"
     if inputs is OPEN:
         return None
+    if purpose.answers:
+        return "vendor_block" if inputs.vendor_block and question.channel in PHONE_CHANNELS else None
     secure = purpose.purpose_class is PurposeClass.SECURITY
     refusals = (
         (inputs.processing_restricted, "processing_restricted"),
@@ -276,13 +302,25 @@ def _preference(answer: Verdict, address: Address) -> tuple[bool, int, bool, int
 # which decision wins
 
 
-def decide(incoming: Incoming, standing: Sequence[Standing], purposes: Purposes, now: datetime) -> Outcome:
+Suspended = Mapping[UUID, Mapping[UUID, Standing]]
+"""By what a person said by keyword and stands: the grants that nothing else had ended, by their ids."""
+
+
+def decide(
+    incoming: Incoming,
+    standing: Sequence[Standing],
+    purposes: Purposes,
+    now: datetime,
+    suspended: Suspended = MappingProxyType({}),
+) -> Outcome:
     """What a decision does to the state: the decision table, cell by cell.
 
     `standing` holds at least every standing entry of the identifier and of the person; others do no harm.
     """
     if incoming.decision in RESTRICTIONS:
         return _restrict(incoming, standing, purposes, now)
+    if incoming.decision is Decision.EXPIRED:
+        return _resume(incoming, standing, suspended, purposes, now)
     if incoming.rank is Rank.PUBLIC_KEY or incoming.method is Method.TRAIT:
         return Outcome(incoming.decision, incoming.rank, applied=False, reason="grant_not_trusted", ignored=True)
     return _permit(incoming, standing, purposes, now)
@@ -294,7 +332,9 @@ def _restrict(incoming: Incoming, standing: Sequence[Standing], purposes: Purpos
     Where they are all it reaches it says nothing any more, and does not apply.
     """
     force = strength(incoming.decision, incoming.method)
-    covered = [entry for entry in standing if not entry.strength and covers(incoming.scope, entry, purposes)]
+    # Grants are for whatever sender: one who stops a single one of ours takes none of them back.
+    whole = incoming.scope.sender is None
+    covered = [entry for entry in standing if whole and not entry.strength and covers(incoming.scope, entry, purposes)]
     newer = [grant for grant in covered if _outlives(grant, incoming, purposes, now)]
     older = [grant.id for grant in covered if grant not in newer]
     plain = Outcome(incoming.decision, incoming.rank, applied=True, strength=force)
@@ -339,7 +379,14 @@ def _replaces(incoming: Incoming, force: Strength, entry: Standing) -> bool:
         and entry.person_scope == scope.person_scope
         and (entry.recipient_id == scope.recipient_id or not scope.person_scope)
         and _same_place(scope, entry)
+        and _same_end(incoming, entry)
     )
+
+
+def _same_end(incoming: Incoming, entry: Standing) -> bool:
+    """Whether what ends one ends the other: START ends what was said by keyword, and nothing else."""
+    by_keyword = incoming.method is Method.KEYWORD, entry.method is Method.KEYWORD
+    return by_keyword[0] == by_keyword[1] and incoming.scope.sender == entry.sender
 
 
 def repeats(incoming: Incoming, outcome: Outcome, standing: Iterable[Standing]) -> bool:
@@ -351,7 +398,60 @@ def repeats(incoming: Incoming, outcome: Outcome, standing: Iterable[Standing]) 
         and entry.identifier_hash == scope.identifier_hash
         and (not scope.person_scope or (entry.person_scope and entry.recipient_id == scope.recipient_id))
         and _same_place(scope, entry)
+        and _same_end(incoming, entry)
         for entry in standing
+    )
+
+
+def _resume(
+    incoming: Incoming, standing: Sequence[Standing], suspended: Suspended, purposes: Purposes, now: datetime
+) -> Outcome:
+    """START ends what STOP from the same number said, and the grants that only this had ended stand again."""
+    stops = [entry for entry in standing if _by_keyword(incoming.scope, entry)]
+    if not stops:
+        return Outcome(incoming.decision, incoming.rank, applied=False, reason="nothing_stopped")
+    ends = {entry.id for entry in standing if entry in stops or any(_follows(entry, one) for one in stops)}
+    left = [entry for entry in standing if entry.id not in ends]
+    back: dict[tuple[bytes | None, str, str], UUID] = {}
+    ended = [grant for one in ends for grant in suspended.get(one, {}).values()]
+    for grant in sorted(ended, key=lambda one: one.log_index):
+        if _comes_back(grant, incoming.scope, left, purposes, now):
+            back[grant.identifier_hash, grant.channel, grant.purpose] = grant.id
+    plain = Outcome(incoming.decision, incoming.rank, applied=True)
+    return replace(plain, ends=frozenset(ends), restores=frozenset(back.values()))
+
+
+def _by_keyword(scope: Scope, entry: Standing) -> bool:
+    """Whether somebody said this by keyword from just this number, on these channels."""
+    named = entry.identifier_hash is not None and entry.identifier_hash == scope.identifier_hash
+    ours = entry.sender is None or scope.sender in (None, entry.sender)
+    return named and ours and entry.strength > 0 and entry.method is Method.KEYWORD and entry.channel == scope.channel
+
+
+def _follows(entry: Standing, stop: Standing) -> bool:
+    """Whether a restriction says nothing but what follows from a STOP: by a policy, on other channels; by a merge."""
+    if not (entry.strength and entry.person_scope and entry.effective_at == stop.effective_at):
+        return False
+    if entry.sender != stop.sender:
+        return False
+    if entry.method is Method.KEYWORD:
+        return entry.identifier_hash == stop.identifier_hash and entry.channel != stop.channel
+    same = (entry.recipient_id, entry.channel, entry.purpose) == (stop.recipient_id, stop.channel, stop.purpose)
+    return entry.method is Method.MERGE and stop.person_scope and same
+
+
+def _comes_back(grant: Standing, scope: Scope, standing: Iterable[Standing], purposes: Purposes, now: datetime) -> bool:
+    """Whether a grant that STOP ended is still the person's, unexpired, and against nothing that stands."""
+    purpose = purposes.get(grant.purpose)
+    if purpose is None or grant.recipient_id != scope.recipient_id or not _alive(grant, purpose, now):
+        return False
+    question, reach = _about(grant), line(purposes, grant.purpose)
+    against = [entry for entry in standing if entry.sender is None and entry.log_index not in grant.lifts]
+    return not any(
+        _restricts(entry, question, _REACH[question.channel], reach)
+        if entry.strength
+        else _is_grant_for(entry, question)
+        for entry in against
     )
 
 
@@ -365,7 +465,11 @@ def _permit(incoming: Incoming, standing: Sequence[Standing], purposes: Purposes
     current = max(alive, key=lambda grant: (grant.decision is Decision.GRANTED, grant.log_index), default=None)
     lifted = current.lifts if current else frozenset()
     channels = _REACH[question.channel]
-    covering = [entry for entry in standing if entry.strength and _restricts(entry, question, channels, reach)]
+    covering = [
+        entry
+        for entry in standing
+        if entry.strength and entry.sender is None and _restricts(entry, question, channels, reach)
+    ]
     against = [entry for entry in covering if entry.log_index not in lifted]
     outcome = _meet(incoming, purpose, current, against)
     if not outcome.applied:
@@ -462,61 +566,7 @@ def _point(scope: Scope) -> Question:
     )
 
 
-# signals
-
-
-@dataclass(frozen=True, slots=True)
-class _Meaning:
-    """The decision that a recipient signal is."""
-
-    decision: Decision
-    method: Method
-    purpose: str
-    identifier_only: bool = False
-
-
-_STOPPED: Final = _Meaning(Decision.WITHDRAWN, Method.KEYWORD, ANY, identifier_only=True)
-_BY_PHONE: Final[Mapping[Signal, _Meaning]] = {
-    Signal.STOP: _STOPPED,
-    Signal.UNSUBSCRIBED: _STOPPED,
-    Signal.BLOCKED: _STOPPED,
-    Signal.COMPLAINED: _Meaning(Decision.OBJECTED, Method.COMPLAINT, "marketing"),
-}
-_BY_MAIL: Final[Mapping[Signal, _Meaning]] = {
-    Signal.STOP: _Meaning(Decision.WITHDRAWN, Method.ONE_CLICK, "marketing"),
-    Signal.UNSUBSCRIBED: _Meaning(Decision.WITHDRAWN, Method.ONE_CLICK, "marketing"),
-    Signal.BLOCKED: _Meaning(Decision.WITHDRAWN, Method.ONE_CLICK, ANY, identifier_only=True),
-    Signal.COMPLAINED: _Meaning(Decision.OBJECTED, Method.COMPLAINT, "marketing"),
-}
-"""Signals left out decide nothing yet: START and HELP come with their replies."""
-
-
-def decision_of(signal: RecipientSignal, address: Ref) -> NewDecision | None:
-    """The person's own decision that a signal is; None when it decides nothing."""
-    by_phone = address.kind is Kind.PHONE
-    meaning = (_BY_PHONE if by_phone else _BY_MAIL).get(signal.signal)
-    if meaning is None:
-        return None
-    stops = meaning is _STOPPED
-    return NewDecision(
-        recipient=address,
-        channel=_channel(signal, meaning),
-        purpose=meaning.purpose,
-        decision=meaning.decision,
-        basis=None,
-        method=meaning.method,
-        source=signal.source,
-        rank=Rank.PERSON,
-        actor=signal.actor,
-        identifier_only=meaning.identifier_only,
-        vendor_block=(signal.sender or "") if stops and signal.blocked_by_vendor else None,
-        evidence=signal.evidence,
-        occurred_at=signal.occurred_at,
-    )
-
-
-def _channel(signal: RecipientSignal, meaning: _Meaning) -> str:
-    """A complaint objects to the marketing, by whatever channel; the rest is about the channel it came on."""
-    if meaning.method is Method.COMPLAINT:
-        return ANY
-    return PHONE_MESSAGING if meaning is _STOPPED and signal.channel in PHONE_CHANNELS else signal.channel.value
+def _about(grant: Standing) -> Question:
+    assert grant.recipient_id is not None
+    scope = Scope(grant.recipient_id, grant.identifier_hash, False, grant.channel, grant.purpose)
+    return _point(scope)

@@ -7,9 +7,13 @@ from uuid import UUID
 
 import msgspec
 
-from tabellion.consent import asking, contact, policy_lock, record, recording, rules, store
-from tabellion.consent.brands.service import brand
+from tabellion.consent import asking, contact, policy_lock, record, recording, store
+from tabellion.consent.brands import service as brands
+from tabellion.consent.brands.types import Brand
 from tabellion.consent.erasing import Erasing
+from tabellion.consent.keywords import store as keywords
+from tabellion.consent.keywords.service import Hearing, understood
+from tabellion.consent.keywords.types import Received
 from tabellion.consent.lifting import Lifting
 from tabellion.consent.merging import Merging
 from tabellion.consent.notices import naming
@@ -20,6 +24,7 @@ from tabellion.consent.record import refusal
 from tabellion.consent.recording import Recorder
 from tabellion.consent.releasing import Releasing
 from tabellion.consent.settings import service as settings
+from tabellion.consent.signals import decision_of
 from tabellion.consent.types import (
     RESTRICTIONS,
     Ask,
@@ -36,18 +41,22 @@ from tabellion.consent.types import (
     RecipientSignal,
     Recorded,
     RefusedGrant,
+    RepliesUnclear,
     Standing,
+    StopScope,
+    UnclearReply,
     Verdict,
 )
 from tabellion.consent.withdrawing import Withdrawal, Withdrawing
 from tabellion.core.crypto import Key
 from tabellion.core.db import Tx
-from tabellion.core.errors import HubError
+from tabellion.core.errors import HubError, NotFound
 from tabellion.core.ids import RecipientId, WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
 from tabellion.events.types import Event
 from tabellion.ledger.service import Ledger
+from tabellion.providers.base import Signal
 from tabellion.recipients.erasing import Person
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Identifier, Recipient, Ref, RefObject
@@ -60,10 +69,15 @@ async def unreviewed(tx: Tx, workspace_id: WorkspaceId, refused: Sequence[Refuse
     """Nobody looks at the grants that were refused."""
 
 
+async def unread(tx: Tx, workspace_id: WorkspaceId, replies: Sequence[UnclearReply]) -> None:
+    """Nobody looks at replies."""
+
+
 class Consent:
     """The only way to consent. `in_flight` finds the attempts that a restriction came too late for.
 
-    `grants_refused` hears of grants of imports that a restriction refused.
+    `grants_refused` hears of grants of imports that a restriction refused, `replies_unclear` of replies that refused
+    in other words than STOP.
     """
 
     def __init__(
@@ -74,9 +88,12 @@ class Consent:
         events: EventLog,
         in_flight: InFlight,
         grants_refused: GrantsRefused = unreviewed,
+        replies_unclear: RepliesUnclear = unread,
     ) -> None:
         self._recipients = recipients
         self._events = events
+        self._replies_unclear = replies_unclear
+        self._hearing = Hearing(recipients, events)
         self._recorder = Recorder(vault, recipients, ledger, events, in_flight, grants_refused)
         self._lifting = Lifting(self._recorder)
         self._merging = Merging(self._recorder)
@@ -145,7 +162,7 @@ class Consent:
         if all(new.decision not in RESTRICTIONS for new in decisions):
             return Policies(purposes)
         scoped = any(one.opt_out_scope is OptOutScope.BRAND for one in purposes.values())
-        default = (await brand(tx, workspace_id, None)).key if scoped else ""
+        default = (await brands.brand(tx, workspace_id, None)).key if scoped else ""
         return Policies(purposes, default, (await settings.read(tx, workspace_id))[0].cross_channel)
 
     async def record_signals(
@@ -155,15 +172,28 @@ class Consent:
 
         For the transaction that stores the callback or the answer that carried it: the decision is durable before the
         vendor gets its answer. Of a refused one the log says so (`signal.refused`): nothing a vendor says is dropped.
+        What the vendor did not say the person's own words may: keywords are told of, and noted to be answered.
         """
-        decided: list[NewDecision | HubError | None] = [self._meaning(workspace_id, one) for one in signals]
-        decisions = [one for one in decided if isinstance(one, NewDecision)]
+        if not signals:
+            return []
+        policies, _ = await settings.read(tx, workspace_id)
+        purposes = await self.purposes(tx, workspace_id)
+        heard = [understood(one, policies.keywords) for one in signals]
+        meant = [_meaning(self._recipients, workspace_id, one, policies.stop_scope, purposes) for one in heard]
+        # Whoever asks for help is looked up before the head of the ledger is locked: it is the last of the locks.
+        asked = [ref for one, (ref, _) in zip(heard, meant, strict=True) if ref and one.signal is Signal.HELP]
+        askers = await self._hearing.askers(tx, workspace_id, asked)
+        decisions = [new for _, new in meant if isinstance(new, NewDecision)]
         recorded = iter([one for some in batched(decisions) for one in await self.record(tx, workspace_id, some)])
-        became = [next(recorded) if isinstance(one, NewDecision) else one for one in decided]
-        told = zip(signals, became, strict=True)
-        refused = [signal_refused(workspace_id, signal, one) for signal, one in told if isinstance(one, HubError)]
+        became = [next(recorded) if isinstance(new, NewDecision) else new for _, new in meant]
+        told = list(zip(heard, [ref for ref, _ in meant], became, strict=True))
+        refused = [signal_refused(workspace_id, signal, one) for signal, _, one in told if isinstance(one, HubError)]
         if refused:
             await self._events.append(tx, refused)
+        await self._hearing.note(tx, workspace_id, told, askers)
+        unclear = [UnclearReply(one, it) for one, _, it in told if one.unclear and isinstance(it, Recorded)]
+        if unclear:
+            await self._replies_unclear(tx, workspace_id, unclear)
         return became
 
     async def withdraw(self, tx: Tx, workspace_id: WorkspaceId, said: Withdrawal) -> list[Recorded | HubError]:
@@ -172,6 +202,17 @@ class Consent:
         What became of what was news, where somebody has it: what stands already leaves no second entry.
         """
         return await self._withdrawing.withdraw(tx, workspace_id, await self.purposes(tx, workspace_id), said)
+
+    async def keywords(self, tx: Tx, workspace_id: WorkspaceId, keyword_ids: Sequence[UUID]) -> list[Received]:
+        """Those of the keywords that are still to be answered."""
+        return await keywords.read(tx, workspace_id, keyword_ids) if keyword_ids else []
+
+    async def brand(self, tx: Tx, workspace_id: WorkspaceId, key: str | None) -> Brand:
+        """The brand of this key; the default one of the side where it names none, or none any more."""
+        try:
+            return await brands.brand(tx, workspace_id, key)
+        except NotFound:
+            return await brands.brand(tx, workspace_id, None)
 
     async def join(self, tx: Tx, workspace_id: WorkspaceId, why: Because) -> Joined:
         """Let what counted for one person count for another, both locked; the more restrictive verdict wins.
@@ -309,15 +350,19 @@ class Consent:
         """Let what was recorded about an address-only recipient count for the one it became part of."""
         await recording.absorb(tx, workspace_id, from_id, to_id)
 
-    def _meaning(self, workspace_id: WorkspaceId, signal: RecipientSignal) -> NewDecision | HubError | None:
-        try:
-            return rules.decision_of(signal, self._address(workspace_id, signal.address))
-        except HubError as refusal:
-            return refusal
 
-    def _address(self, workspace_id: WorkspaceId, address: str) -> Ref:
-        named = RefObject(email=address) if "@" in address else RefObject(phone=address)
-        return self._recipients.ref(workspace_id, named, "/address")
+def _meaning(
+    recipients: Recipients, workspace_id: WorkspaceId, signal: RecipientSignal, scope: StopScope, purposes: Purposes
+) -> tuple[Ref | None, NewDecision | HubError | None]:
+    """Whom a signal is from, and the decision it is."""
+    if signal.signal is None:
+        return None, None
+    named = RefObject(email=signal.address) if "@" in signal.address else RefObject(phone=signal.address)
+    try:
+        address = recipients.ref(workspace_id, named, "/address")
+        return address, decision_of(signal, address, scope, purposes)
+    except HubError as refusal:
+        return None, refusal
 
 
 def _opened(workspace_id: WorkspaceId, one: KeptEntry, keys: Mapping[UUID, Key]) -> dict[str, Any] | None:

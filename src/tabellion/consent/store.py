@@ -48,6 +48,7 @@ class Entry:
     sealed: bytes
     notice: str | None = None
     notice_version: str | None = None
+    ended_by: UUID | None = None
 
 
 async def around_questions(tx: Tx, questions: Sequence[Question]) -> list[list[Standing]]:
@@ -59,14 +60,16 @@ async def around_questions(tx: Tx, questions: Sequence[Question]) -> list[list[S
     rows = await tx.rows(
         """
         select asked.place, e.id, e.log_index, e.recipient_id, e.identifier_hash, e.person_scope, e.channel,
-               e.purpose, e.decision, e.basis, e.method, e.rank, e.strength, e.effective_at, e.expires_at, e.lifts
+               e.purpose, e.decision, e.basis, e.method, e.rank, e.strength, e.effective_at, e.expires_at, e.lifts,
+               e.sender
           from unnest($1::uuid[], $2::bytea[]) with ordinality as asked (workspace_id, identifier_hash, place)
           join consent_entries e
             on e.workspace_id = asked.workspace_id and e.identifier_hash = asked.identifier_hash
          where e.standing
          union all
         select asked.place, e.id, e.log_index, e.recipient_id, e.identifier_hash, e.person_scope, e.channel,
-               e.purpose, e.decision, e.basis, e.method, e.rank, e.strength, e.effective_at, e.expires_at, e.lifts
+               e.purpose, e.decision, e.basis, e.method, e.rank, e.strength, e.effective_at, e.expires_at, e.lifts,
+               e.sender
           from unnest($1::uuid[], $2::bytea[], $3::uuid[])
                  with ordinality as asked (workspace_id, identifier_hash, recipient_id, place)
           join consent_entries e on e.workspace_id = asked.workspace_id and e.recipient_id = asked.recipient_id
@@ -86,7 +89,8 @@ async def around_decisions(
     rows = await tx.rows(
         """
         select e.id, e.log_index, e.recipient_id, e.identifier_hash, e.person_scope, e.channel, e.purpose,
-               e.decision, e.basis, e.method, e.rank, e.strength, e.effective_at, e.expires_at, e.lifts
+               e.decision, e.basis, e.method, e.rank, e.strength, e.effective_at, e.expires_at, e.lifts,
+               e.sender
           from consent_entries e
          where e.workspace_id = $1 and e.standing
            and (e.identifier_hash = any($2::bytea[]) or e.recipient_id = any($3::uuid[]))
@@ -99,7 +103,7 @@ async def around_decisions(
 def _standing(fields: Iterable[Any]) -> Standing:
     (
         entry_id, log_index, recipient_id, identifier_hash, person_scope, channel, purpose, decision, basis, method,
-        rank, strength, effective_at, expires_at, lifts,
+        rank, strength, effective_at, expires_at, lifts, sender,
     ) = fields  # fmt: skip
     return Standing(
         entry_id,
@@ -117,6 +121,7 @@ def _standing(fields: Iterable[Any]) -> Standing:
         effective_at or OLDEST,
         expires_at,
         frozenset(lifts),
+        sender,
     )
 
 
@@ -126,20 +131,23 @@ async def insert(tx: Tx, workspace_id: UUID, entries: Sequence[Entry]) -> None:
         insert into consent_entries
             (workspace_id, id, log_index, leaf_hash, subject_id, recipient_id, person_scope, identifier_kind,
              identifier_hash, channel, purpose, decision, basis, method, source, rank, strength, recorded_at,
-             effective_at, expires_at, applied, reason, standing, lifts, sealed, notice, notice_version)
+             effective_at, expires_at, applied, reason, standing, lifts, sealed, notice, notice_version, sender,
+             ended_by)
         select $1, id, log_index, leaf_hash, subject_id, recipient_id, person_scope, identifier_kind,
                identifier_hash, channel, purpose, decision, basis, method, source, rank, strength, recorded_at,
-               effective_at, expires_at, applied, reason, standing, lifts::bigint[], sealed, notice, notice_version
+               effective_at, expires_at, applied, reason, standing, lifts::bigint[], sealed, notice, notice_version,
+               sender, ended_by
           from unnest($2::uuid[], $3::bigint[], $4::bytea[], $5::uuid[], $6::uuid[], $7::boolean[], $8::text[],
                       $9::bytea[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
                       $16::smallint[], $17::smallint[], $18::timestamptz[], $19::timestamptz[], $20::timestamptz[],
                       $21::boolean[], $22::text[], $23::boolean[], $24::text[], $25::bytea[],
-                      $26::text[], $27::text[])
+                      $26::text[], $27::text[], $28::text[], $29::uuid[])
             as made (id, log_index, leaf_hash, subject_id, recipient_id, person_scope, identifier_kind,
                      identifier_hash, channel, purpose, decision, basis, method, source, rank, strength, recorded_at,
-                     effective_at, expires_at, applied, reason, standing, lifts, sealed, notice, notice_version)
+                     effective_at, expires_at, applied, reason, standing, lifts, sealed, notice, notice_version,
+                     sender, ended_by)
         """,
-        workspace_id, *columns([_row(entry) for entry in entries], 26),
+        workspace_id, *columns([_row(entry) for entry in entries], 28),
     )  # fmt: skip
 
 
@@ -151,15 +159,75 @@ def _row(entry: Entry) -> tuple[object, ...]:
         entry.source, one.rank, one.strength, entry.recorded_at,
         None if one.effective_at == OLDEST else one.effective_at, one.expires_at, entry.applied, entry.reason,
         entry.in_force, "{" + ",".join(map(str, sorted(one.lifts))) + "}", entry.sealed,
-        entry.notice, entry.notice_version,
+        entry.notice, entry.notice_version, one.sender, entry.ended_by,
     )  # fmt: skip
 
 
-async def end(tx: Tx, workspace_id: UUID, entry_ids: Iterable[UUID]) -> None:
-    """Let entries stand no longer. The caller holds the rows of their recipients."""
+async def end(tx: Tx, workspace_id: UUID, ended: Mapping[UUID, UUID | None]) -> None:
+    """Let entries stand no longer, each because of another, or of none. The caller holds the rows of their people."""
     await tx.execute(
-        "update consent_entries set standing = false where workspace_id = $1 and id = any($2::uuid[])",
+        """
+        update consent_entries e
+           set standing = false, ended_by = ended.by
+          from unnest($2::uuid[], $3::uuid[]) as ended (id, by)
+         where e.workspace_id = $1 and e.id = ended.id
+        """,
+        workspace_id, *columns(list(ended.items()), 2),
+    )  # fmt: skip
+
+
+async def restore(tx: Tx, workspace_id: UUID, entry_ids: Iterable[UUID]) -> None:
+    """Let entries stand again. The caller holds the rows of their people."""
+    await tx.execute(
+        """
+        update consent_entries
+           set standing = true, ended_by = null
+         where workspace_id = $1 and id = any($2::uuid[])
+        """,
         workspace_id, sorted(entry_ids),
+    )  # fmt: skip
+
+
+async def suspended(tx: Tx, workspace_id: UUID, hashes: Sequence[bytes]) -> dict[UUID, dict[UUID, Standing]]:
+    """By what was said by keyword of identifiers and stands: the grants that it had ended, or what it replaced had."""
+    rows = await tx.rows(
+        """
+        with recursive said (by, id) as (
+            select id, id
+              from consent_entries
+             where workspace_id = $1 and identifier_hash = any($2::bytea[]) and standing and strength > 0
+               and method = 'keyword'
+             union
+            select said.by, e.id
+              from said
+              join consent_entries e on e.workspace_id = $1 and e.ended_by = said.id
+             where e.strength > 0 and e.method = 'keyword')
+        select said.by, e.id, e.log_index, e.recipient_id, e.identifier_hash, e.person_scope, e.channel, e.purpose,
+               e.decision, e.basis, e.method, e.rank, e.strength, e.effective_at, e.expires_at, e.lifts,
+               e.sender
+          from said
+          join consent_entries e on e.workspace_id = $1 and e.ended_by = said.id
+         where e.strength = 0 and not e.standing
+        """,
+        workspace_id, hashes,
+    )  # fmt: skip
+    found: dict[UUID, dict[UUID, Standing]] = {}
+    for by, *fields in rows:
+        grant = _standing(fields)
+        found.setdefault(by, {})[grant.id] = grant
+    return found
+
+
+async def settle(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], hashes: Sequence[bytes] | None) -> None:
+    """Let what ended the grants of people end them for good: for identifiers (None: all), nothing brings them back."""
+    await tx.execute(
+        """
+        update consent_entries
+           set ended_by = null
+         where workspace_id = $1 and recipient_id = any($2::uuid[]) and strength = 0 and ended_by is not null
+           and ($3::bytea[] is null or identifier_hash = any($3::bytea[]))
+        """,
+        workspace_id, recipient_ids, hashes,
     )  # fmt: skip
 
 
@@ -203,7 +271,8 @@ async def since(tx: Tx, workspace_id: UUID, recipient_id: UUID, log_index: int) 
     rows = await tx.rows(
         """
         select e.id, e.log_index, e.recipient_id, e.identifier_hash, e.person_scope, e.channel, e.purpose,
-               e.decision, e.basis, e.method, e.rank, e.strength, e.effective_at, e.expires_at, e.lifts
+               e.decision, e.basis, e.method, e.rank, e.strength, e.effective_at, e.expires_at, e.lifts,
+               e.sender
           from consent_entries e
          where e.workspace_id = $1 and e.recipient_id = $2 and e.subject_id = $2 and e.log_index > $3 and e.standing
            and e.person_scope and e.strength > 0 and e.method <> 'merge'
@@ -268,7 +337,7 @@ async def forget(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], hash
         """
         update consent_entries e
            set subject_id = null, recipient_id = null, sealed = null, person_scope = false,
-               standing = e.standing and stays, lifts = '{}',
+               standing = e.standing and stays, lifts = '{}', ended_by = null,
                identifier_hash = case when stays then e.identifier_hash end,
                identifier_kind = case when stays then e.identifier_kind end
           from (select id, strength > 0 and standing and identifier_hash = any($3::bytea[]) is true as stays
@@ -406,6 +475,18 @@ async def block(tx: Tx, workspace_id: UUID, blocked: Sequence[tuple[bytes, str, 
         do update set entry_id = excluded.entry_id, blocked_at = excluded.blocked_at
         """,
         workspace_id, tx.now, *columns(blocked, 3),
+    )  # fmt: skip
+
+
+async def lift_blocks(tx: Tx, workspace_id: UUID, lifted: Sequence[tuple[bytes, str]]) -> None:
+    """Forget that the vendor refuses to send to numbers (identifier hash) from a sender, or from none it had named."""
+    await tx.execute(
+        """
+        delete from vendor_blocks b
+         using unnest($2::bytea[], $3::text[]) as lifted (identifier_hash, sender)
+         where b.workspace_id = $1 and b.identifier_hash = lifted.identifier_hash and b.sender in (lifted.sender, '')
+        """,
+        workspace_id, *columns(lifted, 2),
     )  # fmt: skip
 
 

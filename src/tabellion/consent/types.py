@@ -18,6 +18,10 @@ from tabellion.recipients.types import Health, Identifier, Kind, Ref
 
 ANY: Final = "*"
 """Every channel, or every purpose outside class `security`."""
+ANSWER: Final = "security.keyword"
+"""The purpose of answers to STOP, START and HELP."""
+MARKETING: Final = "marketing@*"
+"""Every purpose of class marketing. That of one brand is `marketing@key`; every purpose of a brand, `*@key`."""
 PHONE_MESSAGING: Final = "phone_messaging"
 """The channel group that STOP restricts: sms, mms and rcs."""
 OLDEST: Final = datetime(1, 1, 1, tzinfo=UTC)
@@ -164,6 +168,8 @@ class Purpose:
     """In whole years. Of whom we do not know the age, we do not know that they are old enough."""
     quiet_hours: QuietHours | None = None
     opt_out_scope: OptOutScope = OptOutScope.PURPOSE
+    answers: bool = False
+    """It answers what the person just wrote: nothing refuses it but a vendor's block. Only the hub sends for it."""
     archived: bool = False
     """Nothing is sent for it any more. What was refused for it stays refused."""
     unused: bool = False
@@ -177,6 +183,16 @@ BUILT_IN: Final[Purposes] = MappingProxyType(
         purpose.key: purpose
         for purpose in (
             Purpose("security", "Security of your account", PurposeClass.SECURITY, Basis.CONTRACT, True, True),
+            Purpose(
+                ANSWER,
+                "Answers to STOP, START and HELP",
+                PurposeClass.SECURITY,
+                Basis.CONTRACT,
+                True,
+                True,
+                parent="security",
+                answers=True,
+            ),
             Purpose("transactional", "Your orders and account", PurposeClass.SERVICE, Basis.CONTRACT, True, True),
             Purpose("confirmation", "Confirming your choice", PurposeClass.SERVICE, Basis.CONTRACT, True, True),
             Purpose("marketing", "News and offers", PurposeClass.MARKETING, Basis.CONSENT, False, False),
@@ -205,6 +221,8 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     expires_at: datetime | None = None
     lifts: frozenset[int] = frozenset()
     """Log indexes of the restrictions that this grant lifted, for its own identifier, channel and purpose."""
+    sender: str | None = None
+    """A restriction of what comes from this one of our senders; None: from any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +234,7 @@ class Scope:
     person_scope: bool
     channel: str
     purpose: str
+    sender: str | None = None
 
 
 class Kept(NamedTuple):
@@ -261,7 +280,9 @@ class Outcome:
     lifts: frozenset[int] = frozenset()
     """Log indexes of the restrictions that this grant lifts."""
     ends: frozenset[UUID] = frozenset()
-    """Standing entries that this one ends: grants it restricts, or what it replaces."""
+    """Standing entries that this one ends: grants it restricts, or what it replaces; of START, what STOP said."""
+    restores: frozenset[UUID] = frozenset()
+    """Grants that stand again, because nothing but what START ends had ended them."""
     survived: frozenset[UUID] = frozenset()
     """Newer grants that this restriction leaves standing: they lift it."""
     ignored: bool = False
@@ -344,6 +365,10 @@ class NewDecision:
     """Restrict this identifier and not the person's others (STOP)."""
     vendor_block: str | None = None
     """Our sender that the vendor refuses to send from to this number from now on; '' when it does not say which."""
+    vendor_unblock: str | None = None
+    """Our sender that the vendor sends from to this number again; a block of no named sender ends with it."""
+    sender: str | None = None
+    """Restrict what comes from this one of our senders alone."""
     notice: Notice | None = None
     evidence: Mapping[str, Any] | None = None
     scheme: Scheme | None = None
@@ -365,6 +390,8 @@ class Placed:
     """Of a late restriction of the whole person: which of the person's addresses it reaches."""
     owned: tuple[Identifier, ...] = ()
     """Of a late restriction: all addresses of the person."""
+    starts: bool = False
+    """It is a START, which may bring back what STOP had ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +414,8 @@ class Recorded:
     """Attempts that this restriction covers and that had started before it."""
     warnings: Sequence[str] = ()
     """What keeps its notice and evidence from being whole, or does not fit."""
+    renews: bool = False
+    """A restriction that took the place of one that said the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,11 +461,25 @@ class GrantsRefused(Protocol):
         ...
 
 
+class StopScope(StrEnum):
+    """What a STOP by phone restricts, beside class `security`, which it never does."""
+
+    ALL_MESSAGING = "all_messaging"
+    """All messages to the number."""
+    BRAND = "brand"
+    """Messages to the number for purposes of the brand whose account it came to; all where that is not known."""
+    SENDER = "sender"
+    """Messages to the number from the one of our numbers it was sent to; all where that is not known."""
+    PERSON = "person"
+    """All messages to any number of the person."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecipientSignal:
     """What a vendor says a person did: an opt-out by keyword, a complaint. Recorded as a decision of the person."""
 
-    signal: Signal
+    signal: Signal | None
+    """None: the vendor says what the person wrote, and not what it means."""
     channel: Channel
     address: str
     source: str
@@ -446,9 +489,33 @@ class RecipientSignal:
     sender: str | None = None
     """Our number, as the vendor names it."""
     blocked_by_vendor: bool = True
-    """Whether the vendor, too, refuses to send to this person from now on."""
+    """Whether the vendor, too, refuses to send to this person from now on; of START, whether it sends again."""
     occurred_at: datetime | None = None
     evidence: Mapping[str, Any] | None = None
+    text: str | None = field(default=None, repr=False)
+    """What the person wrote, if they did."""
+    account_id: UUID | None = None
+    """The account it came to, where it is one to answer through."""
+    brand: str | None = None
+    """The key of the brand that the account is of, where that is known."""
+    unclear: bool = False
+    """A STOP that the person did not say in so many words."""
+    language: str = "en"
+    """Of the word."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnclearReply:
+    """A reply that refused without saying STOP, and what was recorded of it."""
+
+    signal: RecipientSignal
+    recorded: Recorded
+
+
+class RepliesUnclear(Protocol):
+    async def __call__(self, tx: Tx, workspace_id: WorkspaceId, replies: Sequence[UnclearReply]) -> None:
+        """Called in the transaction that records them, with their recipients locked."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

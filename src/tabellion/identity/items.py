@@ -34,7 +34,8 @@ async def put(tx: Tx, workspace_id: UUID, items: Sequence[NewItem]) -> dict[byte
           from unnest($3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::bytea[], $9::integer[])
                  as made (id, kind, dedupe, recipients, source, evidence, seen)
          order by dedupe
-        on conflict (workspace_id, dedupe) where state in ('open', 'rejected') do update
+        on conflict (workspace_id, dedupe)
+              where state = 'open' or (state = 'rejected' and kind <> 'unclear_reply') do update
            set seen = reviews.seen + excluded.seen,
                last_seen_at = excluded.last_seen_at,
                recipients = case when reviews.state = 'open' then excluded.recipients else reviews.recipients end,

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from tabellion.consent.types import RefusedGrant
+from tabellion.consent.types import RefusedGrant, UnclearReply
 from tabellion.core import ids
 from tabellion.core.crypto import Key
 from tabellion.core.db import Tx
@@ -26,6 +26,7 @@ from tabellion.identity.review_types import (
     Evidence,
     Grant,
     NewReview,
+    Reply,
     Review,
     ReviewKind,
     ReviewState,
@@ -35,6 +36,7 @@ from tabellion.identity.review_types import (
 from tabellion.identity.types import HUB
 
 SOURCE_LENGTH: Final = 255
+REPLY_LENGTH: Final = 1000
 
 
 class Queue:
@@ -68,6 +70,11 @@ class Queue:
     async def grants_refused(self, tx: Tx, workspace_id: WorkspaceId, refused: Sequence[RefusedGrant]) -> None:
         """Keep grants that a source brought against a restriction: the port that consent calls."""
         await self.put(tx, workspace_id, [_consent_conflict(one) for one in refused])
+
+    async def replies_unclear(self, tx: Tx, workspace_id: WorkspaceId, replies: Sequence[UnclearReply]) -> None:
+        """Keep replies that refused without saying STOP: the port that consent calls. One open item a number."""
+        kept = [_unclear_reply(one) for one in replies if one.recorded.id is not None and one.recorded.applied]
+        await self.put(tx, workspace_id, kept)
 
     async def read(self, tx: Tx, workspace_id: WorkspaceId, review_id: UUID) -> Told:
         """One item with its evidence. Raises `NotFound`."""
@@ -175,6 +182,26 @@ def _consent_conflict(refused: RefusedGrant) -> NewReview:
     )
     about = [identifier.hash, f"{new.channel}:{new.purpose}".encode()]
     return NewReview(ReviewKind.CONSENT_CONFLICT, about, [recorded.recipient_id], new.source, grant)
+
+
+def _unclear_reply(said: UnclearReply) -> NewReview:
+    """A reply as an item. It is about the number, whatever was written."""
+    signal, recorded = said.signal, said.recorded
+    if recorded.id is None or recorded.log_index is None:
+        raise ValueError("a restriction has an entry")
+    reply = Reply(
+        entry_id=recorded.id,
+        log_index=recorded.log_index,
+        recipient_id=recorded.recipient_id,
+        address=signal.address,
+        channel=signal.channel,
+        text=(signal.text or "")[:REPLY_LENGTH],
+        source=signal.source,
+        sender=signal.sender,
+        account=signal.actor,
+    )
+    about = [f"{signal.address}:{signal.channel}".encode()]
+    return NewReview(ReviewKind.UNCLEAR_REPLY, about, [recorded.recipient_id], signal.source, reply)
 
 
 def _event(workspace_id: WorkspaceId, happened: str, item: NewItem | Review, review_id: UUID) -> Event:

@@ -21,6 +21,7 @@ from tabellion.identity.review_types import (
     Decided,
     Grant,
     Identities,
+    Reply,
     Review,
     ReviewKind,
     ReviewStale,
@@ -109,12 +110,24 @@ class ConsentConflictView(Struct, frozen=True):
     occurred_at: datetime | None
 
 
+class UnclearReplyView(Struct, frozen=True):
+    """What a person wrote that refused without saying STOP, and the restriction of marketing that was recorded."""
+
+    entry_id: str
+    log_index: int
+    recipient_id: str
+    address: str
+    channel: str
+    text: str
+
+
 class ReviewDetail(ReviewView, frozen=True, kw_only=True):
     """An item with its evidence, which is null once somebody it concerns was erased."""
 
     reason: str | None
     identity: IdentityConflictView | None
     consent: ConsentConflictView | None
+    reply: UnclearReplyView | None
     accepting: str | None
     """What accepting it does, while it is open."""
 
@@ -228,6 +241,7 @@ def _detail(told: Told) -> ReviewDetail:
         reason=told.reason,
         identity=_identities(evidence) if isinstance(evidence, Identities) else None,
         consent=_grant(evidence) if isinstance(evidence, Grant) else None,
+        reply=_reply(evidence) if isinstance(evidence, Reply) else None,
         accepting=would(review, evidence) if opened and evidence is not None else None,
     )
 
@@ -257,6 +271,17 @@ def _grant(grant: Grant) -> ConsentConflictView:
         notice={"id": grant.notice[0], "version": grant.notice[1]} if grant.notice else None,
         evidence=dict(grant.evidence) if grant.evidence is not None else None,
         occurred_at=grant.occurred_at,
+    )
+
+
+def _reply(reply: Reply) -> UnclearReplyView:
+    return UnclearReplyView(
+        entry_id=ids.show("cns", reply.entry_id),
+        log_index=reply.log_index,
+        recipient_id=ids.show("rcp", reply.recipient_id),
+        address=reply.address,
+        channel=reply.channel,
+        text=reply.text,
     )
 
 

@@ -21,6 +21,8 @@ class ReviewKind(StrEnum):
     """A row says of two recipients that they are one, or gives one a second external_id."""
     CONSENT_CONFLICT = "consent_conflict"
     """A source grants what the person restricted."""
+    UNCLEAR_REPLY = "unclear_reply"
+    """A person refused without saying STOP: marketing to the number stopped, and the rest goes on."""
 
 
 class ReviewState(StrEnum):
@@ -78,7 +80,21 @@ class Grant(msgspec.Struct, frozen=True, tag="consent_conflict"):
     occurred_at: datetime | None
 
 
-Evidence: TypeAlias = Identities | Grant
+class Reply(msgspec.Struct, frozen=True, tag="unclear_reply"):
+    """The evidence of an unclear reply: what the person wrote, and what was recorded of it."""
+
+    entry_id: UUID
+    log_index: int
+    recipient_id: UUID
+    address: str
+    channel: str
+    text: str
+    source: str
+    sender: str | None
+    account: str
+
+
+Evidence: TypeAlias = Identities | Grant | Reply
 
 
 @dataclass(frozen=True, slots=True)

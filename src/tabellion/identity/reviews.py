@@ -11,7 +11,7 @@ from uuid import UUID
 from tabellion.access.service import audit
 from tabellion.consent.schemes import complete
 from tabellion.consent.service import Consent
-from tabellion.consent.types import Decision, NewDecision, Notice, Rank
+from tabellion.consent.types import Decision, NewDecision, Notice, Rank, RecipientSignal, Recorded
 from tabellion.core import ids
 from tabellion.core.db import Tx
 from tabellion.core.errors import HubError
@@ -23,6 +23,7 @@ from tabellion.identity.review_types import (
     Evidence,
     Grant,
     Identities,
+    Reply,
     Review,
     ReviewDecided,
     ReviewStale,
@@ -31,6 +32,7 @@ from tabellion.identity.review_types import (
 )
 from tabellion.identity.service import Identity
 from tabellion.identity.types import HUB, Rule
+from tabellion.providers.base import Channel, Signal
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Kind, NewRecipient, Ref, Upserted
 
@@ -87,6 +89,8 @@ class Reviews:
                 return await self._unite(tx, workspace_id, told.review, evidence, actor, reason)
             case Grant() as grant:
                 return await self._record(tx, workspace_id, told.review, grant, actor)
+            case Reply() as reply:
+                return await self._stop(tx, workspace_id, told.review, reply)
             case _:
                 assert_never(told.evidence)
 
@@ -144,6 +148,30 @@ class Reviews:
             because=recorded.reason,
         )
 
+    async def _stop(self, tx: Tx, workspace_id: WorkspaceId, review: Review, reply: Reply) -> Decided | ReviewStale:
+        """Record the STOP that the reply was: the person's own, by the words they wrote."""
+        signal = RecipientSignal(
+            signal=Signal.STOP,
+            channel=Channel(reply.channel),
+            address=reply.address,
+            source=reply.source,
+            actor=reply.account,
+            sender=reply.sender,
+            blocked_by_vendor=False,
+            evidence={"review": ids.show("rev", review.id), "entry": ids.show("cns", reply.entry_id)},
+        )
+        [recorded] = await self.consent.record_signals(tx, workspace_id, [signal])
+        if not isinstance(recorded, Recorded):
+            return ReviewStale("the STOP cannot be recorded any more")
+        return Decided(
+            review,
+            recorded.recipient_id,
+            entry_id=recorded.id,
+            decision=recorded.decision,
+            applied=recorded.applied,
+            because=recorded.reason,
+        )
+
 
 def restated(grant: Grant, actor: str, review_id: UUID) -> NewDecision:
     """The grant as whoever accepts it states it: with its own notice, evidence and time, and the review's id."""
@@ -172,6 +200,8 @@ def would(review: Review, evidence: Evidence) -> str:
     match evidence:
         case Identities():
             return "merges the candidates into one recipient, which split takes back, and applies what was brought"
+        case Reply():
+            return "records the reply as a STOP; rejected, marketing to the number stays restricted until START"
         case Grant(decision=Decision.ASSERTED):
             return "records the assertion again, not in force: it lifts no restriction"
         case Grant(refused_because="objection_stands"):

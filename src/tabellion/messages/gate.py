@@ -8,7 +8,7 @@ tightened purpose is acknowledged no attempt starts that it forbids.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -54,6 +54,8 @@ class Case:
     begun: Begun | None = None
     identifier: Identifier | None = None
     verdict: Verdict | None = None
+    senders: dict[str | None, Verdict] = field(default_factory=dict)
+    """The verdict on each of our senders that the step may use."""
     account: Account | None = None
     departs: datetime | None = None
     repeats: Attempt | None = None
@@ -160,12 +162,26 @@ class Gate:
             if case.identifier is None:
                 case.stop(Trigger.NO_ADDRESS, "no_address", tx.now)
         waiting = open_cases(waiting)
-        verdicts = await self.consent.verdicts(tx, [_question(case) for case in waiting])
-        for case, verdict in zip(waiting, verdicts, strict=True):
-            case.verdict = verdict
-            if not verdict.sendable and case.progress:
-                case.progress.suppress(shown(verdict), tx.now)
+        sides = sorted({case.person[0] for case in waiting})
+        usable = {side: await self.accounts.usable(tx, side) for side in sides}
+        asked = [(case, sender) for case in waiting for sender in self._senders(case, usable[case.person[0]])]
+        verdicts = await self.consent.verdicts(tx, [_question(case, sender) for case, sender in asked])
+        for (case, sender), verdict in zip(asked, verdicts, strict=True):
+            case.senders[sender] = verdict
+        for case in waiting:
+            case.verdict = next((one for one in case.senders.values() if one.sendable), None)
+            if case.verdict is None and case.progress:
+                case.progress.suppress(shown(next(iter(case.senders.values()))), tx.now)
                 case.close()
+
+    def _senders(self, case: Case, usable: Sequence[Account]) -> Sequence[str | None]:
+        """What the step may come from, as blocks name it."""
+        pool = [one for one in usable if _serves(one, case.current)]
+        heard = case.current.sender
+        if heard is None or not pool:
+            return self.accounts.senders(pool, case.current.channel)
+        provider = self.accounts.providers[pool[0].provider]
+        return [provider.sender(pool[0].settings, heard)]
 
     async def _route(self, tx: Tx, cases: Sequence[Case]) -> None:
         """Choose the account and reserve a departure from it."""
@@ -186,6 +202,7 @@ class Gate:
     def _choose(self, tx: Tx, case: Case, usable: Sequence[Account]) -> None:
         """A repeat goes to the account of what it repeats: another one does not know that it has it already."""
         before = case.repeats
+        usable = [one for one in usable if self._may_come_from(case, one)]
         case.account = next((one for one in usable if before and one.id == before.account_id), None)
         if case.account is None and before and case.message.guarantee is Guarantee.AT_MOST_ONCE:
             case.begun = Done()
@@ -194,6 +211,13 @@ class Gate:
             case.account = _pick(usable, case)
         if case.account is None and case.begun is None:
             case.stop(Trigger.ERROR, "no_account", tx.now)
+        elif case.account is not None:
+            case.verdict = case.senders.get(self.accounts.sender(case.account), case.verdict)
+
+    def _may_come_from(self, case: Case, account: Account) -> bool:
+        """Whether the person lets us write from what an account sends from."""
+        verdict = case.senders.get(self.accounts.sender(account))
+        return verdict is None or verdict.sendable
 
 
 def gives_up(message: Message, step: int, tries: int) -> bool:
@@ -229,7 +253,11 @@ def _meant(step: Step, addresses: Sequence[Identifier]) -> Identifier | None:
     return next((one for one in matching if step.identifier == one.hash.hex()), None)
 
 
-def _question(case: Case) -> Question:
+def _serves(account: Account, step: Step) -> bool:
+    return step.channel in account.channels and (not step.accounts or account.id in step.accounts)
+
+
+def _question(case: Case, sender: str | None) -> Question:
     assert case.identifier is not None
     return Question(
         workspace_id=case.message.workspace_id,
@@ -238,6 +266,7 @@ def _question(case: Case) -> Question:
         kind=case.identifier.kind,
         channel=case.current.channel,
         purpose=case.message.purpose,
+        sender=sender,
         health=case.identifier.health,
     )
 
@@ -245,7 +274,7 @@ def _question(case: Case) -> Question:
 def _pick(usable: Sequence[Account], case: Case) -> Account | None:
     """One account of the step's pool, by weight, the same for the same message and number of tries."""
     step = case.current
-    pool = [a for a in usable if step.channel in a.channels and (not step.accounts or a.id in step.accounts)]
+    pool = [one for one in usable if _serves(one, step)]
     if not pool:
         return None
     seed = hashlib.sha256(case.message.id.bytes + bytes([case.step, len(case.tried) % 256])).digest()

@@ -169,6 +169,7 @@ class Deliver:
             headers=content.headers,
             callback_url=_named(self.callback_url(account), attempt),
             at=tx.now,
+            sender=case.current.sender,
             repeats=ids.show("att", case.repeats.id) if case.repeats else None,
         )
         wait = max(0.0, (case.departs - tx.now).total_seconds()) if case.departs else 0.0
@@ -191,7 +192,7 @@ class Deliver:
 
     async def finish(self, tx: Tx, results: Sequence[Outcome]) -> Sequence[Ruling]:
         """Record the outcomes. Of a job another worker took over meanwhile, only the evidence counts."""
-        decided = _decisions([work_and_result for _, work_and_result, _ in results])
+        decided = self._decisions([work_and_result for _, work_and_result, _ in results])
         # A decision locks its person, who comes before messages, and the head of the ledger, which comes after them.
         await self._hold(tx, decided)
         pairs = [_message_of(work) for _, (work, _), _ in results]
@@ -258,6 +259,28 @@ class Deliver:
         if faster := faster - slower.keys():
             await self.accounts.succeeded(tx, faster)
 
+    def _decisions(self, results: Sequence[tuple[Handoff, Result]]) -> Decided:
+        """The decisions that answers carried: the person had opted out at the vendor's."""
+        decided: Decided = {}
+        for work, result in results:
+            if isinstance(result, Rejected) and result.signals:
+                told = [(work.attempt.recipient_id, self._signal(work, seen)) for seen in result.signals]
+                decided.setdefault(WorkspaceId(work.account.workspace_id), []).extend(told)
+        return decided
+
+    def _signal(self, work: Handoff, seen: SignalSeen) -> RecipientSignal:
+        account = work.account
+        return RecipientSignal(
+            signal=seen.signal,
+            channel=work.attempt.channel,
+            address=seen.address,
+            source=account.provider,
+            actor=ids.show("acc", account.id),
+            sender=self.providers[account.provider].sender(account.settings, work.outbound.sender),
+            evidence={"attempt": ids.show("att", work.attempt.id)},
+            brand=account.brand,
+        )
+
     def _evidence(self, work: Handoff, result: Result, *, given_up: bool) -> Evidence:
         """The result as evidence on its attempt."""
         normaliser = f"{work.account.provider}/{self.providers[work.account.provider].version}"
@@ -309,16 +332,6 @@ def _gives_up(message: Message, step: int, result: Result, tried: Sequence[Attem
     return sum(one.state is State.UNCERTAIN for one in tried) + 1 >= MOST_ATTEMPTS
 
 
-def _decisions(results: Sequence[tuple[Handoff, Result]]) -> Decided:
-    """The decisions that answers carried: the person had opted out at the vendor's."""
-    decided: Decided = {}
-    for work, result in results:
-        if isinstance(result, Rejected) and result.signals:
-            told = [(work.attempt.recipient_id, _signal(work, seen)) for seen in result.signals]
-            decided.setdefault(WorkspaceId(work.account.workspace_id), []).extend(told)
-    return decided
-
-
 def _unregistered(results: Sequence[tuple[Handoff, Result]]) -> set[tuple[UUID, bytes]]:
     """The tokens (workspace, hash) that the vendor says no app has any more."""
     return {
@@ -326,17 +339,6 @@ def _unregistered(results: Sequence[tuple[Handoff, Result]]) -> set[tuple[UUID, 
         for work, result in results
         if isinstance(result, Rejected) and result.address_signal is AddressSignal.TOKEN_INVALID
     }
-
-
-def _signal(work: Handoff, seen: SignalSeen) -> RecipientSignal:
-    return RecipientSignal(
-        signal=seen.signal,
-        channel=work.attempt.channel,
-        address=seen.address,
-        source=work.account.provider,
-        actor=ids.show("acc", work.account.id),
-        evidence={"attempt": ids.show("att", work.attempt.id)},
-    )
 
 
 def _may_repeat(message: Message, provider: Provider[Any]) -> bool:

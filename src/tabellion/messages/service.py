@@ -111,7 +111,7 @@ class Messages:
     ) -> list[Planned | HubError]:
         people = await self._resolve(tx, workspace_id, sends)
         with_account = frozenset(channel for account in accounts for channel in account.channels)
-        options = await self._options(tx, workspace_id, sends, people)
+        options = await self._options(tx, workspace_id, sends, people, accounts)
         return [
             person
             if isinstance(person, HubError)
@@ -135,25 +135,30 @@ class Messages:
         workspace_id: WorkspaceId,
         sends: Sequence[Send],
         people: Sequence[Resolved | HubError],
+        accounts: Sequence[Account],
     ) -> list[dict[Channel, rules.Option]]:
-        """For each send, the address to use on each channel that its plan may take, with the verdict on it."""
+        """For each send, the address to use on each channel that its plan may take, with the verdict on it.
+
+        Where what refuses may be about one of our senders, it is the verdict on the sender that may write.
+        """
         known = await self._addresses(tx, workspace_id, sends, people)
-        asked: list[tuple[int, Channel, Identifier]] = []
+        senders = {channel: self._accounts.senders(accounts, channel) for channel in Channel}
+        asked: list[tuple[int, Channel, Identifier, str | None]] = []
         for place, (send, person) in enumerate(zip(sends, people, strict=True)):
             if isinstance(person, HubError):
                 continue
             for identifier in known[place]:
                 for channel in _channels(send, identifier, person):
-                    asked.append((place, channel, identifier))
+                    asked += [(place, channel, identifier, sender) for sender in senders[channel]]
         verdicts = await self._consent.verdicts(
             tx,
             [
-                _question(workspace_id, people[p], identifier, channel, sends[p].purpose)
-                for p, channel, identifier in asked
+                _question(workspace_id, people[p], identifier, channel, sends[p].purpose, sender)
+                for p, channel, identifier, sender in asked
             ],
         )
         options: list[list[rules.Option]] = [[] for _ in sends]
-        for (place, channel, identifier), verdict in zip(asked, verdicts, strict=True):
+        for (place, channel, identifier, _), verdict in zip(asked, verdicts, strict=True):
             options[place].append(_option(channel, identifier, verdict))
         return [rules.by_channel(group) for group in options]
 
@@ -177,6 +182,14 @@ class Messages:
             all_of_them = found.get((workspace_id, RecipientId(person_id)), [])
             named[place] += [one for one in all_of_them if _deliverable(one) and one.kind not in taken]
         return named
+
+    async def answer(self, tx: Tx, workspace_id: WorkspaceId, answers: Sequence[tuple[Message, Content]]) -> None:
+        """Store what answers people who wrote to us, with its jobs; nothing to those who were erased meanwhile."""
+        keys = await self._vault.subjects(tx, workspace_id, {message.recipient_id for message, _ in answers})
+        there = [(message, content) for message, content in answers if message.recipient_id in keys]
+        planned = [Planned(message, content, deliver_job(message)) for message, content in there]
+        if planned:
+            await self._store(tx, workspace_id, planned)
 
     async def _store(self, tx: Tx, workspace_id: WorkspaceId, planned: Sequence[Planned]) -> None:
         keys = await self._vault.subjects(tx, workspace_id, {one.message.recipient_id for one in planned})
@@ -340,8 +353,9 @@ def unknown_purpose(given: str, purposes: Mapping[str, Purpose]) -> Invalid | No
     if given in purposes and purposes[given].archived:
         archived = FieldError("/purpose", "archived; choose another one")
         return Invalid("purpose_archived", f"nothing is sent for '{given}' any more: it is archived", archived)
-    if given in purposes:
+    if given in purposes and not purposes[given].answers:
         return None
+    purposes = {key: one for key, one in purposes.items() if not one.answers}
     known = ", ".join(sorted(key for key, one in purposes.items() if not one.archived))
     wrong = FieldError("/purpose", f"use one of: {known}")
     return Invalid("purpose_unknown", f"there is no purpose '{given[:64]}'; use one of: {known}", wrong)
@@ -468,6 +482,7 @@ def _question(
     identifier: Identifier,
     channel: Channel,
     purpose: str,
+    sender: str | None,
 ) -> Question:
     assert isinstance(person, Resolved)
     return Question(
@@ -477,6 +492,7 @@ def _question(
         kind=identifier.kind,
         channel=channel,
         purpose=purpose,
+        sender=sender,
         health=identifier.health,
     )
 

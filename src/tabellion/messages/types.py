@@ -74,6 +74,8 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     on: frozenset[Trigger] = frozenset(Trigger) - {Trigger.TIMEOUT}
     identifier: str | None = None
     """Hex of the keyed hash of the address meant; None: the person has none of this channel."""
+    sender: str | None = None
+    """The one of our numbers it must come from; None: whatever the account sends from."""
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -89,7 +91,9 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     steps: tuple[Step, ...]
     candidates: tuple[Candidate, ...] = ()
     rule: str = "route"
-    """`route`: the steps of the call. `address`: the address in `to`. `auto`: the workspace's channel order."""
+    """`route`: the steps of the call. `address`: the address in `to`. `auto`: the workspace's channel order.
+
+    `answer`: back to whoever wrote to us."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):

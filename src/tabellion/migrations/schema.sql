@@ -39,7 +39,11 @@ CREATE TABLE public.accounts (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     disabled_at timestamp with time zone,
+    keyword_replies text,
+    brand text,
+    CONSTRAINT accounts_brand_check CHECK (((length(brand) >= 1) AND (length(brand) <= 64))),
     CONSTRAINT accounts_check CHECK (((NOT simulated) OR (secrets IS NULL))),
+    CONSTRAINT accounts_keyword_replies_check CHECK ((keyword_replies = ANY (ARRAY['vendor'::text, 'hub'::text, 'off'::text]))),
     CONSTRAINT accounts_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
     CONSTRAINT accounts_weight_check CHECK (((weight >= 1) AND (weight <= 1000)))
 );
@@ -51,6 +55,10 @@ COMMENT ON COLUMN public.accounts.settings IS 'without secrets';
 COMMENT ON COLUMN public.accounts.host IS 'scheme://host:port that the secrets are sealed for';
 
 COMMENT ON COLUMN public.accounts.simulated IS 'made by the hub for a test side; its settings are made up at each use';
+
+COMMENT ON COLUMN public.accounts.keyword_replies IS 'who answers STOP, START and HELP; null: the vendor where it handles keywords, else the hub';
+
+COMMENT ON COLUMN public.accounts.brand IS 'whose senders these are; null: not known';
 
 CREATE TABLE public.api_key_usage (
     workspace_id uuid NOT NULL,
@@ -218,6 +226,8 @@ CREATE TABLE public.consent_entries (
     sealed bytea,
     notice text,
     notice_version text,
+    sender text,
+    ended_by uuid,
     CONSTRAINT consent_entries_check CHECK ((((rank >= 0) AND (rank <= 3)) AND ((strength >= 0) AND (strength <= 2)))),
     CONSTRAINT consent_entries_check1 CHECK (((strength > 0) = (decision = ANY (ARRAY['denied'::text, 'withdrawn'::text, 'objected'::text])))),
     CONSTRAINT consent_entries_check2 CHECK (((identifier_hash IS NULL) = (identifier_kind IS NULL))),
@@ -226,9 +236,14 @@ CREATE TABLE public.consent_entries (
     CONSTRAINT consent_entries_check7 CHECK (((cardinality(lifts) = 0) OR (decision = 'granted'::text))),
     CONSTRAINT consent_entries_decision_check CHECK ((decision = ANY (ARRAY['granted'::text, 'denied'::text, 'withdrawn'::text, 'objected'::text, 'asserted'::text, 'pending'::text, 'expired'::text]))),
     CONSTRAINT consent_entries_grant_named CHECK (((identifier_hash IS NOT NULL) OR (strength > 0) OR (decision = 'expired'::text) OR ((sealed IS NULL) AND (NOT standing)))),
-    CONSTRAINT consent_entries_grant_narrow CHECK (((strength > 0) OR (decision = 'expired'::text) OR ((NOT person_scope) AND (channel <> '*'::text) AND (purpose <> '*'::text))))
+    CONSTRAINT consent_entries_grant_narrow CHECK (((strength > 0) OR (decision = 'expired'::text) OR ((NOT person_scope) AND (channel <> '*'::text) AND (purpose <> '*'::text)))),
+    CONSTRAINT consent_entries_sender_check CHECK (((length(sender) >= 1) AND (length(sender) <= 255)))
 )
 WITH (fillfactor='90');
+
+COMMENT ON COLUMN public.consent_entries.sender IS 'a restriction of what comes from this one of our senders; null: from any';
+
+COMMENT ON COLUMN public.consent_entries.ended_by IS 'derived: the entry that ended this one, while something may bring it back; START brings back what STOP had ended';
 
 CREATE TABLE public.consent_settings (
     workspace_id uuid NOT NULL,
@@ -525,6 +540,26 @@ CREATE TABLE public.jobs_normal (
     CONSTRAINT jobs_check CHECK (((lease_until IS NULL) = (lease_token IS NULL)))
 )
 WITH (fillfactor='60', vacuum_truncate='false', autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='100000');
+
+CREATE TABLE public.keywords_received (
+    workspace_id uuid NOT NULL,
+    identifier_hash bytea NOT NULL,
+    signal text NOT NULL,
+    id uuid NOT NULL,
+    recipient_id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    channel text NOT NULL,
+    sender text,
+    language text NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    CONSTRAINT keywords_received_language_check CHECK (((length(language) >= 2) AND (length(language) <= 16))),
+    CONSTRAINT keywords_received_sender_check CHECK (((length(sender) >= 1) AND (length(sender) <= 255))),
+    CONSTRAINT keywords_received_signal_check CHECK ((signal = ANY (ARRAY['stop'::text, 'start'::text, 'help'::text])))
+);
+
+COMMENT ON TABLE public.keywords_received IS 'the last of each keyword from each number, for a day: it is answered once';
+
+COMMENT ON COLUMN public.keywords_received.sender IS 'our number it was sent to, where the vendor says it';
 
 CREATE TABLE public.ledger_heads (
     workspace_id uuid NOT NULL,
@@ -1209,6 +1244,12 @@ ALTER TABLE ONLY public.jobs_high
 ALTER TABLE ONLY public.jobs_normal
     ADD CONSTRAINT jobs_normal_pkey PRIMARY KEY (lane, id);
 
+ALTER TABLE ONLY public.keywords_received
+    ADD CONSTRAINT keywords_received_pkey PRIMARY KEY (workspace_id, identifier_hash, signal);
+
+ALTER TABLE ONLY public.keywords_received
+    ADD CONSTRAINT keywords_received_workspace_id_id_key UNIQUE (workspace_id, id);
+
 ALTER TABLE ONLY public.ledger_heads
     ADD CONSTRAINT ledger_heads_origin_key UNIQUE (origin);
 
@@ -1365,6 +1406,8 @@ CREATE INDEX confirmations_of_address ON public.confirmations USING btree (works
 
 CREATE INDEX confirmations_of_person ON public.confirmations USING btree (workspace_id, recipient_id);
 
+CREATE INDEX consent_entries_ended_by ON public.consent_entries USING btree (workspace_id, ended_by) WHERE (ended_by IS NOT NULL);
+
 CREATE INDEX consent_entries_history ON public.consent_entries USING btree (workspace_id, recipient_id, log_index);
 
 CREATE INDEX consent_entries_of_identifier ON public.consent_entries USING btree (workspace_id, identifier_hash) WHERE standing;
@@ -1398,6 +1441,8 @@ CREATE UNIQUE INDEX identifiers_one_external_id ON public.identifiers USING btre
 CREATE INDEX identifiers_recipient ON public.identifiers USING btree (recipient_id, workspace_id);
 
 CREATE INDEX identifiers_silent ON public.identifiers USING btree (workspace_id, COALESCE(watched_at, first_seen_at)) WHERE (kind = ANY (ARRAY['device'::text, 'webpush'::text]));
+
+CREATE INDEX keywords_received_at ON public.keywords_received USING btree (workspace_id, received_at);
 
 CREATE UNIQUE INDEX ledger_heads_open ON public.ledger_heads USING btree (workspace_id, log) WHERE (closed_at IS NULL);
 
@@ -1437,7 +1482,7 @@ CREATE INDEX regulations_open ON public.regulations USING btree (due_at, workspa
 
 CREATE INDEX reviews_recipients ON public.reviews USING gin (recipients);
 
-CREATE UNIQUE INDEX reviews_standing ON public.reviews USING btree (workspace_id, dedupe) WHERE (state = ANY (ARRAY['open'::text, 'rejected'::text]));
+CREATE UNIQUE INDEX reviews_standing ON public.reviews USING btree (workspace_id, dedupe) WHERE ((state = 'open'::text) OR ((state = 'rejected'::text) AND (kind <> 'unclear_reply'::text)));
 
 CREATE UNIQUE INDEX signing_keys_current ON public.signing_keys USING btree (((retired_at IS NULL))) WHERE (retired_at IS NULL);
 

@@ -159,6 +159,8 @@ class Outbound:
     """Where the vendor reports back; None where the hub cannot be reached."""
     at: datetime | None = None
     """When the attempt started; for date headers."""
+    sender: str | None = None
+    """The one of our numbers it must come from: an answer comes from where the person wrote to."""
     repeats: str | None = None
     """The uncertain attempt that this one repeats."""
 
@@ -322,6 +324,13 @@ class Provider(Generic[S]):
     def rejected(self, answer: Answer, message: Outbound, settings: S) -> Rejected:
         """The outcome of a refusal (any 4xx but 429; SMTP 5yz). Must not raise on any body."""
         raise NotImplementedError
+
+    def sender(self, settings: S, heard: str | None = None) -> str | None:
+        """What messages come from, as a block at the vendor names it: a number of ours, or a pool of them.
+
+        With `heard`, the number that a person wrote to: what a STOP sent there blocks. None: nobody knows.
+        """
+        return heard
 
     # inbound
 

@@ -89,6 +89,7 @@ TOLERANCE: Final = 300.0
 class Settings(ProviderSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     secret: Secret
     behaviour: str = "accept"
+    sender: str | None = msgspec.field(name="from", default=None)
     base_url: str = "http://127.0.0.1:8099/sim/fake"
 
     def __post_init__(self) -> None:
@@ -119,6 +120,7 @@ class Fake(Provider[Settings]):
                 "text": message.text,
                 "behaviour": settings.behaviour,
                 "callback_url": message.callback_url,
+                "from": message.sender or settings.sender,
             },
             {"Authorization": f"Bearer {settings.secret.reveal()}", "Idempotency-Key": message.idempotency_key},
         )
@@ -139,6 +141,9 @@ class Fake(Provider[Settings]):
             signals=(SignalSeen(Signal.STOP, message.to),) if code == "opted_out" else (),
             address_signal=ADDRESS.get(code),
         )
+
+    def sender(self, settings: Settings, heard: str | None = None) -> str | None:
+        return heard or settings.sender
 
     def verify(self, inbound: Inbound, settings: Settings) -> None:
         stamp = inbound.headers.get("fake-timestamp", "")

@@ -184,7 +184,7 @@ class Twilio(Provider[Settings]):
             raise Unsendable(Reason.INVALID_ADDRESS, "an SMS goes to a number in E.164 form, as +14155550100")
         if not message.text:
             raise Unsendable(Reason.CONTENT_REFUSED, "an SMS needs a text")
-        fields = {"To": message.to, "Body": message.text} | _sender(settings)
+        fields = {"To": message.to, "Body": message.text} | _sender(settings, message.sender)
         if message.callback_url:
             fields["StatusCallback"] = message.callback_url
         return HttpRequest.form(
@@ -216,6 +216,10 @@ class Twilio(Provider[Settings]):
             signals=(SignalSeen(Signal.STOP, message.to),) if code == _OPTED_OUT else (),
             address_signal=ADDRESS.get(code),
         )
+
+    def sender(self, settings: Settings, heard: str | None = None) -> str | None:
+        """A Messaging Service is one sender: STOP to one of its numbers is STOP to all of them."""
+        return settings.messaging_service_sid or heard or settings.sender
 
     def verify(self, inbound: Inbound, settings: Settings) -> None:
         given = inbound.headers.get("x-twilio-signature", "")
@@ -257,8 +261,8 @@ class Twilio(Provider[Settings]):
         )
 
 
-def _sender(settings: Settings) -> dict[str, str]:
-    chosen = {"MessagingServiceSid": settings.messaging_service_sid, "From": settings.sender}
+def _sender(settings: Settings, sender: str | None) -> dict[str, str]:
+    chosen = {"MessagingServiceSid": settings.messaging_service_sid, "From": sender or settings.sender}
     return {name: value for name, value in chosen.items() if value}
 
 

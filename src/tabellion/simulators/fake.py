@@ -42,6 +42,7 @@ class Sent(msgspec.Struct, forbid_unknown_fields=True):
     subject: str | None = None
     behaviour: str = "accept"
     callback_url: str | None = None
+    sender: str | None = msgspec.field(name="from", default=None)
     id: str = ""
     secret: str = ""
 

@@ -24,7 +24,8 @@ from tabellion.webhooks.types import Arrived, Callback, Raw
 
 NORMALISE = "callback.normalise"
 LONGEST_SENDER = 255
-_DECIDES = frozenset({Signal.STOP, Signal.UNSUBSCRIBED, Signal.COMPLAINED, Signal.BLOCKED})
+_SAYS = frozenset(Signal) - {Signal.AUTORESPONDED}
+"""Signals that somebody gave; what a machine answers says nothing."""
 
 
 @dataclass(frozen=True)
@@ -95,19 +96,25 @@ class Webhooks:
             await store.mark(tx, [(*pair, "received") for pair in about], sealed)
 
     def _signals(self, callback: Callback, arrived: Arrived) -> Iterator[RecipientSignal]:
-        """The decisions in a callback: what the person said, from which address, to which of our senders."""
+        """What persons said in a callback, from which address, to which of our senders: consent knows what it means."""
+        provider = self.providers[arrived.account.provider]
         for one in arrived.parsed:
-            if isinstance(one, InboundMessage) and one.signal in _DECIDES:
+            if isinstance(one, InboundMessage) and (one.signal in _SAYS or (one.text and one.signal is None)):
                 yield RecipientSignal(
                     signal=one.signal,
                     channel=one.channel,
                     address=one.address,
                     source=arrived.account.provider,
                     actor=ids.show("acc", arrived.account.id),
-                    sender=storable(one.recipient_address, LONGEST_SENDER),
-                    blocked_by_vendor=Feature.HANDLES_KEYWORDS in self.providers[arrived.account.provider].features,
+                    sender=storable(
+                        provider.sender(arrived.account.settings, one.recipient_address) or "", LONGEST_SENDER
+                    ),
+                    blocked_by_vendor=Feature.HANDLES_KEYWORDS in provider.features,
                     occurred_at=one.occurred_at,
                     evidence={"callback": ids.show("cbk", callback.id)},
+                    text=one.text,
+                    account_id=arrived.account.id,
+                    brand=arrived.account.brand,
                 )
 
 

@@ -62,6 +62,7 @@ async def test_the_built_in_purposes_are_there(served) -> None:
         "confirmation": ("service", "contract", "allowed", True),
         "marketing": ("marketing", "consent", "denied", False),
         "security": ("security", "contract", "allowed", True),
+        "security.keyword": ("security", "contract", "allowed", True),
         "transactional": ("service", "contract", "allowed", True),
     }
     assert all(one["built_in"] and not one["archived"] and one["opt_out_scope"] == "purpose" for one in listed.values())

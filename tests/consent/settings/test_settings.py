@@ -10,18 +10,19 @@ from tabellion.consent.settings.types import ConsentSettings
 from tabellion.providers.base import Channel
 
 URL = "/v1/consent-settings"
+DEFAULT = {"cross_channel": {}, "stop_scope": "all_messaging", "keywords": {}}
 TOGETHER = {"cross_channel": {"sms": ["whatsapp", "rcs"]}}
 
 
 async def test_settings_are_all_set_at_once_and_audited(served) -> None:
     api = await served.client()
-    assert (await api.get(URL)).json() == {"settings": {"cross_channel": {}}, "updated_at": None}
+    assert (await api.get(URL)).json() == {"settings": DEFAULT, "updated_at": None}
     answer = await api.put(URL, json=TOGETHER)
     assert answer.status_code == 200, answer.text
-    assert answer.json()["settings"] == TOGETHER
+    assert answer.json()["settings"] == {**DEFAULT, **TOGETHER}
     assert (await api.get(URL)).json() == answer.json()
     [(_, detail)] = await served.audited("consent_settings.set")
-    assert detail == {"before": {"cross_channel": {}}, "after": TOGETHER, "loosened": []}
+    assert detail == {"before": DEFAULT, "after": {**DEFAULT, **TOGETHER}, "loosened": []}
 
 
 async def test_who_may_write_purposes_tightens_and_only_compliance_loosens(served) -> None:
@@ -29,7 +30,7 @@ async def test_who_may_write_purposes_tightens_and_only_compliance_loosens(serve
     assert (await admin.put(URL, json=TOGETHER)).status_code == 200
     refused = await admin.put(URL, json={"cross_channel": {"sms": ["rcs"]}})
     assert (refused.status_code, refused.json()["code"]) == (403, "compliance_required")
-    assert (await admin.get(URL)).json()["settings"] == TOGETHER
+    assert (await admin.get(URL)).json()["settings"] == {**DEFAULT, **TOGETHER}
     assert (await compliance.put(URL, json={})).status_code == 200
     assert (await served.audited("consent_settings.set"))[-1][1]["loosened"] == ["cross_channel"]
     assert (await (await served.client(Role.DEVELOPER)).put(URL, json=TOGETHER)).status_code == 403

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from tabellion.consent.rules import line
-from tabellion.consent.types import ANY, Basis, OptOutScope, Purpose, PurposeClass, Purposes
+from tabellion.consent.types import Basis, OptOutScope, Purpose, PurposeClass, Purposes
 
 STRICTNESS: Final[Mapping[PurposeClass, int]] = {
     PurposeClass.SECURITY: 0,
@@ -72,7 +72,7 @@ def _class(purpose: Purpose) -> int:
 
 def _above(purposes: Purposes, key: str) -> set[str]:
     """A purpose and all above it, also where they go round."""
-    return set(line(purposes, key)) - {ANY}
+    return set(line(purposes, key) & purposes.keys())
 
 
 # what a change loosens

@@ -24,7 +24,11 @@ from tabellion.events.types import Event
 async def purposes_of(tx: Tx, workspace_ids: Collection[UUID]) -> dict[UUID, Purposes]:
     """The purposes of each side as they are now, archived ones too: one statement for all."""
     rows = await store.of_sides(tx, workspace_ids)
-    return {side: _over(rows[side]) if side in rows else BUILT_IN for side in workspace_ids}
+    branded = [side for side, some in rows.items() if any(row.settings.brand for row in some)]
+    default = {side: (await brand(tx, WorkspaceId(side), None)).key for side in branded}
+    return {
+        side: _branded(_over(rows[side]), default.get(side)) if side in rows else BUILT_IN for side in workspace_ids
+    }
 
 
 async def note_used(tx: Tx, purposes: Mapping[UUID, Purposes], used: Collection[tuple[UUID, str]]) -> None:
@@ -35,6 +39,13 @@ async def note_used(tx: Tx, purposes: Mapping[UUID, Purposes], used: Collection[
             fresh.setdefault(side, set()).add(key)
     for side, keys in sorted(fresh.items()):
         await store.use(tx, side, keys)
+
+
+def _branded(purposes: Purposes, default: str | None) -> Purposes:
+    """Each with the brand it is of, where some are of another than the default."""
+    if default is None:
+        return purposes
+    return {key: replace(one, brand=one.brand or default) for key, one in purposes.items()}
 
 
 def _over(rows: Collection[Row]) -> Purposes:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from tabellion.consent.types import Basis, OptOutScope, Purpose, PurposeClass, QuietHours
+from tabellion.consent.types import ANSWER, Basis, OptOutScope, Purpose, PurposeClass, QuietHours
 
 KEY: Final = r"^[a-z0-9][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*$"
 MOST: Final = 200
@@ -68,6 +68,7 @@ class PurposeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
             opt_out_scope=self.opt_out_scope,
             archived=archived,
             unused=unused,
+            answers=key == ANSWER,
         )
 
 

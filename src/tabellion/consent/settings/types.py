@@ -5,7 +5,12 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from tabellion.consent.keywords.types import Keyword
+from tabellion.consent.types import StopScope
 from tabellion.providers.base import Channel
+
+Language = Annotated[str, Meta(pattern="^[a-z]{2,3}(-[A-Z]{2})?$", examples=["de"])]
+Word = Annotated[str, Meta(min_length=1, max_length=64, examples=["schleich di"])]
 
 
 class ConsentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -16,6 +21,12 @@ class ConsentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     Counts for what is said from then on, of the whole person. It goes one step: what it adds leads no further.
     """
+
+    stop_scope: StopScope = StopScope.ALL_MESSAGING
+    """What a STOP by phone restricts: all messages to the number, those of the brand or from the sender that it was
+    sent to, or all messages to any number of the person."""
+    keywords: dict[Keyword, dict[Language, Annotated[list[Word], Meta(max_length=100)]]] = {}
+    """Words beside the built-in ones, by what they mean and by language: `{"stop": {"de-AT": ["schleich di"]}}`."""
 
     def __post_init__(self) -> None:
         if own := sorted(channel for channel, others in self.cross_channel.items() if channel in others):
