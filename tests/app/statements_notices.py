@@ -40,7 +40,7 @@ async def make(tx: Tx, side: WorkspaceId) -> None:
         """
         insert into consent_entries
         select (jsonb_populate_record(e, jsonb_build_object(
-                   'id', $2::uuid, 'log_index', 9998, 'decision', 'pending', 'applied', false, 'standing', false,
+                   'id', $2::uuid, 'log_index', 9996, 'decision', 'pending', 'applied', false, 'standing', false,
                    'notice', 'equal', 'notice_version', '1'))).*
           from consent_entries e
          where workspace_id = $1 and decision = 'granted'

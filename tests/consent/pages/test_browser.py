@@ -66,11 +66,11 @@ async def urls(people: People, ann: UUID, world: World) -> dict[str, str]:
 
 
 async def _notice(people: People) -> None:
-    body = {"id": "newsletter", "title": "Newsletter", "purposes": ["marketing"]}
+    body = {"id": "weekly", "title": "Newsletter", "purposes": ["marketing"]}
     assert (await people.api.post("/v1/notices", json=body)).status_code == 201
     text = "I want news and offers by text message, about twice a month.\n\n" + "I can end this at any time. " * 20
     version = {"version": "3", "default_language": "en", "texts": {"en": text}}
-    path = "/v1/notices/newsletter/versions"
+    path = "/v1/notices/weekly/versions"
     assert (await people.api.post(path, json=version)).status_code == 201
     assert (await people.api.post(f"{path}/3/publish", json={})).status_code < 300
 

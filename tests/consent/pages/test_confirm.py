@@ -19,7 +19,7 @@ from .conftest import ANN, HOUR, NUMBER, People, World, url_of
 DECISION: dict[str, Any] = {
     "recipient": {"email": ANN}, "channel": "email", "purpose": "marketing", "decision": "granted", "basis": "consent",
     "method": "form", "source": "signup", "evidence": {"url": "https://example.org/join"},
-    "notice": {"id": "newsletter", "version": "3"}, "confirm": True,
+    "notice": {"id": "weekly", "version": "3"}, "confirm": True,
 }  # fmt: skip
 
 
@@ -60,11 +60,11 @@ async def test_from_the_grant_to_the_verdict(people: People) -> None:
 
 async def test_the_page_shows_the_text_that_was_agreed_to(people: People) -> None:
     made = await people.api.post(
-        "/v1/notices", json={"id": "newsletter", "title": "Newsletter", "purposes": ["marketing"]}
+        "/v1/notices", json={"id": "weekly", "title": "Newsletter", "purposes": ["marketing"]}
     )
     assert made.status_code == 201, made.text
     texts = {"en": "We write once a week.\n\n<b>No</b> more.", "de": "Wir schreiben einmal die Woche."}
-    path = "/v1/notices/newsletter/versions"
+    path = "/v1/notices/weekly/versions"
     made = await people.api.post(path, json={"version": "3", "default_language": "en", "texts": texts})
     assert made.status_code == 201, made.text
     assert (await people.api.post(f"{path}/3/publish", json={})).status_code in (200, 201)

@@ -194,7 +194,7 @@ async def test_the_signal_alone_restricts_nothing_by_default(people: People, url
     assert "gpc" not in await people.methods()
     consent, side = people.world.hub.consent, people.world.side
     rows = await people.world.rows("select id from consent_entries where workspace_id = $1 order by log_index", side)
-    opened = await people.world.db.run(lambda tx: consent.opened(tx, side, [rows[-1]["id"]]))
+    opened = await people.world.db.run(lambda tx: consent.records(tx, side, [rows[-1]["id"]]))
     assert opened[rows[-1]["id"]]["evidence"]["sec_gpc"] == "1"
 
 
@@ -277,5 +277,5 @@ async def test_a_browser_that_asks_for_privacy_leaves_it_in_the_evidence_of_a_pu
     assert answer.status_code == 202
     sql = "select id from consent_entries where workspace_id = $1 order by log_index desc limit 1"
     [last] = await world.rows(sql, world.side)
-    opened = await world.db.run(lambda tx: world.hub.consent.opened(tx, world.side, [last["id"]]))
+    opened = await world.db.run(lambda tx: world.hub.consent.records(tx, world.side, [last["id"]]))
     assert opened[last["id"]]["evidence"] == {"sec_gpc": "1"}

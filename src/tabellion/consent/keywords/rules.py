@@ -33,9 +33,9 @@ Known = Mapping[Phrase, tuple[Keyword, str]]
 def normalised(text: str) -> str:
     """A text as words are compared: lower case, without accents, punctuation and emoji, single spaces between words.
 
-    Letters spelled out one by one ("S.T.O.P") become the word.
+    Letters spelled out one by one ("S.T.O.P") become the word. A dotless i is an i: in capitals nobody can tell.
     """
-    plain = unicodedata.normalize("NFKD", _APOSTROPHES.sub("", text[:LONGEST])).casefold()
+    plain = unicodedata.normalize("NFKD", _APOSTROPHES.sub("", text[:LONGEST])).casefold().replace("ı", "i")
     kept = "".join(_kept(letter) for letter in unicodedata.normalize("NFKD", plain))
     parts = unicodedata.normalize("NFC", kept).split()
     spelled = len(parts) > 2 and all(len(part) == 1 for part in parts)
