@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tabellion.access.service import create_workspace
 from tabellion.admin.ledger_export import LedgerExport
 from tabellion.app.wiring import Hub
 from tabellion.core import ids
@@ -76,6 +77,12 @@ class Audited:
     async def checkpoint(self) -> str:
         async with self.db.transaction() as tx:
             return await self.ledger.checkpoint(tx, self.side)
+
+
+@pytest.fixture
+async def workspace_id(db: Database) -> WorkspaceId:
+    """A side as workspaces have it: with an audit log beside the one that is harmed."""
+    return (await db.run(lambda tx: create_workspace(tx, "fixture"))).live
 
 
 @pytest.fixture

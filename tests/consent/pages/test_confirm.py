@@ -59,9 +59,7 @@ async def test_from_the_grant_to_the_verdict(people: People) -> None:
 
 
 async def test_the_page_shows_the_text_that_was_agreed_to(people: People) -> None:
-    made = await people.api.post(
-        "/v1/notices", json={"id": "weekly", "title": "Newsletter", "purposes": ["marketing"]}
-    )
+    made = await people.api.post("/v1/notices", json={"id": "weekly", "title": "Newsletter", "purposes": ["marketing"]})
     assert made.status_code == 201, made.text
     texts = {"en": "We write once a week.\n\n<b>No</b> more.", "de": "Wir schreiben einmal die Woche."}
     path = "/v1/notices/weekly/versions"
