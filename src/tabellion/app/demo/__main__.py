@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tabellion.app.demo import audit
+from tabellion.app.demo.proof import audit_the_log, hand_out_a_receipt
 from tabellion.app.demo.story import Story, Untrue
-from tabellion.app.demo.world import World
+from tabellion.app.demo.world import World, press
 from tabellion.core.ids import show
 
 ANN = {"phone": "+12025550111", "email": "ann@example.org"}
@@ -40,9 +41,12 @@ def tell(story: Story, world: World) -> None:
     meet_people(story, world)
     fall_back(story, world)
     deliver_with_callback(story, world)
-    hear_stop(story, world)
+    stop = hear_stop(story, world)
     keep_the_promise(story, world)
+    click_once(story, world)
     verify_the_checkpoint(story, world)
+    hand_out_a_receipt(story, world, stop)
+    audit_the_log(story, world)
     survive_a_kill(story, world)
 
 
@@ -96,7 +100,8 @@ def deliver_with_callback(story: Story, world: World) -> None:
     story.check("the timeline starts with message.queued", timeline[0] == "message.queued", timeline)
 
 
-def hear_stop(story: Story, world: World) -> None:
+def hear_stop(story: Story, world: World) -> str:
+    """The id of the entry that STOP made."""
     story.scene("Ann texts STOP")
     before = tree_size(world)
     answer = world.vendor("POST", "/twilio/control/inbound", {"from": ANN["phone"], "body": "STOP"})
@@ -107,6 +112,8 @@ def hear_stop(story: Story, world: World) -> None:
     verdict = world.call("POST", "/v1/consents/check", asked)
     story.check(f"texts to her are denied, by entry {verdict['log_index']}", verdict["verdict"] == "denied", verdict)
     find_in_the_tree(story, world, verdict)
+    entry_id: str = verdict["entry_id"]
+    return entry_id
 
 
 def find_in_the_tree(story: Story, world: World, verdict: Any) -> None:
@@ -143,6 +150,18 @@ def keep_the_promise(story: Story, world: World) -> None:
     sent = send(world, {"external_id": "ann"}, "transactional", "Your invoice", [{"channel": "email"}])
     wait_for(story, world, sent, "sent", "a transactional message still goes out by e-mail")
     story.wait("and arrives", lambda: world.mails(ANN["email"]))
+
+
+def click_once(story: Story, world: World) -> None:
+    story.scene("Eve unsubscribes with one click in her mail program")
+    person = world.call("GET", "/v1/recipients?external_id=eve")["data"][0]["id"]
+    asked = {"kind": "unsubscribe", "channel": "email", "purpose": "marketing"}
+    link = world.call("POST", f"/v1/recipients/{person}/links", asked)["url"]
+    story.check("the link says nothing about her", EVE["email"] not in link and person not in link, link)
+    story.check("the click is answered", press(link, "List-Unsubscribe=One-Click") == 200)
+    question = {"recipient": {"external_id": "eve"}, "channel": "email", "purpose": "marketing"}
+    verdict = world.call("POST", "/v1/consents/check", question)
+    story.check(f"and counts: entry {verdict['log_index']} denies it", verdict["verdict"] == "denied", verdict)
 
 
 def verify_the_checkpoint(story: Story, world: World) -> None:

@@ -29,6 +29,7 @@ class World:
     """Starts and kills the processes; every request goes over a real socket."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.data = folder / "data"
         self.url = f"http://127.0.0.1:{free_port()}"
         self.vendors = f"http://127.0.0.1:{free_port()}"
@@ -141,6 +142,14 @@ class World:
                 "from": "Tabellion <hello@tabellion.example>",
             },
         })  # fmt: skip
+
+
+def press(url: str, body: str) -> int:
+    """The status that a form gets which is sent from outside, without a key."""
+    asked = urllib.request.Request(url, data=body.encode(), method="POST")  # noqa: S310 - http to loopback
+    with urllib.request.urlopen(asked, timeout=20) as answer:  # noqa: S310
+        status: int = answer.status
+        return status
 
 
 def request(method: str, url: str, body: Any, headers: dict[str, str]) -> Any:
