@@ -78,12 +78,11 @@ def _files(folder: Folder, digest: str, report: Report) -> int:
 
 
 def _lines(folder: Folder) -> Iterator[bytes]:
-    try:
-        with (folder.root / SUMS).open("rb") as stream:
-            while line := stream.readline(MOST_LINE):
-                yield line
-    except OSError:
-        raise Refuted("manifest_form", f"the manifest has no {SUMS}", file=SUMS) from None
+    with folder.opened(SUMS) as stream:
+        if stream is None:
+            raise Refuted("manifest_form", f"the manifest has no {SUMS}", file=SUMS)
+        while line := stream.readline(MOST_LINE):
+            yield line
 
 
 def _present(root: Path) -> Iterator[Path]:

@@ -26,6 +26,8 @@ BROKEN: Final = (
     OverflowError,
 )  # fmt: skip
 """What the standard library says of a ZIP that is none, or not whole."""
+_PACKED: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+"""Others may ask for as much memory as they like."""
 _OUTSIDE: Final = frozenset({"custody.json", "custody.jws", "jwks.json"})
 
 
@@ -34,7 +36,7 @@ class _Bundle:
     archive: zipfile.ZipFile
     believed: Trust
     report: Report
-    left: int = MOST_BYTES
+    left: int = field(default_factory=lambda: MOST_BYTES)
     records: dict[tuple[int, bytes], str] = field(default_factory=dict)
     """What receipts prove: the place and the hash of a record, and which of them does."""
 
@@ -51,10 +53,17 @@ class _Bundle:
 
     def pieces(self, stream: IO[bytes]) -> Iterator[bytes]:
         while piece := stream.read(_PIECE):
-            self.left -= len(piece)
-            if self.left < 0:
-                raise Refuted("file_too_large", f"the files have more than {MOST_BYTES} bytes unpacked")
-            yield piece
+            yield self._counted(piece)
+
+    def lines(self, stream: IO[bytes]) -> Iterator[bytes]:
+        while line := stream.readline(MOST_LINE):
+            yield self._counted(line)
+
+    def _counted(self, piece: bytes) -> bytes:
+        self.left -= len(piece)
+        if self.left < 0:
+            raise Refuted("file_too_large", f"the files have more than {MOST_BYTES} bytes unpacked")
+        return piece
 
 
 def verify(file: Path, believed: Trust, jwks: bytes | None) -> Report:
@@ -78,6 +87,8 @@ def _verify(bundle: _Bundle, jwks: bytes | None) -> None:
     names = [one.filename for one in bundle.archive.infolist()]
     if len(names) > MOST_FILES or len(set(names)) != len(names):
         raise Refuted("zip_form", "the ZIP has too many files, or two of one name")
+    if any(one.compress_type not in _PACKED for one in bundle.archive.infolist()):
+        raise Refuted("zip_form", "the ZIP is packed in a way that evidence never is")
     claims = _custody(bundle, jwks)
     listed = {str(one["name"]): (one["sha256"], one["bytes"]) for one in claims["files"]}
     whole = sha256(canonical.write([[one["name"], one["sha256"]] for one in claims["files"]])).hexdigest()
@@ -175,7 +186,7 @@ def _consents(bundle: _Bundle) -> None:
 def _rows(bundle: _Bundle, name: str) -> Iterator[dict[str, Any]]:
     try:
         with bundle.archive.open(name) as stream:
-            while line := stream.readline(MOST_LINE):
+            for line in bundle.lines(stream):
                 row = json.loads(line)
                 if isinstance(row, dict):
                     yield row

@@ -120,12 +120,13 @@ def _committed(extra: bytes) -> tuple[bytes, Mapping[str, Any]] | None:
         if "record" not in said:
             return None
         key, record = _key(said["key"]), said["record"]
+        if not isinstance(record, dict) or not record:
+            raise TypeError("a record is an object, and not empty")
         made = hmac.digest(key, canonical.write(record), "sha256")
         leaf = said.get("leaf") or _leaf(made, record)
-        stated = unpadded(leaf["c"])
+        stated, written = unpadded(leaf["c"]), canonical.write(leaf)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise Refuted("receipt_form", f"what the receipt discloses cannot be read: {error}") from None
-    written = canonical.write(leaf)
     if not LEAF.fullmatch(written):
         raise Refuted("receipt_form", "what the receipt discloses is not of the form of an entry")
     if not hmac.compare_digest(made, stated):

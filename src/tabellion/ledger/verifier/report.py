@@ -56,7 +56,7 @@ class Report:
         lines += [f"ok    {line}" for line in self.holds]
         lines += [f"?     {line}" for line in self.unchecked]
         lines += [f"WRONG {one.text} [{one.code}]" for one in self.findings]
-        return "\n".join([*map(_printable, lines), "NOT VERIFIED" if self.findings else "verified"])
+        return "\n".join([*map(printable, lines), "NOT VERIFIED" if self.findings else "verified"])
 
     def json(self) -> str:
         """For programs: one line."""
@@ -65,6 +65,6 @@ class Report:
         return json.dumps(said | {"findings": findings}, default=str)
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
     """Without what could move the cursor of whoever reads it: the line may quote what somebody else wrote."""
     return "".join(letter if letter.isprintable() else "�" for letter in line)
