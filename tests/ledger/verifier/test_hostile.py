@@ -173,6 +173,15 @@ def test_a_checkpoint_by_a_newer_key_is_told_from_a_forged_one(new_log: NewLog) 
     assert log.signer.verifier.key_id.hex() in found.text
 
 
+def test_a_head_by_a_key_that_was_not_given_is_no_alarm(new_log: NewLog) -> None:
+    """Somebody who was given the newest key alone, and a copy that keeps what the one before signed."""
+    log, older = new_log(3).write(), note.Signer.new(ORIGIN)
+    log.put("checkpoints/2", log.checkpoint(2, older).encode())
+    report = log.verified()
+    assert (report.findings, len(report.unchecked)) == ([], 1)
+    assert older.verifier.key_id.hex() in report.unchecked[0]
+
+
 def test_one_witness_under_two_names_counts_once(new_log: NewLog) -> None:
     """tlog-cosignature does not sign the name: its line can be copied under another, and verifies there."""
     log, one = new_log(3), note.Cosigner.new("witness.example/a")
