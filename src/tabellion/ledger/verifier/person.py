@@ -26,6 +26,8 @@ BROKEN: Final = (
     OverflowError,
 )  # fmt: skip
 """What the standard library says of a ZIP that is none, or not whole."""
+SAID: Final = ("id", "channel", "purpose", "decision", "basis", "method", "source", "applied")
+"""What a row says of a decision in the words of its record."""
 _PACKED: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 """Others may ask for as much memory as they like."""
 _OUTSIDE: Final = frozenset({"custody.json", "custody.jws", "jwks.json"})
@@ -178,6 +180,11 @@ def _consents(bundle: _Bundle) -> None:
         if known is None:
             told = f"the decision {row.get('id')} in consents.jsonl is proved by no receipt"
             bundle.report.add("decision_unproved", told, id=row.get("id"))
+        elif other := [name for name in SAID if row.get(name) != record.get(name)]:
+            told = (
+                f"consents.jsonl says {', '.join(other)} of the decision {row.get('id')} otherwise than it was recorded"
+            )
+            bundle.report.add("decision_differs", told, id=row.get("id"), fields=other)
         else:
             proven += 1
     bundle.report.holds.append(f"{proven} decisions stand in the log as consents.jsonl has them")
