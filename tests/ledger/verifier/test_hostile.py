@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tabellion.core.crypto import canonical
 from tabellion.ledger import note
 from tabellion.ledger.note import BadNote
-from tabellion.ledger.verifier import heads, person
+from tabellion.ledger.verifier import heads, manifest, person
 from tabellion.ledger.verifier.command import Believed, Reach, main, verify_person
 from tabellion.ledger.verifier.heads import Trust, Trusted
 from tabellion.ledger.verifier.receipt import disclosed, parse
@@ -341,3 +341,31 @@ def test_the_key_for_one_server_is_not_given_to_another(monkeypatch: pytest.Monk
         "https://hub.example/ledger/x", "tbl_live_secret"
     )
     assert Reach().opened_beside(there, here) == Web(there, None)
+
+
+def test_a_file_that_differs_is_not_among_all_that_are_those_of_the_manifest(new_log: NewLog) -> None:
+    log = new_log(3).write()
+    sums = "".join(
+        f"{sha256(file.read_bytes()).hexdigest()}  {file.relative_to(log.folder)}\n"
+        for file in sorted(log.folder.rglob("*"))
+        if file.is_file()
+    ).encode()
+    key = Ed25519PrivateKey.generate()
+    claims = {"sha256sums": sha256(sums).hexdigest(), "files": sums.count(b"\n"), "since": 0, "generated_at": "now"}
+    log.put("SHA256SUMS", sums)
+    log.put("manifest.json", json.dumps(claims).encode())
+    log.put("manifest.jws", _statement(key, {"alg": "EdDSA", "kid": "k", "typ": manifest.KIND}, claims))
+    log.put("jwks.json", json.dumps({"keys": [_jwk(key, "k")]}).encode())
+    assert "all 3 files are those of the manifest of now" in log.verified().holds
+    log.put("tile/0/000.p/3", bytes(96))
+    report = log.verified()
+    assert [one.code for one in report.findings] == ["tile_differs", "file_differs"]
+    assert not [one for one in report.holds if "files are those" in one]
+
+
+def test_a_cosignature_of_a_time_that_no_calendar_has_is_told(new_log: NewLog) -> None:
+    log, one = new_log(3), note.Cosigner.new("witness.example/a")
+    signed = log.checkpoint()
+    log.write().put("checkpoint", (signed + one.cosign(note.parse(signed).text, 2**63 - 1)).encode())
+    report = log.verified(believed={"witnesses": [one.witness.line()]})
+    assert "cosigned by witness.example/a on second 9223372036854775807 since 1970" in report.holds

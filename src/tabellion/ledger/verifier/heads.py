@@ -69,7 +69,10 @@ def trust(keys: Iterable[str], lists: Iterable[bytes], witnesses: Iterable[str],
         raise Unusable("two of the witnesses named have one key, so they are one witness")
     needed = len(known) if quorum is None else quorum
     if not trusted:
-        raise Unusable("name the key of the log: --key origin+id+key")
+        raise Unusable(
+            "name the key of the log, as whoever runs it made it known, and not as it lies beside what you verify:"
+            " --key origin+id+key, or --keys FILE"
+        )
     if not 0 <= needed <= len(known):
         raise Unusable(f"{needed} of {len(known)} witnesses cannot have cosigned")
     return Trust(trusted, known, needed)
@@ -144,7 +147,7 @@ def _key(line: str) -> Verifier:
     try:
         return note.parse_verifier(line.strip())
     except BadNote as error:
-        raise BadNote(f"--key takes the key of a log, origin+id+key: {error}") from None
+        raise BadNote(f"--key takes the key of a log, origin+id+key (a file of keys: --keys FILE): {error}") from None
 
 
 def _witness(line: str) -> Witness:

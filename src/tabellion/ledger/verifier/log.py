@@ -12,7 +12,7 @@ from tabellion.ledger import note
 from tabellion.ledger.note import BadNote
 from tabellion.ledger.verifier import heads, manifest, receipt
 from tabellion.ledger.verifier.heads import MOST_NOTE, Signed, Trust
-from tabellion.ledger.verifier.report import Refuted, Report, Unusable
+from tabellion.ledger.verifier.report import Refuted, Report, Unusable, moment
 from tabellion.ledger.verifier.source import TILE, Folder, Source, path
 from tabellion.ledger.verifier.walk import HEIGHT, Difference, Other, Walk
 
@@ -89,7 +89,7 @@ class _Verification:
         root = base64.b64encode(tree.root).decode()
         self.report.facts = {"origin": tree.origin, "size": tree.size, "root": root}
         self.report.holds.append(f"the checkpoint at {tree.size} is signed by a key given for {tree.origin}")
-        self.report.holds += [f"cosigned by {one.witness.name} (as of {one.at} s since 1970)" for one in head.seen]
+        self.report.holds += [f"cosigned by {one.witness.name} on {moment(one.at)}" for one in head.seen]
         return head
 
     def _since(self, head: Signed) -> Seen | None:

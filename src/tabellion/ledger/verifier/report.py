@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 VERIFIED: Final = 0
@@ -63,6 +64,14 @@ class Report:
         findings = [{"code": one.code, "text": one.text, **one.where} for one in self.findings]
         said = {"verified": not findings, **self.facts, "holds": self.holds, "unchecked": self.unchecked}
         return json.dumps(said | {"findings": findings}, default=str)
+
+
+def moment(at: int) -> str:
+    """Seconds since 1970 for people, as far as a calendar goes."""
+    try:
+        return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return f"second {at} since 1970"
 
 
 def printable(line: str) -> str:

@@ -22,6 +22,7 @@ PATIENCE: Final = 30.0
 """Seconds that one file may take."""
 TRIES: Final = 5
 _PIECE: Final = 1 << 16
+_CLOSED: Final = frozenset({401, 403})
 _BUSY: Final = frozenset({429, 502, 503, 504})
 
 
@@ -133,7 +134,8 @@ class Web:
             if status == HTTPStatus.NOT_FOUND:
                 return None
             if status not in _BUSY or attempt == TRIES - 1:
-                raise Unusable(f"{self.prefix}/{path} answers {status}")
+                hint = "; it may want an API key: --token-file FILE" if status in _CLOSED else ""
+                raise Unusable(f"{self.prefix}/{path} answers {status}{hint}")
             time.sleep(min(pause, max(0.0, until - time.monotonic())))
         return None
 
