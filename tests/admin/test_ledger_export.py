@@ -12,6 +12,7 @@ import pytest
 
 from tabellion.access.service import create_key
 from tabellion.access.types import Role, Workspace
+from tabellion.admin import ledger_export
 from tabellion.app.routes import build
 from tabellion.app.wiring import Hub
 from tabellion.core.config import Settings
@@ -157,3 +158,31 @@ async def test_the_receipt_of_what_was_audited_is_verified_like_any_other(
     report = verify_receipt(file, Believed([key]))
     assert report.findings == []
     assert (report.facts["record"]["action"], report.facts["record"]["id"]) == ("ledger.exported", entry["id"])
+
+
+async def test_sums_and_texts_are_given_out_in_pieces(
+    hub: Hub, db: Database, workspace: Workspace, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log has a line a tile, and a side as many texts as it likes: neither is ever in memory as a whole."""
+    monkeypatch.setattr(ledger_export, "_PIECE", 100)
+    monkeypatch.setattr(ledger_export, "AT_ONCE", 1)
+    http = await client(Role.COMPLIANCE)
+    await grow(db, hub.ledger, workspace.live, 300)
+    for name in ("news", "offers"):
+        notice = {"id": name, "title": "News", "purposes": ["marketing"]}
+        assert (await http.post("/v1/notices", json=notice)).status_code < 300
+        version = {"default_language": "en", "texts": {"en": "We write to you."}}
+        made = (await http.post(f"/v1/notices/{name}/versions", json=version)).json()
+        assert (await http.post(f"/v1/notices/{name}/versions/{made['version']}/publish")).status_code < 300
+    copied = await hub.ledger_export.begin(db, workspace.live, "consent", 0, "key_1")
+    pieces: dict[str, list[bytes]] = {}
+    async for part in hub.ledger_export.parts(db, copied):
+        pieces[part.name] = [page.content async for page in part.pages]
+        file = tmp_path / "copy" / part.name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"".join(pieces[part.name]))
+    assert len(pieces["SHA256SUMS"]) > 5
+    assert max(map(len, pieces["SHA256SUMS"])) <= 100
+    assert len([name for name in pieces if name.startswith("notices/")]) == 2
+    key = (await http.get("/v1/ledger/key")).text.strip()
+    assert Asked(str(tmp_path / "copy"), Believed([key])).verify().findings == []

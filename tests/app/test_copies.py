@@ -93,3 +93,20 @@ def test_evidence_needs_a_reason(tabellion: Tabellion, tmp_path: Path, reason: s
     words = ("export", "person", "ann@example.org", *SIDE, "--to", str(tmp_path / "x.zip"), "--reason", reason)
     done = tabellion.run(*words)
     assert (done.returncode, "reason_required" in done.stderr) == (2, True)
+
+
+def test_a_copy_that_was_interrupted_goes_on_and_verifies(tabellion: Tabellion, tmp_path: Path) -> None:
+    """Stopped before its checkpoint and in the middle of a file; the next run is of a larger log."""
+    copy = tmp_path / "copy"
+    first = tabellion.json("export", "ledger", *SIDE, "--to", str(copy))
+    signed = (copy / "checkpoint").read_bytes()
+    refused(tabellion, "first@example.org")
+    tabellion.json("export", "ledger", *SIDE, "--to", str(copy))
+    (copy / "checkpoint").write_bytes(signed)
+    (copy / "checkpoints" / str(first["size"])).unlink()
+    (copy / "tile/entries/007.writing").write_bytes(b"half")
+    refused(tabellion, "second@example.org")
+    tabellion.json("export", "ledger", *SIDE, "--to", str(copy))
+    report = Asked(str(copy), Believed(keys(copy))).verify()
+    assert report.findings == []
+    assert not list(copy.rglob("*.writing"))

@@ -381,3 +381,27 @@ def grown_back(audited: Audited) -> Callable[[], Awaitable[None]]:
 
 def test_the_forged_entry_is_of_the_right_form(some_leaves: Make) -> None:
     assert len(FORGED) == len(leaf_bytes(some_leaves(1)[0]))
+
+
+# what the hub's own process sees
+
+
+HARMS = [
+    f"update ledger_leaves set leaf = '{FORGED.decode()}' where index = 300",
+    "delete from ledger_leaves where index = 300",
+    r"update ledger_tiles set hashes = overlay(hashes placing '\x00' from 45 * 32) where level = 0 and index = 1",
+]
+
+
+@pytest.mark.parametrize("harm", HARMS)
+async def test_doctors_sample_finds_what_the_heads_do_not_show(audited: Audited, harm: str) -> None:
+    """A head is rebuilt from what full tiles lead to: an entry below one could be changed, and every head was right."""
+    async with audited.db.transaction() as tx:
+        problems, looked, full = await audited.ledger.sample(tx)
+    assert (problems, looked, full) == ([], 2, 2)
+    await audited.harm(harm)
+    async with audited.db.transaction() as tx:
+        assert await audited.ledger.verify_heads(tx) == []
+        problems, _, _ = await audited.ledger.sample(tx)
+        assert (await audited.ledger.sample(tx, most=1))[1:] == (1, 2)
+    assert [(one.code, one.detail) for one in problems] == [("entry_differs", "entry 300 is not what the log signed")]

@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tabellion.access.types import Role
+from tabellion.core import ids
 from tabellion.core.crypto import b64url
 from tabellion.ledger.verifier.command import Believed, verify_person
 from tabellion.ledger.verifier.report import Report, Unusable
@@ -172,6 +173,14 @@ async def test_a_decision_that_the_receipts_do_not_prove_is_named_whoever_signed
     await world.execute(f"update consent_entries set log_index = 900 where id = '{other[0][0]}'")
     found = case.verified(await case.fetch()).findings
     assert [one.code for one in found] == ["decision_unproved"]
+
+
+async def test_a_row_that_says_otherwise_than_its_record_is_named(case: Case, world: World) -> None:
+    """The record is sealed and committed to; the columns beside it, which people read, are only columns."""
+    [[entry]] = await world.rows("select id from consent_entries where decision = 'withdrawn' limit 1")
+    await world.execute(f"update consent_entries set source = 'another' where id = '{entry}'")
+    [found] = case.verified(await case.fetch()).findings
+    assert (found.code, found.where["id"]) == ("decision_differs", ids.show("cns", entry))
 
 
 async def test_the_wrong_key_proves_nothing(case: Case) -> None:

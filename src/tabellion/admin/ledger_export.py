@@ -3,7 +3,7 @@
 Read in many short transactions; what a size of the tree covers never changes, so the copy is of one moment.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -39,6 +39,7 @@ KIND: Final = "tabellion-ledger-export"
 AT_ONCE: Final = 32
 """Files of one transaction."""
 _IN_MEMORY: Final = 8 << 20
+_PIECE: Final = 256 << 10
 Kept = Callable[[str], "Standing | None"]
 
 
@@ -86,9 +87,17 @@ class _Sums:
         self.lines.write(f"{digest}  {name}\n".encode())
         self.files, self.size = self.files + 1, self.size + size
 
-    def content(self) -> bytes:
+    def digest(self) -> str:
+        """The SHA-256 of all lines."""
+        whole = sha256()
+        for piece in self.pieces():
+            whole.update(piece)
+        return whole.hexdigest()
+
+    def pieces(self) -> Iterator[bytes]:
         self.lines.seek(0)
-        return self.lines.read()
+        while piece := self.lines.read(_PIECE):
+            yield piece
 
 
 @dataclass(frozen=True)
@@ -125,9 +134,8 @@ class LedgerExport:
             async for name, content in self._contents(db, copied, kept, sums):
                 sums.add(name, sha256(content).hexdigest(), len(content))
                 yield _part(name, copied.at, content)
-            listed = sums.content()
-            yield _part("SHA256SUMS", copied.at, listed)
-            claims = self._claims(copied, sums, sha256(listed).hexdigest())
+            yield _part("SHA256SUMS", copied.at, sums.pieces())
+            claims = self._claims(copied, sums, sums.digest())
             yield _part("manifest.json", copied.at, encode(claims) + b"\n")
             signed = await db.run(lambda tx: self.certificates.sign(tx, claims, KIND))
             yield _part("manifest.jws", copied.at, signed.encode() + b"\n")
@@ -147,7 +155,7 @@ class LedgerExport:
             yield f"{below}checkpoint", one.checkpoint.encode()
         async for name, content in self._tiles(db, copied.shown, copied.since, kept, sums):
             yield name, content
-        for name, content in await db.run(lambda tx: self._texts(tx, copied.workspace_id)):
+        async for name, content in self._texts(db, copied.workspace_id):
             yield name, content
         for name, said in copied.extra.items():
             yield name, said.encode()
@@ -172,8 +180,13 @@ class LedgerExport:
             for file, content in zip(missing, await db.run(read) if missing else [], strict=True):
                 yield below + layout.name(file), content
 
-    async def _texts(self, tx: Tx, workspace_id: WorkspaceId) -> list[tuple[str, bytes]]:
-        return [one async for one in notice_files.every(tx, self.notices, workspace_id)]
+    async def _texts(self, db: Database, workspace_id: WorkspaceId) -> AsyncIterator[tuple[str, bytes]]:
+        """Those published when they are listed; some of them at a time."""
+        listed = await db.run(lambda tx: notice_files.listed(tx, self.notices, workspace_id))
+        for first in range(0, len(listed), AT_ONCE):
+            some = listed[first : first + AT_ONCE]
+            for one in await db.run(lambda tx, some=some: notice_files.named(tx, self.notices, workspace_id, some)):  # type: ignore[misc]
+                yield one
 
     async def _outside(self, db: Database, workspace_id: WorkspaceId, log: str) -> str | None:
         """The last checkpoint kept outside the database. Read before the head: it never runs ahead of a sound one."""
@@ -247,8 +260,11 @@ def _ranged(key: VerifierKey) -> dict[str, Any]:
     }
 
 
-def _part(name: str, at: datetime, content: bytes) -> Part:
+def _part(name: str, at: datetime, content: bytes | Iterable[bytes]) -> Part:
+    whole = [content] if isinstance(content, bytes) else content
+
     async def pages() -> AsyncIterator[Page]:
-        yield Page(1, content)
+        for piece in whole:
+            yield Page(1, piece)
 
     return Part(name, at, pages())

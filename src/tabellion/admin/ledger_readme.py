@@ -24,7 +24,7 @@ keys.txt          The same keys, a line each. DO NOT TRUST THEM BECAUSE THEY LIE
                   got from the operator by another way.
 checkpoints/      Heads that were signed before, where they were kept.
 previous          If this log goes on for another that was lost: the last head of that one.
-generations/      That one, as far as it is still there.
+generations/      That one, as far as it is still there: a log by itself, to be checked like this one.
 notices/          The texts that people agreed to.
 SHA256SUMS        The SHA-256 of each file: sha256sum -c SHA256SUMS
 manifest.json     When and by whom this was made, and the SHA-256 of SHA256SUMS.
@@ -37,7 +37,8 @@ How to check it
 
     tabellion ledger verify --key KEY --from .
 
-or, with four files of the system's source and the Python package `cryptography`:
+or, with `ledger/merkle.py`, `ledger/note.py` and the folder `ledger/verifier` of the system's source, to be read in a
+day, and the Python package `cryptography`:
 
     python -m tabellion.ledger.verifier log . --key KEY
 

@@ -1,7 +1,7 @@
 """The commands that write what a hub holds into files."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,8 @@ from tabellion.privacy.regulations import Order
 from tabellion.recipients.types import Ref
 
 ASIDE: Final = ".writing"
+BELOW: Final = ("tile", "checkpoints", "generations", "notices")
+"""The folders of a copy."""
 Show = Callable[[int, int], None]
 """How many files are written, and of how many."""
 
@@ -41,14 +43,6 @@ class Wanted:
     to: Path
 
 
-@dataclass(frozen=True, slots=True)
-class There:
-    """What an earlier run left: how many entries, and the heads it knew."""
-
-    size: int = 0
-    heads: Mapping[str, str] = field(default_factory=dict)
-
-
 async def export_ledger(settings: Settings, wanted: Wanted, show: Show) -> dict[str, Any]:
     """Copy a log into a folder, and what came of it. What a copy there has already is not read again."""
     wanted.to.mkdir(parents=True, exist_ok=True)
@@ -57,14 +51,14 @@ async def export_ledger(settings: Settings, wanted: Wanted, show: Show) -> dict[
         side = workspace.side(wanted.mode)
         copied = await hub.ledger_export.begin(hub.around.db, side, wanted.log, wanted.since, COMMAND_LINE)
         await hub.around.db.run(lambda tx: told(tx, copied))
-        kept = _there(wanted.to, copied.shown.checkpoint)
-        copied = replace(copied, extra={**copied.extra, **kept.heads})
+        _sweep(wanted.to)
+        copied = replace(copied, extra={**copied.extra, **_heads(wanted.to, copied.shown.checkpoint)})
         expected, written = layout.count(copied.shown.size, copied.since), 0
         async for part in hub.ledger_export.parts(hub.around.db, copied, lambda name: _standing(wanted.to / name)):
             await _write(wanted.to, part)
             written += 1
             show(written, max(expected, written))
-        _tidy(wanted.to, kept.size, copied.shown.size)
+        _tidy(wanted.to, copied.shown.size)
         return {"to": str(wanted.to), "log": wanted.log, "size": copied.shown.size, "written": written}
 
 
@@ -152,21 +146,29 @@ def _standing(file: Path) -> Standing | None:
     return Standing(sha256(content).hexdigest(), len(content)) if content else None
 
 
-def _there(folder: Path, checkpoint: str) -> There:
-    """What an earlier run left there, if it is a copy of this log."""
+def _heads(folder: Path, checkpoint: str) -> dict[str, str]:
+    """The heads that an earlier run left there, by their files, if it is a copy of this log."""
     try:
         signed = (folder / "checkpoint").read_text()
     except FileNotFoundError:
-        return There()
+        return {}
     if signed.partition("\n")[0] != checkpoint.partition("\n")[0]:
         raise HubError("other_copy", f"{folder} holds a copy of another log; name an empty folder")
     heads = {f"checkpoints/{one.name}": one.read_text() for one in (folder / "checkpoints").glob("[0-9]*")}
     size = note.parse_checkpoint(note.parse(signed).text).size
-    return There(size, heads | ({f"checkpoints/{size}": signed} if signed != checkpoint else {}))
+    return heads | ({f"checkpoints/{size}": signed} if signed != checkpoint else {})
 
 
-def _tidy(folder: Path, old: int, new: int) -> None:
-    """Remove the partial tiles that the copy needed before it grew."""
-    needed = set(layout.partial(new))
-    for file in set(layout.partial(old)) - needed:
-        (folder / layout.name(file)).unlink(missing_ok=True)
+def _sweep(folder: Path) -> None:
+    """Remove what a run that was cut short was writing."""
+    for below in BELOW:
+        for file in (folder / below).rglob(f"*{ASIDE}"):
+            file.unlink()
+
+
+def _tidy(folder: Path, size: int) -> None:
+    """Remove the partial tiles that the copy needed before it grew, those of runs that were cut short among them."""
+    needed = {folder / layout.name(file) for file in layout.partial(size)}
+    for file in (folder / "tile").rglob("*.p/*"):
+        if file not in needed:
+            file.unlink()

@@ -114,6 +114,7 @@ async def _installation(installation: Opened) -> list[Finding]:
         partial(examine_epochs, installation.vault),
         _clock,
         _ledger(installation),
+        _entries(installation),
         _checkpoints(installation),
         _accounts(installation),
         _regulations(installation),
@@ -204,6 +205,17 @@ def _ledger(installation: Opened) -> Callable[[Tx], Awaitable[list[Finding]]]:
         problems = await _open_ledger(installation).verify_heads(tx)
         found = [_of_log("ledger", one, Level.WRONG) for one in problems]
         return found or [Finding("ledger", "no log went back")]
+
+    return look
+
+
+def _entries(installation: Opened) -> Callable[[Tx], Awaitable[list[Finding]]]:
+    async def look(tx: Tx) -> list[Finding]:
+        problems, looked, full = await _open_ledger(installation).sample(tx)
+        if problems:
+            return [_of_log("entries", one, Level.WRONG) for one in problems]
+        text = f"{looked} of {full} full bundles of 256 are what was signed; `tabellion ledger verify` compares all"
+        return [Finding("entries", text, data={"bundles": full, "compared": looked})]
 
     return look
 

@@ -1,8 +1,11 @@
 """Appending to the logs of a workspace side, and what can be read from them."""
 
+import secrets
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Final
 from uuid import UUID
 
@@ -31,6 +34,8 @@ from tabellion.ledger.types import (
 from tabellion.ledger.witness import store as witnessed
 from tabellion.ledger.witness.policy import Policy
 
+SAMPLE: Final = 256
+"""Bundles of entries that are compared at once with the tree."""
 CHECK_EVERY: Final = timedelta(seconds=5)
 """How long a process goes on without comparing a log with the checkpoint outside the database. A change of the
 database server, and a head below what the process itself has committed, are noticed at once.
@@ -264,6 +269,23 @@ class Ledger:
         ]
         problems = [await self._problem(tx, head) for head in await store.heads(tx)]
         return [*lost, *(one for one in problems if one)]
+
+    async def sample(self, tx: Tx, most: int = SAMPLE) -> tuple[list[Problem], int, int]:
+        """Entries of any log that its tree does not have, by a sample that nobody can foresee; how many bundles of 256
+        it was of, and how many there are. `verify_heads` trusts full tiles, which whoever changes an entry may leave.
+        """
+        heads = [head for head in await store.heads(tx) if head.size >= rules.TILE]
+        past = list(accumulate(head.size // rules.TILE for head in heads))
+        full = past[-1] if past else 0
+        chosen = sorted(secrets.SystemRandom().sample(range(full), min(most, full)))
+        problems: list[Problem] = []
+        for one in chosen:
+            head = heads[place := bisect_right(past, one)]
+            number = one - (past[place - 1] if place else 0)
+            index = await tree.first_unlike(tx, head, number)
+            if index is not None and all(each.origin != head.origin for each in problems):
+                problems.append(Problem(head.origin, "entry_differs", f"entry {index} is not what the log signed"))
+        return problems, len(chosen), full
 
     async def _problem(self, tx: Tx, head: Head) -> Problem | None:
         """Compares with the checkpoint file as it was before the head is read again: nothing is locked here."""

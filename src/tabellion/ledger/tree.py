@@ -63,6 +63,20 @@ async def tile(tx: Tx, log: LogId, size: int, level: int, index: int, width: int
     return b"".join(await _level(tx, log, Span(level, first, first + width)))
 
 
+async def first_unlike(tx: Tx, head: Head, number: int) -> int | None:
+    """The first entry of a full bundle that its tile, or the tree of the head, does not have; None: all are sound."""
+    first = number * rules.TILE
+    stored = await store.leaves(tx, head.log, range(first, first + rules.TILE))
+    tile = await store.tile(tx, head.log, 0, number) or b""
+    for at in range(rules.TILE):
+        leaf = stored.get(first + at)
+        if leaf is None or merkle.leaf_hash(leaf) != tile[at * HASH_SIZE : (at + 1) * HASH_SIZE]:
+            return first + at
+    proof = await range_hashes(tx, head.log, merkle.inclusion_ranges(first, head.size))
+    sound = merkle.verify_inclusion(first, head.size, tile[:HASH_SIZE], proof, head.frontier.root())
+    return None if sound else first
+
+
 async def bundle(tx: Tx, log: LogId, size: int, index: int, width: int) -> bytes:
     """The first `width` entries of a bundle of the tree of this size, each after its length in two bytes."""
     _require(size, 0, index, width)

@@ -12,15 +12,14 @@ from tabellion.core.ids import WorkspaceId
 PAGE: Final = 200
 
 
-async def every(tx: Tx, notices: Notices, workspace_id: WorkspaceId) -> AsyncIterator[tuple[str, bytes]]:
-    """All published versions of a side: name of the file, content."""
-    before = None
+async def listed(tx: Tx, notices: Notices, workspace_id: WorkspaceId) -> list[tuple[str, str]]:
+    """Key and name of all versions of a side, drafts among them."""
+    found, before = [], None
     while page := await notices.page(tx, workspace_id, before, PAGE):
         for one in page:
-            async for name in _names(tx, notices, workspace_id, one.key):
-                if (content := await _written(tx, notices, workspace_id, one.key, name)) is not None:
-                    yield _file(one.key, name), content
+            found += [(one.key, name) async for name in _names(tx, notices, workspace_id, one.key)]
         before = page[-1].id
+    return found
 
 
 async def named(

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import random
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -274,7 +275,7 @@ def test_a_disclosed_record_that_is_not_in_the_log_is_named(new_log: NewLog, tmp
     (folder / "b.tlog-proof").write_bytes(log.receipt(400, 500))
     report = log.write().verified(records=folder)
     assert report.findings == []
-    assert "2 disclosed records are in the log" in report.holds
+    assert "the log holds the entry of each receipt given: 2" in report.holds
     changed(log, 400)
     report = log.write().verified(records=folder)
     assert {one.code for one in report.findings} == {"forked", "record_differs"}
@@ -313,3 +314,17 @@ def test_a_naive_recomputation_agrees(new_log: NewLog) -> None:
 
     log = new_log(777).write()
     assert log.verified().facts["root"] == base64.b64encode(mth(log.entries)).decode()
+
+
+def test_memory_does_not_grow_with_the_log(new_log: NewLog) -> None:
+    """Fifteen times the entries, the same peak: a row a level, and one bundle."""
+    peaks = []
+    for size in (2 * 256, 30 * 256):
+        log = new_log(size).write()
+        log.entries.clear()
+        log.verified()
+        tracemalloc.start()
+        assert log.verified().findings == []
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]

@@ -2,7 +2,9 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -100,19 +102,46 @@ class Server:
     url: str
     files: Callable[[str], tuple[int, dict[str, str], bytes]]
     asked: list[tuple[str, str | None]] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
+    """Of the callers: one a connection."""
+    keeps: bool = False
+    """Connections, for another call."""
+    drops: bool = False
+    """The connection, unanswered, that was kept until then."""
+    dripping: bool = False
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
+    stopping = threading.Event()
+
     class Handler(BaseHTTPRequestHandler):
+        @property
+        def protocol_version(self) -> str:  # type: ignore[override]
+            return "HTTP/1.1" if serving.keeps else "HTTP/1.0"
+
         def do_GET(self) -> None:
+            port = self.client_address[1]
+            if serving.drops and port in serving.ports:
+                self.close_connection = True
+                return
             serving.asked.append((self.path, self.headers.get("authorization")))
+            serving.ports.append(port)
+            if serving.dripping:
+                self.drip()
+                return
             status, headers, body = serving.files(self.path)
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
+
+        def drip(self) -> None:
+            with suppress(OSError):
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+                while not stopping.wait(0.05):
+                    self.wfile.write(b"X: y\r\n")
 
         def log_message(self, *args: object) -> None:
             pass
@@ -122,6 +151,7 @@ def server() -> Iterator[Server]:
     thread = threading.Thread(target=listening.serve_forever)
     thread.start()
     yield serving
+    stopping.set()
     listening.shutdown()
     thread.join()
     listening.server_close()
@@ -190,3 +220,40 @@ def test_only_https_or_this_machine_is_asked(place: str) -> None:
 def test_plain_http_can_be_allowed() -> None:
     assert opened("http://hub.example/ledger/x", insecure=True).name == "http://hub.example/ledger/x"
     assert opened("http://localhost:8080/v1/ledger").name == "http://localhost:8080/v1/ledger"
+
+
+def test_one_connection_serves_all_files_and_a_new_one_where_it_was_closed(server: Server, new_log: NewLog) -> None:
+    log = new_log(600).write()
+
+    def files(asked: str) -> tuple[int, dict[str, str], bytes]:
+        file = log.folder / asked.removeprefix("/ledger/x/")
+        content = file.read_bytes() if file.is_file() else b""
+        closing = {"Connection": "close"} if len(server.asked) == 3 else {}
+        return (200 if content else 404), {"Content-Length": str(len(content))} | closing, content
+
+    server.files, server.keeps = files, True
+    assert Asked(server.url, Believed([log.key])).verify().findings == []
+    assert (len(server.asked), len(set(server.ports))) == (8, 2)
+
+
+def test_a_connection_that_was_dropped_meanwhile_is_opened_again_and_half_an_answer_is_none(server: Server) -> None:
+    server.files, server.keeps = lambda path: (200, {"Content-Length": "1"}, b"x"), True
+    web = Web(server.url)
+    assert web.read("checkpoint", 10) == b"x"
+    server.drops = True
+    assert web.read("checkpoint", 10) == b"x"
+    assert len(set(server.ports)) == 2
+    server.drops, server.keeps = False, False
+    server.files = lambda path: (200, {"Content-Length": "9"}, b"x")
+    with pytest.raises(Unusable, match="IncompleteRead"):
+        web.read("checkpoint", 10)
+
+
+def test_a_head_that_drips_is_cut_off(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line arrives in time, and there is always another."""
+    monkeypatch.setattr(source, "PATIENCE", 0.3)
+    server.dripping = True
+    begun = time.monotonic()
+    with pytest.raises(Unusable, match=r"takes too long|timed out"):
+        Web(server.url).read("checkpoint", 10)
+    assert time.monotonic() - begun < 5

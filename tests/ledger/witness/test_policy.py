@@ -153,3 +153,29 @@ def test_names_are_octets() -> None:
 def test_what_the_format_does_not_allow_is_refused(text: str, said: str) -> None:
     with pytest.raises(BadPolicy, match=said):
         read(text)
+
+
+WORDS = st.sampled_from(
+    ["log", "witness", "group", "quorum", "none", "all", "any", "1", "2", "a", "b", "#", X1, X2, LOG.verifier.line()]
+)
+
+
+@given(st.lists(st.lists(WORDS, max_size=6), max_size=8), st.binary(max_size=40))
+def test_a_file_is_a_policy_or_none(lines: list[list[str]], tail: bytes) -> None:
+    """And one that is read answers anything that is asked of it."""
+    for said in (tail, "\n".join(" ".join(line) for line in lines).encode() + b"\n" + tail):
+        try:
+            found = policy.parse(said)
+        except BadPolicy:
+            continue
+        assert found.satisfied({one.key for one in found.witnesses})
+        assert isinstance(found.accepts("no note"), bool)
+        assert len(found.digest()) == 32
+
+
+def test_groups_of_groups_take_no_longer_than_there_are_lines() -> None:
+    """Each name is a member once at most: there is nothing to multiply."""
+    lines = ["witness w0 " + KEYS[0].line(), *(f"group w{at + 1} any w{at}" for at in range(5_000)), "quorum w5000"]
+    found = policy.parse("\n".join(lines).encode())
+    assert found.satisfied({KEYS[0]})
+    assert not found.satisfied(set())

@@ -190,3 +190,21 @@ async def test_a_forged_proof_stops_nothing(house: House, witness_of: NewStandin
     await house.under(any_of(one, needed="any")).publisher.publish()
     with pytest.raises(Forked):
         await house.grow(1)
+
+
+async def test_a_stolen_key_that_was_replaced_stops_nothing(house: House, witness_of: NewStanding):
+    """The thief and a witness together: above the sizes that it signed, the key proves nothing."""
+    log = await house.verifier()
+    one, two = await witness_of("one", log), await witness_of("two", log)
+    await house.under(any_of(one, two)).grow(4)
+    stolen = await house.db.run(lambda tx: house.ledger.signer(tx, house.workspace_id))
+    await house.db.run(lambda tx: house.ledger.rotate_key(tx, house.workspace_id))
+    await house.grow(1)
+    for size in (90, 2**63 + 1):
+        forged = note.Checkpoint(log.name, size, bytes(32)).text()
+        one.folder.keep(log.name, stolen.sign(forged) + one.cosigner.cosign(forged, 1))
+        house.later()
+        await house.publisher.publish()
+        assert await house.grow(1)
+        assert not house.logged("ledger.forked")
+    assert len(await house.troubles()) == 2, "they do not know the new key"

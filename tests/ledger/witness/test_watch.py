@@ -205,3 +205,23 @@ async def test_who_leaves_half_way_gets_no_answer_and_changes_nothing(witness: S
     )
     assert sent == []
     assert witness.size_of(paper.signer.name) is None
+
+
+@given(at=st.integers(0, 3000), what=st.binary(max_size=6), drop=st.integers(0, 60))
+def test_whatever_it_is_sent_it_answers_and_cosigns_only_what_follows(
+    tmp_path_factory: pytest.TempPathFactory, at: int, what: bytes, drop: int
+) -> None:
+    """Bytes changed, put in and left out of a sound submission: an answer, and what is kept is the log's own."""
+    paper = PaperLog().grow(bytes([number]) for number in range(7))
+    folder = Folder(tmp_path_factory.mktemp("w"))
+    watch = Watch(folder, folder.prepare("w.example"), FakeClock())
+    folder.trust([paper.signer.verifier])
+    assert watch._add(paper.submission(0, 4).body()).status == 200
+    body = paper.submission(4).body()
+    at %= len(body)
+    for said in (body[:at] + what + body[at + drop :], what * 50, body + what):
+        answer = watch._add(said)
+        assert answer.status in {200, 400, 403, 404, 409, 422}
+        kept = note.verify_checkpoint(folder.last(hash_of(paper.signer.name)) or "", [paper.signer.verifier])
+        assert kept.root == merkle.root(paper.hashes[: kept.size])
+        assert kept.size == 7 or answer.status != 200

@@ -11,7 +11,7 @@ from typing import Final, TextIO
 
 from tabellion.ledger.verifier import heads, log, person, receipt, source
 from tabellion.ledger.verifier.heads import MOST_NOTE, Trust
-from tabellion.ledger.verifier.report import UNUSABLE, Report, Unusable
+from tabellion.ledger.verifier.report import UNUSABLE, Report, Unusable, printable
 from tabellion.ledger.verifier.source import Source
 
 MOST_LIST: Final = 8 << 20
@@ -45,8 +45,17 @@ class Reach:
 
     def opened(self, place: str) -> Source:
         """The source that a command line names. Raises `Unusable`."""
-        token = read_file(self.token_file, MOST_TOKEN).decode().strip() if self.token_file else os.environ.get(TOKEN)
-        return source.opened(place, token, insecure=self.insecure_http)
+        said = read_file(self.token_file, MOST_TOKEN) if self.token_file else os.environ.get(TOKEN, "").encode()
+        token = said.decode(errors="replace").strip()
+        if not (token.isascii() and (token.isprintable())):
+            raise Unusable(f"what {self.token_file or TOKEN} holds is no API key: a key is one line of ASCII")
+        return source.opened(place, token or None, insecure=self.insecure_http)
+
+    def opened_beside(self, place: str, main: str) -> Source:
+        """A second source, which hears of the key for the first only where it is the same server."""
+        if source.server(place) == source.server(main):
+            return self.opened(place)
+        return source.opened(place, insecure=self.insecure_http)
 
 
 EVERYWHERE: Final = Reach()
@@ -76,7 +85,7 @@ class Asked:
             trust=self.believed.trust(),
             since=read_file(self.since, MOST_NOTE) if self.since else None,
             previous=read_file(self.previous, MOST_NOTE) if self.previous else None,
-            compare=self.reach.opened(self.compare) if self.compare else None,
+            compare=self.reach.opened_beside(self.compare, self.place) if self.compare else None,
             records=self.records,
             jwks=read_file(self.jwks, MOST_LIST) if self.jwks else None,
             told=(lambda done, size: None) if self.quiet or not self.stream.isatty() else bar(self.stream),
@@ -100,7 +109,8 @@ def shown(report: Report, *, json: bool) -> str:
     if json:
         return report.json()
     record = report.facts.get("record")
-    return report.text() + ("\n\n" + "\n".join(receipt.readable(record)) if record else "")
+    lines = map(printable, receipt.readable(record)) if record else ()
+    return "\n".join([report.text(), *([""] if record else ()), *lines])
 
 
 def read_file(file: Path, most: int) -> bytes:

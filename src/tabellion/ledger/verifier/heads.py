@@ -28,7 +28,8 @@ class Trusted:
 
     @property
     def told(self) -> str:
-        return f"{self.key.name}+{self.key.key_id.hex()} (sizes {self.from_size} to {self.to_size or 'now'})"
+        last = "now" if self.to_size is None else self.to_size
+        return f"{self.key.name}+{self.key.key_id.hex()} (sizes {self.from_size} to {last})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +60,21 @@ def trust(keys: Iterable[str], lists: Iterable[bytes], witnesses: Iterable[str],
     Without a quorum, every witness that is named must have cosigned.
     """
     try:
-        trusted = [Trusted(note.parse_verifier(one.strip())) for one in keys]
+        trusted = [Trusted(_key(line)) for one in keys for line in one.split("\n") if line.strip()]
         trusted += [one for each in lists for one in _listed(each)]
-        known = [note.parse_witness(one.strip()) for one in witnesses]
+        known = list(dict.fromkeys(_witness(one) for one in witnesses))
     except BadNote as error:
         raise Unusable(str(error)) from None
-    needed = len(set(known)) if quorum is None else quorum
+    if len({one.public_key for one in known}) < len(known):
+        raise Unusable("two of the witnesses named have one key, so they are one witness")
+    needed = len(known) if quorum is None else quorum
     if not trusted:
-        raise Unusable("name the key of the log: --key origin+id+key")
-    if not 0 <= needed <= len(set(known)):
-        raise Unusable(f"{needed} of {len(set(known))} witnesses cannot have cosigned")
+        raise Unusable(
+            "name the key of the log, as whoever runs it made it known, and not as it lies beside what you verify:"
+            " --key origin+id+key, or --keys FILE"
+        )
+    if not 0 <= needed <= len(known):
+        raise Unusable(f"{needed} of {len(known)} witnesses cannot have cosigned")
     return Trust(trusted, known, needed)
 
 
@@ -107,7 +113,13 @@ def _require_key(text: str, checkpoint: Checkpoint, believed: Trust) -> None:
     if late:
         detail = f"the checkpoint at {checkpoint.size} is signed by {late[0].told}, which did not sign at that size"
         raise Refuted("key_out_of_range", detail, size=checkpoint.size)
-    raise Refuted("signature_missing", f"no key given for {checkpoint.origin} signed the checkpoint")
+    by = ", ".join(sorted({one.key_id.hex() for one in note.parse(text).signatures if one.name == checkpoint.origin}))
+    given = ", ".join(sorted({one.key.key_id.hex() for one in own}))
+    detail = (
+        f"no key given for {checkpoint.origin} signed the checkpoint: given are {given}, and it says it was signed by"
+        f" {by or 'none of that name'}. If the log has changed its key since, ask for the new one as you got this one"
+    )
+    raise Refuted("signature_missing", detail)
 
 
 def _signs(text: str, keys: Sequence[Verifier]) -> bool:
@@ -129,6 +141,20 @@ def _cosigned(text: str, believed: Trust, *, quorum: bool) -> list[note.Cosignat
         detail = f"{len(seen)} of the witnesses named cosigned the checkpoint; {believed.quorum} are asked for"
         raise Refuted("quorum_missing", detail, cosigned=[one.witness.name for one in seen])
     return seen
+
+
+def _key(line: str) -> Verifier:
+    try:
+        return note.parse_verifier(line.strip())
+    except BadNote as error:
+        raise BadNote(f"--key takes the key of a log, origin+id+key (a file of keys: --keys FILE): {error}") from None
+
+
+def _witness(line: str) -> Witness:
+    try:
+        return note.parse_witness(line.strip())
+    except BadNote as error:
+        raise BadNote(f"--witness takes the key of a witness, name+id+key: {error}") from None
 
 
 def _listed(said: bytes) -> list[Trusted]:

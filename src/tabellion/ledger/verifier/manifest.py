@@ -31,12 +31,12 @@ def verify(folder: Folder, jwks: bytes | None, report: Report) -> None:
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise Refuted("manifest_form", f"the manifest cannot be read: {error}") from None
     _signed(folder, jwks, claims, report)
-    listed = _files(folder, digest, report)
+    listed, sound = _files(folder, digest, report)
     if listed != files:
         report.add("manifest_differs", f"the manifest counts {files} files, and {SUMS} lists {listed}")
     elif not since and (present := sum(1 for _ in _present(folder.root))) != listed:
         report.add("file_unlisted", f"the folder holds {present} files, and {SUMS} lists {listed}")
-    else:
+    elif sound:
         report.holds.append(f"all {listed} files are those of the manifest of {claims.get('generated_at')}")
 
 
@@ -58,9 +58,9 @@ def _signed(folder: Folder, jwks: bytes | None, claims: object, report: Report) 
         report.holds.append(f"the manifest is signed by key {told.kid}")
 
 
-def _files(folder: Folder, digest: str, report: Report) -> int:
-    """How many files the list names, after each was compared; the first that differs is reported."""
-    found, whole, first = 0, sha256(), True
+def _files(folder: Folder, digest: str, report: Report) -> tuple[int, bool]:
+    """How many files the list names, and whether all are those; the first that differs is reported."""
+    found, whole, sound = 0, sha256(), True
     for line in _lines(folder):
         whole.update(line)
         parts = _LINE.fullmatch(line)
@@ -69,21 +69,21 @@ def _files(folder: Folder, digest: str, report: Report) -> int:
         found += 1
         name = parts[2].decode()
         content = folder.read(name, MOST_FILE)
-        if first and (content is None or sha256(content).hexdigest() != parts[1].decode()):
+        if sound and (content is None or sha256(content).hexdigest() != parts[1].decode()):
             report.add("file_differs", f"{name} is not the file that the manifest is about", file=name)
-            first = False
+            sound = False
     if whole.hexdigest() != digest:
         report.add("manifest_differs", f"{SUMS} is not the list that the manifest is about", file=SUMS)
-    return found
+        sound = False
+    return found, sound
 
 
 def _lines(folder: Folder) -> Iterator[bytes]:
-    try:
-        with (folder.root / SUMS).open("rb") as stream:
-            while line := stream.readline(MOST_LINE):
-                yield line
-    except OSError:
-        raise Refuted("manifest_form", f"the manifest has no {SUMS}", file=SUMS) from None
+    with folder.opened(SUMS) as stream:
+        if stream is None:
+            raise Refuted("manifest_form", f"the manifest has no {SUMS}", file=SUMS)
+        while line := stream.readline(MOST_LINE):
+            yield line
 
 
 def _present(root: Path) -> Iterator[Path]:

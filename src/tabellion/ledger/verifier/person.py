@@ -26,6 +26,10 @@ BROKEN: Final = (
     OverflowError,
 )  # fmt: skip
 """What the standard library says of a ZIP that is none, or not whole."""
+SAID: Final = ("id", "channel", "purpose", "decision", "basis", "method", "source", "applied")
+"""What a row says of a decision in the words of its record."""
+_PACKED: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+"""Others may ask for as much memory as they like."""
 _OUTSIDE: Final = frozenset({"custody.json", "custody.jws", "jwks.json"})
 
 
@@ -34,7 +38,7 @@ class _Bundle:
     archive: zipfile.ZipFile
     believed: Trust
     report: Report
-    left: int = MOST_BYTES
+    left: int = field(default_factory=lambda: MOST_BYTES)
     records: dict[tuple[int, bytes], str] = field(default_factory=dict)
     """What receipts prove: the place and the hash of a record, and which of them does."""
 
@@ -51,10 +55,17 @@ class _Bundle:
 
     def pieces(self, stream: IO[bytes]) -> Iterator[bytes]:
         while piece := stream.read(_PIECE):
-            self.left -= len(piece)
-            if self.left < 0:
-                raise Refuted("file_too_large", f"the files have more than {MOST_BYTES} bytes unpacked")
-            yield piece
+            yield self._counted(piece)
+
+    def lines(self, stream: IO[bytes]) -> Iterator[bytes]:
+        while line := stream.readline(MOST_LINE):
+            yield self._counted(line)
+
+    def _counted(self, piece: bytes) -> bytes:
+        self.left -= len(piece)
+        if self.left < 0:
+            raise Refuted("file_too_large", f"the files have more than {MOST_BYTES} bytes unpacked")
+        return piece
 
 
 def verify(file: Path, believed: Trust, jwks: bytes | None) -> Report:
@@ -78,6 +89,8 @@ def _verify(bundle: _Bundle, jwks: bytes | None) -> None:
     names = [one.filename for one in bundle.archive.infolist()]
     if len(names) > MOST_FILES or len(set(names)) != len(names):
         raise Refuted("zip_form", "the ZIP has too many files, or two of one name")
+    if any(one.compress_type not in _PACKED for one in bundle.archive.infolist()):
+        raise Refuted("zip_form", "the ZIP is packed in a way that evidence never is")
     claims = _custody(bundle, jwks)
     listed = {str(one["name"]): (one["sha256"], one["bytes"]) for one in claims["files"]}
     whole = sha256(canonical.write([[one["name"], one["sha256"]] for one in claims["files"]])).hexdigest()
@@ -167,6 +180,11 @@ def _consents(bundle: _Bundle) -> None:
         if known is None:
             told = f"the decision {row.get('id')} in consents.jsonl is proved by no receipt"
             bundle.report.add("decision_unproved", told, id=row.get("id"))
+        elif other := [name for name in SAID if row.get(name) != record.get(name)]:
+            told = (
+                f"consents.jsonl says {', '.join(other)} of the decision {row.get('id')} otherwise than it was recorded"
+            )
+            bundle.report.add("decision_differs", told, id=row.get("id"), fields=other)
         else:
             proven += 1
     bundle.report.holds.append(f"{proven} decisions stand in the log as consents.jsonl has them")
@@ -175,7 +193,7 @@ def _consents(bundle: _Bundle) -> None:
 def _rows(bundle: _Bundle, name: str) -> Iterator[dict[str, Any]]:
     try:
         with bundle.archive.open(name) as stream:
-            while line := stream.readline(MOST_LINE):
+            for line in bundle.lines(stream):
                 row = json.loads(line)
                 if isinstance(row, dict):
                     yield row

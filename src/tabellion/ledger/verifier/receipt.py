@@ -17,7 +17,7 @@ from tabellion.ledger import merkle
 from tabellion.ledger.verifier import canonical, heads
 from tabellion.ledger.verifier.canonical import padded, unpadded
 from tabellion.ledger.verifier.heads import Signed, Trust
-from tabellion.ledger.verifier.report import Refuted, Report
+from tabellion.ledger.verifier.report import Refuted, Report, moment
 from tabellion.ledger.verifier.source import TILE, Source, tile
 from tabellion.ledger.verifier.walk import LEAF, MOST_LEAF, split
 
@@ -95,7 +95,7 @@ def verify(said: bytes, believed: Trust, source: Source | None = None) -> Report
         f"the checkpoint at {tree.size} is signed by a key given for {tree.origin}",
         f"{'the record and its key make' if shown.record else 'the log holds'} the entry {shown.leaf.decode()}",
         f"the entry is at place {shown.index} of the signed tree",
-        *(f"cosigned by {one.witness.name} (as of {one.at} s since 1970)" for one in shown.head.seen),
+        *(f"cosigned by {one.witness.name} on {moment(one.at)}" for one in shown.head.seen),
     ]
     return report
 
@@ -120,12 +120,13 @@ def _committed(extra: bytes) -> tuple[bytes, Mapping[str, Any]] | None:
         if "record" not in said:
             return None
         key, record = _key(said["key"]), said["record"]
+        if not isinstance(record, dict) or not record:
+            raise TypeError("a record is an object, and not empty")
         made = hmac.digest(key, canonical.write(record), "sha256")
         leaf = said.get("leaf") or _leaf(made, record)
-        stated = unpadded(leaf["c"])
+        stated, written = unpadded(leaf["c"]), canonical.write(leaf)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise Refuted("receipt_form", f"what the receipt discloses cannot be read: {error}") from None
-    written = canonical.write(leaf)
     if not LEAF.fullmatch(written):
         raise Refuted("receipt_form", "what the receipt discloses is not of the form of an entry")
     if not hmac.compare_digest(made, stated):

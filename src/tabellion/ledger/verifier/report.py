@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 VERIFIED: Final = 0
@@ -56,7 +57,7 @@ class Report:
         lines += [f"ok    {line}" for line in self.holds]
         lines += [f"?     {line}" for line in self.unchecked]
         lines += [f"WRONG {one.text} [{one.code}]" for one in self.findings]
-        return "\n".join([*map(_printable, lines), "NOT VERIFIED" if self.findings else "verified"])
+        return "\n".join([*map(printable, lines), "NOT VERIFIED" if self.findings else "verified"])
 
     def json(self) -> str:
         """For programs: one line."""
@@ -65,6 +66,14 @@ class Report:
         return json.dumps(said | {"findings": findings}, default=str)
 
 
-def _printable(line: str) -> str:
+def moment(at: int) -> str:
+    """Seconds since 1970 for people, as far as a calendar goes."""
+    try:
+        return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return f"second {at} since 1970"
+
+
+def printable(line: str) -> str:
     """Without what could move the cursor of whoever reads it: the line may quote what somebody else wrote."""
     return "".join(letter if letter.isprintable() else "�" for letter in line)

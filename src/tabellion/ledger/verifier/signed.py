@@ -53,6 +53,8 @@ def statement(said: bytes, keys: Mapping[str, bytes]) -> Statement:
         kid, kind = told["kid"], told.get("typ", "")
         if told["alg"] not in _ALGORITHMS or not isinstance(claims, dict) or "crit" in told:
             raise ValueError("not an Ed25519 statement")
+        if not isinstance(kid, str) or not isinstance(kind, str):
+            raise TypeError("kid and typ are strings")
         raw = unpadded(signature)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise Refuted("statement_form", f"the signed statement cannot be read: {error}") from None

@@ -1,13 +1,16 @@
 """Where a log is read from: a folder or the prefix of a URL, in the layout of C2SP tlog-tiles."""
 
+import io
 import ipaddress
+import socket
 import ssl
 import stat
 import time
-import urllib.error
-import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPMessage
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead, RemoteDisconnected
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -19,6 +22,7 @@ PATIENCE: Final = 30.0
 """Seconds that one file may take."""
 TRIES: Final = 5
 _PIECE: Final = 1 << 16
+_CLOSED: Final = frozenset({401, 403})
 _BUSY: Final = frozenset({429, 502, 503, 504})
 
 
@@ -61,51 +65,58 @@ class Folder:
         return str(self.root)
 
     def read(self, path: str, most: int) -> bytes | None:
+        with self.opened(path) as stream:
+            return bounded(stream.read(most + 1), most, path) if stream else None
+
+    @contextmanager
+    def opened(self, path: str) -> Iterator[IO[bytes] | None]:
+        """The file at a path below, open for reading; None where there is none."""
         place = self.root / path
         try:
             if not place.resolve().is_relative_to(self.root.resolve()):
                 raise Refuted("file_outside", f"{path} is a link that leads out of the folder", file=path)
             if not stat.S_ISREG(place.stat().st_mode):
                 raise Refuted("file_special", f"{path} is no plain file", file=path)
-            with place.open("rb") as stream:
-                return bounded(stream.read(most + 1), most, path)
+            stream = place.open("rb")
         except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise Unusable(f"{place}: {error.strerror or error}") from None
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    """The log is where it was said to be; a token for it is nobody else's."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> None:
-        return None
+            yield None
+            return
+        except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError before Python 3.13
+            raise Unusable(f"{place}: {error}") from None
+        with stream:
+            yield stream
 
 
 @dataclass
 class Web:
-    """Files below a URL, over HTTPS; over HTTP only on this machine, or where it is allowed."""
+    """Files below a URL, over HTTPS; over HTTP only on this machine, or where it is allowed.
+
+    One connection for all of them, as long as the server keeps it. No redirect is followed, and no proxy is asked: the
+    log is where it was said to be, and a key for it is nobody else's.
+    """
 
     prefix: str
     token: str | None = field(default=None, repr=False)
     insecure: bool = False
-    opener: urllib.request.OpenerDirector = field(init=False, repr=False)
+    _open: HTTPConnection = field(init=False, repr=False, compare=False)
+    _path: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.prefix = self.prefix.rstrip("/")
         try:
             parts = urlsplit(self.prefix)
-            local = _is_local(parts.hostname or "")
+            host, port = parts.hostname or "", parts.port
         except ValueError:
             raise Unusable(f"{self.prefix} is no URL") from None
-        if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
+        if parts.scheme not in ("https", "http") or not host or parts.query or parts.fragment or parts.username:
             raise Unusable(f"{self.prefix} is no http(s) prefix")
-        if parts.scheme == "http" and not (local or self.insecure):
+        if parts.scheme == "http" and not (_is_local(host) or self.insecure):
             raise Unusable("over plain http anybody on the way can change what is read; use https or --insecure-http")
-        secure = urllib.request.HTTPSHandler(context=ssl.create_default_context())
-        self.opener = urllib.request.build_opener(_Stay, secure)
+        self._path = parts.path
+        if parts.scheme == "http":
+            self._open = HTTPConnection(host, port, timeout=PATIENCE)
+        else:
+            self._open = HTTPSConnection(host, port, timeout=PATIENCE, context=ssl.create_default_context())
 
     @property
     def name(self) -> str:
@@ -115,26 +126,54 @@ class Web:
         until = time.monotonic() + PATIENCE
         for attempt in range(TRIES):
             try:
-                return self._read(path, most, until)
-            except urllib.error.HTTPError as error:
-                if error.code == 404:
-                    return None
-                if error.code not in _BUSY or attempt == TRIES - 1:
-                    raise Unusable(f"{self.prefix}/{path} answers {error.code}") from None
-                time.sleep(min(_seconds(error.headers.get("retry-after")), max(0.0, until - time.monotonic())))
-            except (OSError, HTTPException) as error:
-                raise Unusable(f"{self.prefix}/{path}: {error}") from None
+                status, pause, content = self._asked(path, most, until)
+            except (OSError, HTTPException, ValueError) as error:
+                raise Unusable(f"{self.prefix}/{path}: {error or type(error).__name__}") from None
+            if status == HTTPStatus.OK:
+                return bounded(content, most, path)
+            if status == HTTPStatus.NOT_FOUND:
+                return None
+            if status not in _BUSY or attempt == TRIES - 1:
+                hint = "; it may want an API key: --token-file FILE" if status in _CLOSED else ""
+                raise Unusable(f"{self.prefix}/{path} answers {status}{hint}")
+            time.sleep(min(pause, max(0.0, until - time.monotonic())))
         return None
 
-    def _read(self, path: str, most: int, until: float) -> bytes:
+    def _asked(self, path: str, most: int, until: float) -> tuple[int, float, bytes]:
+        """Status, pause and content. Over a connection that the server has closed meanwhile, once more over another."""
+        kept = self._open.sock is not None
+        try:
+            return self._exchanged(path, most, until)
+        except (ConnectionError, RemoteDisconnected):
+            if not kept:
+                raise
+        return self._exchanged(path, most, until)
+
+    def _exchanged(self, path: str, most: int, until: float) -> tuple[int, float, bytes]:
+        whole = False
+        try:
+            if self._open.sock is not None:
+                self._open.sock.settimeout(PATIENCE)
+            self._open.response_class = _within(until)
+            self._open.request("GET", f"{self._path}/{path}", headers=self._headers())
+            with self._open.getresponse() as answer:
+                if answer.status == HTTPStatus.OK and answer.headers.get("content-encoding", "identity") != "identity":
+                    raise Unusable(f"{self.prefix}/{path} comes packed, and nothing is unpacked here")
+                content = _drained(answer, most)
+                whole = answer.isclosed() or answer.length == 0
+                return answer.status, _seconds(answer.headers.get("retry-after")), content
+        finally:
+            if not whole:
+                self._open.close()
+
+    def _headers(self) -> dict[str, str]:
         headers = {"Accept-Encoding": "identity", "User-Agent": "tabellion-verifier"}
-        if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
-        request = urllib.request.Request(f"{self.prefix}/{path}", headers=headers)  # noqa: S310 - checked above
-        with self.opener.open(request, timeout=PATIENCE) as answer:
-            if answer.headers.get("content-encoding", "identity") != "identity":
-                raise Unusable(f"{self.prefix}/{path} comes packed, and nothing is unpacked here")
-            return bounded(_drained(answer, most, until), most, path)
+        return headers | ({"Authorization": f"Bearer {self.token}"} if self.token else {})
+
+
+def server(place: str) -> str | None:
+    """Scheme, host and port of a URL; None of a folder."""
+    return "://".join(urlsplit(place)[:2]).lower() if "://" in place else None
 
 
 def opened(place: str, token: str | None = None, *, insecure: bool = False) -> Source:
@@ -152,14 +191,54 @@ def bounded(content: bytes, most: int, path: str) -> bytes:
     return content
 
 
-def _drained(answer: Any, most: int, until: float) -> bytes:
-    """The body, up to a byte more than is allowed, from one who may send a byte at a time."""
+class _Timed(io.RawIOBase):
+    """What a socket receives until a moment: from one who may send a byte at a time, of a head or of a body."""
+
+    def __init__(self, sock: socket.socket, until: float) -> None:
+        super().__init__()
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._until = until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int | None:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("takes too long")
+        self._sock.settimeout(left)
+        return self._raw.readinto(into)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Timing:
+    """Stands where a response expects its socket."""
+
+    sock: socket.socket
+    until: float
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Timed(self.sock, self.until))
+
+
+def _within(until: float) -> Any:
+    """What makes responses that have arrived by a moment, or raise `TimeoutError`."""
+    return lambda sock, **said: HTTPResponse(_Timing(sock, until), **said)  # type: ignore[arg-type]
+
+
+def _drained(answer: HTTPResponse, most: int) -> bytes:
+    """The body, up to a byte more than is allowed. Raises `IncompleteRead` where it ends before it was said to."""
     pieces, size = [], 0
     while size <= most and (piece := answer.read1(min(_PIECE, most + 1 - size))):
         pieces.append(piece)
         size += len(piece)
-        if time.monotonic() > until:
-            raise TimeoutError("takes too long")
+    if size <= most and answer.length:
+        raise IncompleteRead(b"".join(pieces), answer.length)
     return b"".join(pieces)
 
 

@@ -32,6 +32,8 @@ GRACE: Final = 1.0
 """Seconds that the other witnesses still have once enough have cosigned."""
 TURNS: Final = 3
 """How often a witness may answer in one round that it stands at another size: somebody else may be asking it too."""
+LARGEST: Final = (1 << 63) - 1
+"""Entries that the database can count."""
 LONGEST: Final = 300.0
 """Seconds until a witness in trouble is asked again, at most."""
 CLAIM: Final = Unhelpful("says that it cosigned more of this log, or another, and does not prove it", of_log=True)
@@ -208,13 +210,15 @@ class Publisher:
         )
 
     async def _believed(self, tx: Tx, due: Due, shown: str) -> note.Checkpoint | None:
-        """The checkpoint that a witness shows, if our own key signed it or enough witnesses cosigned it."""
-        keys = [note.Verifier(due.origin, key) for key in await store.log_keys(tx, due.log)]
+        """The checkpoint that a witness shows, if our key of that size signed it or enough witnesses cosigned it."""
+        stated = note.parse_checkpoint(note.parse(shown).text)
+        if not 0 <= stated.size <= LARGEST:
+            return None
+        keys = [note.Verifier(due.origin, key) for key in await store.log_keys(tx, due.log, stated.size)]
         try:
             return note.verify_checkpoint(shown, keys)
         except note.BadNote:
-            known = self._policy.quorum != NONE and self._policy.accepts(shown)
-        return note.parse_checkpoint(note.parse(shown).text) if known else None
+            return stated if self._policy.quorum != NONE and self._policy.accepts(shown) else None
 
     # who is left alone for how long
 

@@ -110,11 +110,17 @@ async def record(tx: Tx, log: LogId, standings: Sequence[Standing]) -> None:
     )  # fmt: skip
 
 
-async def log_keys(tx: Tx, log: LogId) -> list[bytes]:
-    """The public keys that this log ever signed with."""
+async def log_keys(tx: Tx, log: LogId, size: int) -> list[bytes]:
+    """The public keys that signed this log at this size: one that was replaced before says nothing about it."""
     rows = await tx.rows(
-        "select public_key from ledger_keys where workspace_id = $1 and log = $2 and generation = $3", *log
-    )
+        """
+        select public_key
+          from ledger_keys
+         where workspace_id = $1 and log = $2 and generation = $3
+           and from_size <= $4 and (to_size is null or to_size >= $4)
+        """,
+        *log, size,
+    )  # fmt: skip
     return [row["public_key"] for row in rows]
 
 
