@@ -24,6 +24,7 @@ from tabellion.consent.types import (
     Recorded,
     Scope,
     Standing,
+    Strength,
 )
 from tabellion.core import ids
 from tabellion.core.db import Tx
@@ -119,12 +120,15 @@ def _places(said: Withdrawal, purposes: Purposes) -> list[Place]:
 
 
 def stands(standing: Sequence[Standing], hash_: bytes, person: UUID | None, place: Place, purposes: Purposes) -> bool:
-    """Whether a restriction that reaches the place stands for the address and its person, and no grant beside it."""
+    """Whether the person's restriction that reaches the place stands, for the address and them, and no grant beside it.
+
+    One that somebody else said, and may end, does not say it for them; a firm one nobody else may end.
+    """
     channel, purpose = place
     reach = {ANY} if channel == ANY else {ANY, channel}
     line = rules.line(purposes, purpose)
     covered = any(
-        one.strength
+        (one.strength is Strength.FIRM or (one.strength and one.rank is Rank.PERSON))
         and one.identifier_hash == hash_
         and (person is None or (one.person_scope and one.recipient_id == person))
         and one.channel in reach
