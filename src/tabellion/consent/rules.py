@@ -19,6 +19,7 @@ from tabellion.consent.types import (
     OLDEST,
     OPEN,
     PHONE_MESSAGING,
+    RESEARCH,
     RESTRICTIONS,
     Basis,
     Decision,
@@ -81,6 +82,8 @@ def _groups(purpose: Purpose) -> set[str]:
     found = {f"*@{purpose.brand}"} if purpose.brand else set()
     if purpose.purpose_class is PurposeClass.MARKETING:
         found |= {MARKETING} | ({f"marketing@{purpose.brand}"} if purpose.brand else set())
+    if purpose.purpose_class is PurposeClass.RESEARCH:
+        found.add(RESEARCH)
     return found
 
 
