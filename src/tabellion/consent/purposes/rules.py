@@ -132,6 +132,9 @@ _OF_CHANGES: Final = frozenset({"brand", "archived"})
 
 # who is old enough
 
+BORN: Final = ("birth_date", "birthday")
+YEARS: Final = "age"
+"""The traits that say how old somebody is, the first that does counts."""
 OLDEST: Final = 150
 """Years. Some programs write a year long ago where they know only the day."""
 _SURE: Final = timedelta(hours=12)
@@ -140,10 +143,10 @@ _SURE: Final = timedelta(hours=12)
 
 def age(traits: Mapping[str, Any], now: datetime) -> int | None:
     """How old somebody is for sure, in whole years: by `birth_date`, else `birthday` (Segment), else `age`."""
-    for name in ("birth_date", "birthday"):
+    for name in BORN:
         if born := _day(traits.get(name)):
             return _years(born, (now - _SURE).date())
-    said = traits.get("age")
+    said = traits.get(YEARS)
     return int(said) if isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= OLDEST else None
 
 
