@@ -144,7 +144,7 @@ class Speech:
 
     @property
     def late(self) -> bool:
-        return self.restricts and self.at is not None and rules.imported(self.method, self.rank)
+        return self.restricts and self.at is not None and (self.rank == 1 or self.method is Method.IMPORT)
 
 
 @st.composite

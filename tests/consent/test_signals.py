@@ -4,7 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from tabellion.consent.types import ANY, PHONE_MESSAGING, Decision, RecipientSignal
+from tabellion.consent.purposes import store as purposes_store
+from tabellion.consent.purposes.types import PurposeSettings
+from tabellion.consent.types import ANY, MARKETING, PHONE_MESSAGING, Basis, Decision, PurposeClass, RecipientSignal
 from tabellion.core.errors import HubError
 from tabellion.providers.base import Channel, Signal
 from tabellion.recipients.types import Kind
@@ -132,3 +134,26 @@ async def test_unsubscribing_from_mail_is_about_marketing_mail(hub: Hub) -> None
     await hub.stop(ANN, signal=Signal.UNSUBSCRIBED, channel=Channel.EMAIL)
     assert (await hub.check(email(ANN), "email", "marketing")).reason == "withdrawn"
     assert (await hub.check(email(ANN), "email", "transactional")).sendable
+
+
+@pytest.mark.parametrize("signal", [Signal.UNSUBSCRIBED, Signal.STOP])
+async def test_who_unsubscribes_at_a_vendor_by_mail_leaves_all_marketing(hub: Hub, signal: Signal) -> None:
+    """The vendor does not say of which: only `marketing` was left, and the purpose they had left went on."""
+    new = PurposeSettings(title="Offers", purpose_class=PurposeClass.MARKETING, basis=Basis.CONSENT)
+    await hub.db.run(lambda tx: purposes_store.write(tx, hub.side, "offers", new))
+    ann = await hub.person((Kind.EMAIL, ANN))
+    await hub.recorded(decision(email(ANN), "granted", purpose="offers"))
+    assert (await hub.verdict(ann, ANN, "email", "offers")).sendable
+    left = await hub.stop(ANN, channel=Channel.EMAIL, signal=signal, source="acme", sender=None)
+    assert left.applied
+    for purpose in ("offers", "marketing"):
+        assert (await hub.verdict(ann, ANN, "email", purpose)).verdict == "denied"
+    assert (await hub.verdict(ann, ANN, "email", "transactional")).sendable
+
+
+async def test_a_restriction_may_name_all_marketing_and_a_grant_may_not(hub: Hub) -> None:
+    """A list that was taken out names it: it could not be brought in again."""
+    assert (await hub.recorded(decision(email(ANN), "withdrawn", purpose=MARKETING))).applied
+    assert (await hub.check(email(ANN), "email", "marketing")).verdict == "denied"
+    assert (await hub.refused(decision(email(ANN), "granted", purpose=MARKETING))).code == "purpose_required"
+    assert (await hub.refused(decision(email(ANN), "withdrawn", purpose="*@nobody"))).code == "purpose_unknown"

@@ -242,3 +242,15 @@ async def test_what_is_wrong_with_a_request_by_itself_is_told(page: Post):
     assert (await page({"identifiers": [{"kind": "device", "value": "t"}]})).json()["code"] == "invalid_identifier"
     assert (await page({"identifiers": [VISITOR], "locale": "no language"})).json()["code"] == "invalid_locale"
     assert (await page({"identifiers": [VISITOR], "wrong": 1})).json()["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    "trait", [{"birth_date": "1980-01-01"}, {"birthday": "1980-01-01"}, {"age": 40}, {"age": None}]
+)
+async def test_nobody_makes_themselves_old_enough(page: Post, sign: Sign, trait: dict[str, object]) -> None:
+    """A browser could say its owner's age, and a purpose with a minimum age was sent for."""
+    for token in (None, sign("ann", email="ann@example.org")):
+        answer = await page({"identifiers": [VISITOR], "traits": trait}, token)
+        assert (answer.status_code, answer.json()["code"]) == (403, "public_key_not_allowed")
+        assert [one["pointer"] for one in answer.json()["errors"]] == [f"/traits/{next(iter(trait))}"]
+    assert (await page({"identifiers": [VISITOR], "traits": {"seen": "shoes"}})).status_code == 202

@@ -251,6 +251,53 @@ async def test_an_objection_is_recorded_as_the_person_s_and_is_done(world: World
     assert (await order(client, wrong, 422))["code"] == "purpose_unknown"
 
 
+async def purpose(client: httpx.AsyncClient, key: str, **more: Any) -> None:
+    """A purpose that stands beside `marketing`, and that a list brought in may allow."""
+    made = await client.post(
+        "/v1/purposes", json={"key": key, "title": key, "parent": None, "accepts_asserted": True, **more}
+    )
+    assert made.status_code == 201, made.text
+
+
+async def brought_in(client: httpx.AsyncClient, key: str) -> None:
+    """What a source says of Ann: that she agreed to this."""
+    said = {
+        "recipient": {"email": ANN}, "channel": "email", "purpose": key, "decision": "asserted", "basis": "consent",
+        "method": "form", "source": "crm", "notice": {"id": "n", "version": "1"},
+        "occurred_at": "2026-11-21T09:00:00Z", "evidence": {"url": "https://example.org"},
+    }  # fmt: skip
+    assert (await client.post("/v1/consents", json=said)).status_code == 201
+
+
+async def test_an_objection_is_to_all_marketing_whatever_it_stands_under(world: World, api: Client) -> None:
+    """It restricted `marketing` and what stands below it: a purpose of the class beside it was still sent for."""
+    client = await api(Role.OWNER)
+    await world.person(ANN)
+    await purpose(client, "offers")
+    await brought_in(client, "offers")
+    assert await checked(client, "offers") == (True, "asserted")
+    await order(client, {**ERASE, "type": "object"})
+    assert await checked(client, "offers") == (False, "objected")
+
+
+async def test_an_erasure_refuses_marketing_and_research_of_every_purpose_there_will_be(
+    world: World, api: Client
+) -> None:
+    """It objected to `marketing` alone: a list could bring the person back for a purpose beside it."""
+    client = await api(Role.OWNER)
+    await world.person(ANN)
+    await purpose(client, "offers")
+    await order(client, NOW)
+    await world.pass_time(2 * MINUTE)
+    await purpose(client, "survey", **{"class": "research"})
+    await purpose(client, "raffles")
+    await client.post("/v1/recipients", json={"identifiers": [{"kind": "email", "value": ANN}]})
+    for key in ("offers", "survey", "raffles"):
+        await brought_in(client, key)
+        assert await checked(client, key) == (False, "objected")
+    assert await checked(client) == (True, "unknown_allowed")
+
+
 async def test_a_system_that_somebody_saw_to_is_in_the_certificate(world: World, api: Client) -> None:
     client = await api(Role.COMPLIANCE)
     await world.person(ANN)

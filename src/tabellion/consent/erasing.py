@@ -18,6 +18,8 @@ from tabellion.consent.recording import Recorder
 from tabellion.consent.stating import Stated, state
 from tabellion.consent.types import (
     ANY,
+    MARKETING,
+    RESEARCH,
     Decision,
     Method,
     NewDecision,
@@ -36,7 +38,8 @@ from tabellion.core.ids import WorkspaceId
 from tabellion.recipients.erasing import Person
 from tabellion.recipients.types import DELIVERABLE, Identifier, Ref
 
-MARKETING: Final = "marketing"
+OPTIONAL: Final = (MARKETING, RESEARCH)
+"""What the wish to be erased objects to: what nobody needs to be told, whatever purposes there will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class Erasing:
 
 
 def statements(person: Person, standing: Iterable[Standing]) -> list[Statement]:
-    """For each address: an objection to marketing, and again what the whole person had refused on its channels.
+    """For each address: an objection to all marketing and research, and again what the whole person had refused there.
 
     What names the address stands already.
     """
@@ -115,7 +118,7 @@ def statements(person: Person, standing: Iterable[Standing]) -> list[Statement]:
     for address in person.identifiers:
         if address.kind not in DELIVERABLE:
             continue
-        said.append(Statement(address, ANY, MARKETING, *firm))
+        said += [Statement(address, ANY, one, *firm) for one in OPTIONAL]
         said += [
             Statement(address, one.channel, one.purpose, one.decision, one.strength, one)
             for one in whole

@@ -3,6 +3,8 @@
 Those who rely on them hold it together, those who change them alone, so that a change waits for every gate that read
 what it changes, and every gate after it reads it. Taken in a statement of its own, before what it guards is read, and
 before any other lock.
+
+What restricts an address that nobody has takes it alone, too: there is no row of a person to lock.
 """
 
 from collections.abc import Iterable

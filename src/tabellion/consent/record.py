@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from tabellion.consent.rules import FUTURE_TOLERANCE, is_group
+from tabellion.consent.rules import FUTURE_TOLERANCE, is_group, purposes_under
 from tabellion.consent.schemes import BASIS_EVIDENCE
 from tabellion.consent.types import (
     ANY,
     GRANTS,
+    MARKETING,
     OLDEST,
     Decision,
     Method,
@@ -78,8 +79,7 @@ def mismatch(channel: str, identifier: Ref) -> Invalid:
 
 
 def _wrong(new: NewDecision, purposes: Purposes, now: datetime) -> Iterator[tuple[str, str, str]]:
-    named = new.purpose == ANY or (is_group(new.purpose) and new.method in REFUSED_METHODS)
-    if not named and new.purpose not in purposes:
+    if new.purpose not in purposes and not _names_many(new, purposes):
         yield "purpose_unknown", "/purpose", f"no such purpose; there are {', '.join(sorted(purposes))}"
     if new.decision in GRANTS:
         yield from _wrong_grant(new, now)
@@ -88,10 +88,17 @@ def _wrong(new: NewDecision, purposes: Purposes, now: datetime) -> Iterator[tupl
     yield from _wrong_values(new)
 
 
+def _names_many(new: NewDecision, purposes: Purposes) -> bool:
+    """Whether it is about all purposes, or those of a class or a brand that there are."""
+    if new.purpose == ANY or not is_group(new.purpose):
+        return new.purpose == ANY
+    return new.purpose == MARKETING or new.method in REFUSED_METHODS or bool(purposes_under(purposes, new.purpose))
+
+
 def _wrong_grant(new: NewDecision, now: datetime) -> Iterator[tuple[str, str, str]]:
     if new.channel == ANY:
         yield "channel_required", "/channel", "a grant is for one channel; only a restriction may say *"
-    if new.purpose == ANY:
+    if new.purpose == ANY or is_group(new.purpose):
         yield "purpose_required", "/purpose", "a grant is for one purpose; only a restriction may say *"
     if new.method is Method.TRAIT:
         yield "method_not_accepted", "/method", "a trait never grants; send how the person consented"

@@ -1,6 +1,6 @@
 """Recording a batch of decisions: place and lock, read, decide in order, write, append to the ledger, answer."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
@@ -99,7 +99,7 @@ class Recorder:
         keys = await self.vault.subjects(tx, workspace_id, {one.scope.recipient_id for one in placed.values()})
         batch = await _around(tx, workspace_id, policies.purposes, placed.values(), news_only)
         log = await self.ledger.origin(tx, workspace_id, LOG)
-        notices = await naming.named(tx, workspace_id, _asked(decisions, placed, policies.purposes))
+        notices = await self._notices(tx, workspace_id, policies.purposes, decisions, placed)
         answers: dict[int, Recorded | HubError] = {}
         written: list[int] = []
         for index, one in sorted(placed.items()):
@@ -124,6 +124,20 @@ class Recorder:
         if events:
             await self.events.append(tx, events)
         return answers
+
+    async def _notices(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        purposes: Purposes,
+        decisions: Sequence[NewDecision],
+        placed: Mapping[int, Placed],
+    ) -> dict[int, NamedNotice]:
+        """What each notice that a decision names turned out to be."""
+        naming_it = {index: one for index, one in placed.items() if decisions[index].notice is not None}
+        shown = {one.scope.recipient_id for index, one in naming_it.items() if _served(decisions[index])}
+        merged = await self.recipients.merged(tx, workspace_id, shown)
+        return await naming.named(tx, workspace_id, _asked(decisions, naming_it, purposes, merged))
 
     async def _adopt(
         self,
@@ -234,11 +248,27 @@ async def _around(tx: Tx, workspace_id: UUID, purposes: Purposes, placed: Collec
     return Batch(purposes, tx.now, standing, kept, suspended)
 
 
-def _asked(decisions: Sequence[NewDecision], placed: Iterable[int], purposes: Purposes) -> dict[int, naming.Asked]:
+def _served(new: NewDecision) -> bool:
+    return new.notice is not None and new.notice.served is not None
+
+
+def _asked(
+    decisions: Sequence[NewDecision],
+    placed: Mapping[int, Placed],
+    purposes: Purposes,
+    merged: Mapping[UUID, Sequence[UUID]],
+) -> dict[int, naming.Asked]:
     """The notices that decisions name, under their places."""
     return {
-        index: naming.Asked(notice.id, notice.version, notice.served, rules.line(purposes, decisions[index].purpose))
-        for index in placed
+        index: naming.Asked(
+            notice.id,
+            notice.version,
+            notice.served,
+            rules.line(purposes, decisions[index].purpose),
+            frozenset({one.scope.recipient_id, *merged.get(one.scope.recipient_id, ())}),
+            decisions[index].occurred_at,
+        )
+        for index, one in placed.items()
         if (notice := decisions[index].notice) is not None
     }
 

@@ -19,6 +19,7 @@ from tabellion.consent.types import (
     OLDEST,
     OPEN,
     PHONE_MESSAGING,
+    RESEARCH,
     RESTRICTIONS,
     Basis,
     Decision,
@@ -81,6 +82,8 @@ def _groups(purpose: Purpose) -> set[str]:
     found = {f"*@{purpose.brand}"} if purpose.brand else set()
     if purpose.purpose_class is PurposeClass.MARKETING:
         found |= {MARKETING} | ({f"marketing@{purpose.brand}"} if purpose.brand else set())
+    if purpose.purpose_class is PurposeClass.RESEARCH:
+        found.add(RESEARCH)
     return found
 
 
@@ -370,10 +373,14 @@ def _same_place(scope: Scope, grant: Standing) -> bool:
 
 
 def _replaces(incoming: Incoming, force: Strength, entry: Standing) -> bool:
-    """Whether a standing restriction says nothing that this one does not say at least as strongly and as late."""
+    """Whether a standing restriction says nothing that this one does not say at least as strongly and as late.
+
+    And with as much authority: what the person said themselves stays theirs, whoever says it after them.
+    """
     scope = incoming.scope
     return (
         Strength.NONE < entry.strength <= force
+        and entry.rank <= incoming.rank
         and entry.effective_at <= incoming.effective_at
         and entry.identifier_hash == scope.identifier_hash
         and entry.person_scope == scope.person_scope
@@ -390,10 +397,11 @@ def _same_end(incoming: Incoming, entry: Standing) -> bool:
 
 
 def repeats(incoming: Incoming, outcome: Outcome, standing: Iterable[Standing]) -> bool:
-    """Whether a restriction says nothing that does not stand already, at least as strongly and as late."""
+    """Whether a restriction says nothing that does not stand already: as strongly, as late, on the same authority."""
     scope = incoming.scope
     return any(
         entry.strength >= outcome.strength > Strength.NONE
+        and entry.rank >= incoming.rank
         and entry.effective_at >= incoming.effective_at
         and entry.identifier_hash == scope.identifier_hash
         and (not scope.person_scope or (entry.person_scope and entry.recipient_id == scope.recipient_id))

@@ -1,20 +1,28 @@
 """Legal schemes of consent, as data: what each asks somebody to be able to show. Pure.
 
-This is no legal advice; counsel may want more. What is listed follows from the texts themselves, all read 2026-11-28:
+This is no legal advice, and counsel may want more. Each row names the official text, and what of it was read for this
+data. **None was read at its official address**; what rests on general knowledge is said to. Read 2026-11-28:
 
-* GDPR (Regulation (EU) 2016/679) art. 4(11), 7 and recitals 32 and 42: https://eur-lex.europa.eu/eli/reg/2016/679/oj.
+* GDPR (Regulation (EU) 2016/679) art. 4(11), 7, recitals 32 and 42; official at
+  https://eur-lex.europa.eu/eli/reg/2016/679/oj. Art. 7 and recital 32 were read in a copy
+  (https://gdprhub.eu/index.php?title=Article_7_GDPR); art. 4(11) and recital 42 rest on general knowledge.
   Who relies on consent must be able to demonstrate it. The notice shows what the person was told, the evidence of the
   method how they said so; the regulation names nothing further that would be kept with each consent.
-* PECR (SI 2003/2426) reg. 22(3): https://www.legislation.gov.uk/uksi/2003/2426/regulation/22. Three conditions at once:
-  the details came from a sale or its negotiation, the marketing is of similar products of the same sender, and a simple
-  means of refusing was given when they were collected (and is given with each message).
-* CASL (S.C. 2010, c. 23) s. 6, 10: https://laws-lois.justice.gc.ca/eng/acts/E-1.6/ and SOR/2012-36 s. 4:
-  https://laws-lois.justice.gc.ca/eng/regulations/SOR-2012-36/. A request for express consent states the purposes (the
-  notice), who asks, how they are reached, and that consent can be withdrawn. Implied consent (s. 10(9) to (14)) rests
-  on a relationship, and for two years or six months on when that last was.
-* TCPA, 47 CFR 64.1200(f)(9): https://www.ecfr.gov/current/title-47/part-64/section-64.1200. A written agreement with a
-  signature (E-SIGN counts) that authorises a named seller for the number, with the disclosure that it does and that
-  nothing is bought on condition of it. Prior express consent, 64.1200(a)(1): the number was given by who is called.
+* PECR (SI 2003/2426) reg. 22(3); official at https://www.legislation.gov.uk/uksi/2003/2426/regulation/22. Read in a
+  copy; of the official site a version of 2018 was to be had, and of that only the beginning. The directive's art. 13(2)
+  rests on general knowledge. Three conditions at once: the details came from a sale or its negotiation, the
+  marketing is of similar products of the same sender, and a simple means of refusing was given when they were collected
+  (and is given with each message).
+* CASL (S.C. 2010, c. 23) s. 6, 10 and SOR/2012-36 s. 4; official at https://laws-lois.justice.gc.ca/eng/acts/E-1.6/ and
+  https://laws-lois.justice.gc.ca/eng/regulations/SOR-2012-36/. Not read: pages of law firms about them were
+  (http://www.mondaq.com/canada/x/289966/, https://pushormitchell.com/?p=3561). A request for express consent states the
+  purposes (the notice), who asks, how they are reached, and that consent can be withdrawn. Implied consent (s. 10(9) to
+  (14)) rests on a relationship, and for two years or six months on when that last was.
+* TCPA, 47 CFR 64.1200(f)(9); official at https://www.ecfr.gov/current/title-47/part-64/section-64.1200. Read as a law
+  firm quotes the rule of 2013 (http://www.copilevitz-canter.com/commentary/, on disclosures for express consent); what
+  changed since was not looked for. A written agreement with a signature (E-SIGN counts) that authorises a named seller
+  for the number, with the disclosure that it does and that nothing is bought on condition of it. Prior express consent,
+  64.1200(a)(1), rests on general knowledge: the number was given by who is called.
 """
 
 from collections.abc import Iterator, Mapping

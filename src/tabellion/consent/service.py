@@ -99,7 +99,7 @@ class Consent:
         self._merging = Merging(self._recorder)
         self._erasing = Erasing(self._recorder)
         self._releasing = Releasing(self._recorder)
-        self._withdrawing = Withdrawing(self._recorder, self.record)
+        self._withdrawing = Withdrawing(self._recorder, self.record, self.policies)
 
     async def purposes(self, tx: Tx, workspace_id: UUID) -> Purposes:
         """The purposes of a workspace, by key, as they are now: archived ones too."""
@@ -146,21 +146,23 @@ class Consent:
         Those about one person apply one after the other. Entries, state and the signed tree that holds them commit
         with the transaction. Waits for the recipients' locks. With `news_only`, a restriction that says what the
         ledger has, and would change nothing, leaves no entry: its reason is `stated_already`. What the policies of the
-        side add to a restriction are entries of their own behind it.
+        side add to a restriction are entries of their own behind it. They are those of when it began: a change of them
+        that is acknowledged later may not count for it, one that was acknowledged before does.
         """
         if not decisions:
             return []
         purposes = await self.purposes(tx, workspace_id)
         await note_used(tx, {workspace_id: purposes}, {(workspace_id, new.purpose) for new in decisions})
-        policies = await self._policies(tx, workspace_id, purposes, decisions)
+        opts_out = any(new.decision in RESTRICTIONS for new in decisions)
+        policies = await self._over(tx, workspace_id, purposes) if opts_out else Policies(purposes)
         return await self._recorder.record(tx, workspace_id, policies, decisions, news_only=news_only)
 
-    async def _policies(
-        self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, decisions: Sequence[NewDecision]
-    ) -> Policies:
-        """The policies that count for decisions; of no use where nobody opts out."""
-        if all(new.decision not in RESTRICTIONS for new in decisions):
-            return Policies(purposes)
+    async def policies(self, tx: Tx, workspace_id: WorkspaceId) -> Policies:
+        """The purposes of a side and what it says about what an opt-out reaches, as they are now."""
+        return await self._over(tx, workspace_id, await self.purposes(tx, workspace_id))
+
+    async def _over(self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes) -> Policies:
+        """The policies of a side over its purposes."""
         scoped = any(one.opt_out_scope is OptOutScope.BRAND for one in purposes.values())
         default = (await brands.brand(tx, workspace_id, None)).key if scoped else ""
         return Policies(purposes, default, (await settings.read(tx, workspace_id))[0].cross_channel)
@@ -201,7 +203,7 @@ class Consent:
 
         What became of what was news, where somebody has it: what stands already leaves no second entry.
         """
-        return await self._withdrawing.withdraw(tx, workspace_id, await self.purposes(tx, workspace_id), said)
+        return await self._withdrawing.withdraw(tx, workspace_id, said)
 
     async def keywords(self, tx: Tx, workspace_id: WorkspaceId, keyword_ids: Sequence[UUID]) -> list[Received]:
         """Those of the keywords that are still to be answered."""

@@ -45,8 +45,8 @@ _BY_PHONE: Final[Mapping[Signal | None, _Meaning]] = {
     Signal.COMPLAINED: _COMPLAINED,
 }
 _BY_MAIL: Final[Mapping[Signal | None, _Meaning]] = {
-    Signal.STOP: _Meaning(Decision.WITHDRAWN, Method.ONE_CLICK, "marketing"),
-    Signal.UNSUBSCRIBED: _Meaning(Decision.WITHDRAWN, Method.ONE_CLICK, "marketing"),
+    Signal.STOP: _Meaning(Decision.WITHDRAWN, Method.ONE_CLICK, MARKETING),
+    Signal.UNSUBSCRIBED: _Meaning(Decision.WITHDRAWN, Method.ONE_CLICK, MARKETING),
     Signal.BLOCKED: _Meaning(Decision.WITHDRAWN, Method.ONE_CLICK, ANY, identifier_only=True),
     Signal.COMPLAINED: _COMPLAINED,
 }

@@ -22,6 +22,8 @@ ANSWER: Final = "security.keyword"
 """The purpose of answers to STOP, START and HELP."""
 MARKETING: Final = "marketing@*"
 """Every purpose of class marketing. That of one brand is `marketing@key`; every purpose of a brand, `*@key`."""
+RESEARCH: Final = "research@*"
+"""Every purpose of class research."""
 PHONE_MESSAGING: Final = "phone_messaging"
 """The channel group that STOP restricts: sms, mms and rcs."""
 OLDEST: Final = datetime(1, 1, 1, tzinfo=UTC)

@@ -5,11 +5,13 @@ refusal stands on the hash alone, in the ledger like any other.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from tabellion.consent import rules, store
+from tabellion.consent import policy_lock, rules, store
+from tabellion.consent.placing import reached
+from tabellion.consent.policies import Policies, added
 from tabellion.consent.recording import Recorder
 from tabellion.consent.stating import Stated, state
 from tabellion.consent.types import (
@@ -24,6 +26,7 @@ from tabellion.consent.types import (
     Recorded,
     Scope,
     Standing,
+    Strength,
 )
 from tabellion.core import ids
 from tabellion.core.db import Tx
@@ -39,11 +42,21 @@ Place = tuple[str, str]
 """Channel word and purpose word."""
 
 
+Added = tuple[Place, UUID, Sequence[str]]
+"""What the policies add to an opt-out: the place, the entry of the opt-out, and the policies."""
+
+
 class Record(Protocol):
     async def __call__(
         self, tx: Tx, workspace_id: WorkspaceId, decisions: Sequence[NewDecision], /
     ) -> list[Recorded | HubError]:
         """What became of each decision, in order, with what the policies of the side add to it."""
+        ...
+
+
+class Current(Protocol):
+    async def __call__(self, tx: Tx, workspace_id: WorkspaceId, /) -> Policies:
+        """The purposes and policies of a side, as they are now."""
         ...
 
 
@@ -63,21 +76,31 @@ class Withdrawal:
 class Withdrawing:
     recorder: Recorder
     record: Record
+    policies: Current
 
-    async def withdraw(
-        self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, said: Withdrawal
-    ) -> list[Recorded | HubError]:
-        """Restrict an address, and whoever has it. What stands already leaves no second entry."""
+    async def withdraw(self, tx: Tx, workspace_id: WorkspaceId, said: Withdrawal) -> list[Recorded | HubError]:
+        """Restrict an address, and whoever has it. What stands already leaves no second entry.
+
+        An address that nobody has gives no row to lock, and whoever gets it now could be written to by a gate that had
+        asked before. So it is restricted while no gate is at work on the side.
+        """
         owner = await self._owner(tx, workspace_id, said.identifier_hash)
-        root = owner[0] if owner else None
-        standing = await store.around_decisions(tx, workspace_id, [said.identifier_hash], [root] if root else [])
-        places = _places(said, purposes)
-        news = [one for one in places if not stands(standing, said.identifier_hash, root, one, purposes)]
+        if owner is None and await self._news(tx, workspace_id, said, None):
+            await policy_lock.change(tx, workspace_id)
+            owner = await self._owner(tx, workspace_id, said.identifier_hash)
+        news = await self._news(tx, workspace_id, said, owner[0] if owner else None)
         if owner is None:
-            await self._nameless(tx, workspace_id, purposes, standing, said, news)
+            await self._nameless(tx, workspace_id, said, news)
             return []
         decisions = [_decision(said, one, Ref(kind=owner[1].kind, value=owner[1].value)) for one in news]
         return await self.record(tx, workspace_id, decisions)
+
+    async def _news(self, tx: Tx, workspace_id: WorkspaceId, said: Withdrawal, owner: UUID | None) -> list[Place]:
+        """What is withdrawn and does not stand already."""
+        purposes = (await self.policies(tx, workspace_id)).purposes
+        standing = await store.around_decisions(tx, workspace_id, [said.identifier_hash], [owner] if owner else [])
+        places = _places(said, purposes)
+        return [one for one in places if not stands(standing, said.identifier_hash, owner, one, purposes)]
 
     async def _owner(self, tx: Tx, workspace_id: WorkspaceId, hash_: bytes) -> tuple[UUID, Identifier] | None:
         """Who has the address, under lock, and the address. While the lock was waited for it may have changed hands."""
@@ -91,22 +114,23 @@ class Withdrawing:
             locked.add(owner)
         return None
 
-    async def _nameless(
-        self,
-        tx: Tx,
-        workspace_id: WorkspaceId,
-        purposes: Purposes,
-        standing: Sequence[Standing],
-        said: Withdrawal,
-        places: Sequence[Place],
-    ) -> None:
+    async def _nameless(self, tx: Tx, workspace_id: WorkspaceId, said: Withdrawal, places: Sequence[Place]) -> None:
         """Restrict the hash alone. The entries are about somebody new, of whom nothing is known but this."""
+        policies = await self.policies(tx, workspace_id)
+        standing = await store.around_decisions(tx, workspace_id, [said.identifier_hash], [])
 
-        def entries(some: Sequence[Place]) -> Iterator[Stated]:
-            for one in some:
-                yield _nameless(said, one, standing, purposes, tx)
+        def own(some: Sequence[Place]) -> Iterator[Stated]:
+            return (_nameless(said, one, said.evidence, standing, policies.purposes, tx) for one in some)
 
-        await state(self.recorder, tx, workspace_id, purposes, standing, places, entries)
+        def brought(some: Sequence[Added]) -> Iterator[Stated]:
+            for place, by, names in some:
+                evidence = {"entry": ids.show("cns", by), "policies": list(names)}
+                yield _nameless(said, place, evidence, standing, policies.purposes, tx)
+
+        purposes = policies.purposes
+        made = await state(self.recorder, tx, workspace_id, purposes, standing, places, own)
+        more = list(_added(said, dict(zip(places, made, strict=True)), standing, policies))
+        await state(self.recorder, tx, workspace_id, purposes, standing, more, brought)
 
 
 # pure
@@ -118,13 +142,33 @@ def _places(said: Withdrawal, purposes: Purposes) -> list[Place]:
     return list(dict.fromkeys(known))
 
 
+def _added(
+    said: Withdrawal, made: Mapping[Place, UUID], standing: Sequence[Standing], policies: Policies
+) -> Iterator[Added]:
+    """What the policies add to what was withdrawn, each place once.
+
+    On another channel only where that reaches this very address: which others are the same person's, nobody knows.
+    """
+    known = set(made)
+    for place, by in made.items():
+        for one in added(policies, *place):
+            more = one.channel, one.purpose
+            new = more not in known and said.kind in reached(one.channel)
+            if new and not stands(standing, said.identifier_hash, None, more, policies.purposes):
+                known.add(more)
+                yield more, by, one.by
+
+
 def stands(standing: Sequence[Standing], hash_: bytes, person: UUID | None, place: Place, purposes: Purposes) -> bool:
-    """Whether a restriction that reaches the place stands for the address and its person, and no grant beside it."""
+    """Whether the person's restriction that reaches the place stands, for the address and them, and no grant beside it.
+
+    One that somebody else said, and may end, does not say it for them; a firm one nobody else may end.
+    """
     channel, purpose = place
     reach = {ANY} if channel == ANY else {ANY, channel}
     line = rules.line(purposes, purpose)
     covered = any(
-        one.strength
+        (one.strength is Strength.FIRM or (one.strength and one.rank is Rank.PERSON))
         and one.identifier_hash == hash_
         and (person is None or (one.person_scope and one.recipient_id == person))
         and one.channel in reach
@@ -154,10 +198,17 @@ def _decision(said: Withdrawal, place: Place, who: Ref) -> NewDecision:
     )
 
 
-def _nameless(said: Withdrawal, place: Place, standing: Sequence[Standing], purposes: Purposes, tx: Tx) -> Stated:
+def _nameless(
+    said: Withdrawal,
+    place: Place,
+    evidence: Mapping[str, Any] | None,
+    standing: Sequence[Standing],
+    purposes: Purposes,
+    tx: Tx,
+) -> Stated:
     """The entry about an address that nobody has: its record names the hash where the address would stand."""
     about = ids.new()
-    new = _decision(said, place, Ref(id=about))
+    new = replace(_decision(said, place, Ref(id=about)), evidence=evidence)
     scope = Scope(about, said.identifier_hash, False, *place)
     shown = f"hmac:{said.identifier_hash.hex()}"
     identifier = Identifier(said.kind, shown, said.identifier_hash, said.source, tx.now, tx.now)

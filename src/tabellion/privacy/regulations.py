@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tabellion.access.service import audit
 from tabellion.access.types import Caller
 from tabellion.consent.service import Consent
-from tabellion.consent.types import ANY, Decision, Method, NewDecision, Rank
+from tabellion.consent.types import ANY, MARKETING, Decision, Method, NewDecision, Rank
 from tabellion.core import ids
 from tabellion.core.db import Database, Tx
 from tabellion.core.errors import Conflict, HubError, Invalid, NotFound
@@ -51,7 +51,6 @@ from tabellion.recipients.erasing import Person
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Ref
 
-MARKETING: Final = "marketing"
 BATCH: Final = 500
 
 

@@ -211,3 +211,18 @@ def test_any_text_has_an_answer_and_normalising_twice_changes_nothing(text: str)
     recognise(text)
     assert normalised(normalised(text)) == normalised(text)
     assert phrase(text) == tuple(normalised(text).split())
+
+
+@pytest.mark.parametrize("keyword", [Keyword.START, Keyword.HELP])
+def test_no_word_of_a_workspace_takes_a_refusal_away(keyword: Keyword) -> None:
+    """It was HELP, or START, where a workspace said so: the person was answered, and written to on."""
+    for text in ("leave me alone", "dont text me", "wrong number"):
+        assert recognise(text, {keyword: {"en": (text,)}}) == Heard(Keyword.STOP, "en", unclear=True)
+
+
+def test_no_built_in_word_is_a_refusal_in_other_words() -> None:
+    for keyword, some in ((Keyword.START, words.START), (Keyword.HELP, words.HELP)):
+        for word in (word for of_language in some.values() for word in of_language):
+            heard = recognise(word)
+            assert heard
+            assert (heard.keyword, heard.unclear) == (keyword, False)

@@ -86,6 +86,31 @@ async def test_what_does_not_fit_is_said(api: httpx.AsyncClient) -> None:
     assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/notice/served")
 
 
+async def test_what_was_shown_to_somebody_else_proves_nothing(api: httpx.AsyncClient, world: World) -> None:
+    """The language that Bob was shown was committed to as the one that Ann had agreed in."""
+    served = await shown(api, recipient={"email": "bob@example.org"})
+    notice = {"id": "newsletter", "version": "1", "served": served["id"]}
+    granted = (await api.post("/v1/consents", json=GRANT | {"notice": notice})).json()
+    assert [one["code"] for one in granted["warnings"]] == ["served_unknown"]
+    assert "language" not in (await record(world, granted["id"]))["notice"]
+
+
+async def test_what_was_shown_to_who_became_the_person_was_shown_to_them(api: httpx.AsyncClient, world: World) -> None:
+    served = await shown(api, recipient={"email": "bob@example.org"})
+    ann = await world.hub.beside(world.side).person((Kind.EMAIL, "ann@example.org"))
+    sql = "update recipients set merged_into = $2 where workspace_id = $1 and id = $3"
+    await world.hub.db.run(lambda tx: tx.execute(sql, world.side, ann, ids.parse("rcp", served["recipient_id"])))
+    notice = {"id": "newsletter", "version": "1", "served": served["id"]}
+    granted = (await api.post("/v1/consents", json=GRANT | {"notice": notice})).json()
+    assert granted["recipient_id"] == ids.show("rcp", ann)
+    assert "warnings" not in granted
+
+
+async def test_a_text_that_was_published_after_the_decision_is_said_to_be(api: httpx.AsyncClient) -> None:
+    said = (await api.post("/v1/consents", json=GRANT | {"occurred_at": "2020-01-01T00:00:00Z"})).json()
+    assert [one["code"] for one in said["warnings"]] == ["notice_published_later"]
+
+
 async def test_what_was_shown_to_nobody_known_becomes_the_persons_who_decides(
     api: httpx.AsyncClient, world: World
 ) -> None:

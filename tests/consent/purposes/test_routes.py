@@ -291,3 +291,23 @@ async def test_brands_that_purposes_name_stay(served) -> None:
     parted = await admin.put("/v1/brands/hats", json={"name": "Hats", "default": True})
     assert (parted.status_code, parted.json()["code"]) == (403, "compliance_required")
     assert (await api.put("/v1/brands/hats", json={"name": "Hats", "default": True})).status_code == 200
+
+
+async def test_another_default_brand_leaves_no_opt_out_from_the_one_of_before_behind(served) -> None:
+    """What names no brand went over to the new one, and a STOP from the brand that it had been of was of no effect."""
+    owner, admin = await served.client(), await served.client(Role.ADMIN)
+    await owner.put("/v1/brands/hats", json={"name": "Hats"})
+    await made(owner, key="hats", parent=None, brand="hats")
+    refused = await admin.put("/v1/brands/hats", json={"name": "Hats", "default": True})
+    assert (refused.status_code, refused.json()["code"]) == (403, "compliance_required")
+    assert (await owner.get("/v1/brands/default")).json()["default"] is True
+
+
+@pytest.mark.parametrize("relied_on", [{"brand": "hats"}, {"opt_out_scope": "class"}])
+async def test_a_purpose_that_opt_outs_rely_on_is_archived_though_nobody_used_it(served, relied_on: Any) -> None:
+    """Without the last one of a brand the words for the default one, and without a scope its reach, were gone."""
+    api = await served.client()
+    await api.put("/v1/brands/hats", json={"name": "Hats"})
+    await made(api, **relied_on)
+    assert (await api.delete(f"{URL}/marketing.newsletter")).status_code == 204
+    assert (await api.get(f"{URL}/marketing.newsletter")).json()["archived"] is True

@@ -185,6 +185,17 @@ def test_what_cannot_be_compared_is_loosened_both_ways(field, one, other) -> Non
         assert loosened(among(replace(usual, **before)), among(replace(usual, **after)), "news") == [field]
 
 
+def test_who_leaves_a_class_is_out_of_reach_of_opt_outs_from_it() -> None:
+    """A stricter class was taken for tighter: an opt-out of scope class from the one it was of no longer reached it."""
+    late = Purpose("late", "", PurposeClass.SERVICE, Basis.CONTRACT, False, False)
+    orders = replace(late, key="orders", opt_out_scope=OptOutScope.CLASS)
+    before = {**BUILT_IN, "late": late, "orders": orders}
+    for one, fields in ((late, ["class"]), (orders, ["opt_out_scope"])):
+        moved = replace(one, purpose_class=PurposeClass.MARKETING, basis=Basis.CONSENT)
+        assert loosened(before, before | {one.key: moved}, one.key) == fields
+    assert loosened(BUILT_IN | {"late": late}, BUILT_IN | {"late": replace(moved, key="late")}, "late") == []
+
+
 def test_a_new_purpose_is_measured_by_its_parent_or_by_marketing() -> None:
     receipts = Purpose("receipts", "", PurposeClass.SERVICE, Basis.CONTRACT, True, True)
     assert measured(BUILT_IN, replace(receipts, parent="transactional")) == []

@@ -62,3 +62,13 @@ def test_a_change_loosens_exactly_when_an_opt_out_reaches_less(before, after) ->
     """Read off the channels one by one, as the settings say them."""
     less = any(other not in after.get(channel, []) for channel, others in before.items() for other in others)
     assert bool(loosened(ConsentSettings(cross_channel=before), ConsentSettings(cross_channel=after))) is less
+
+
+async def test_a_word_that_takes_stops_back_is_for_compliance(served) -> None:
+    """Who could add START words could have every "ok" lift a STOP."""
+    words = {"keywords": {"start": {"en": ["okey dokey"]}}}
+    refused = await (await served.client(Role.ADMIN)).put(URL, json=words)
+    assert (refused.status_code, refused.json()["code"]) == (403, "compliance_required")
+    assert (await (await served.client(Role.COMPLIANCE)).put(URL, json=words)).status_code == 200
+    assert (await served.audited("consent_settings.set"))[-1][1]["loosened"] == ["keywords.start"]
+    assert (await (await served.client(Role.ADMIN)).put(URL, json={})).status_code == 200

@@ -29,7 +29,7 @@ SAID = st.lists(
         st.sampled_from(ADDRESSES),
         st.sampled_from(["denied", "withdrawn", "objected"]),
         st.sampled_from(["own", "*"]),
-        st.sampled_from(["marketing", "transactional", "security", "*"]),
+        st.sampled_from(["marketing", "marketing@*", "transactional", "security", "*"]),
         st.booleans(),
     ),
     min_size=1,

@@ -4,10 +4,14 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.consent.conftest import decision, email
 from tests.consent.http import World
 
 from tabellion.access.types import Role
+from tabellion.consent.types import Method, Rank, Recorded
+from tabellion.consent.withdrawing import Withdrawal
 from tabellion.core import ids
+from tabellion.recipients.types import Kind
 
 ANN, NUMBER = "ann@example.org", "+12025550111"
 CHECK: dict[str, Any] = {"recipient": {"email": ANN}, "channel": "email", "purpose": "marketing"}
@@ -157,3 +161,41 @@ async def test_nothing_is_found_under_the_id_of_a_grant(api: httpx.AsyncClient) 
         await api.delete(f"/v1/suppressions/{granted['id']}", params={"reason": "x"}),
     ):
         assert (answer.status_code, answer.json()["code"]) == (404, "suppression_not_found")
+
+
+async def test_what_the_person_refused_stays_theirs_when_a_key_says_it_after_them(
+    api: httpx.AsyncClient, world: World
+) -> None:
+    """Who restricted anew what a person had withdrawn could then end it, and send what they had refused."""
+    said = await withdrawn(world)
+    made = await suppress(api, purpose="transactional")
+    await api.delete(f"/v1/suppressions/{made['id']}", params={"reason": "wrong list"})
+    assert await verdict(api, purpose="transactional") == "denied"
+    assert [one["id"] for one in await listed(api)] == [said]
+
+
+@pytest.mark.parametrize("link", [False, True])
+async def test_what_a_key_said_before_them_does_not_speak_for_the_person(
+    api: httpx.AsyncClient, world: World, link: bool
+) -> None:
+    """Their own word left no entry where a key's stood: whoever ended that could send what they had refused."""
+    made = await suppress(api, purpose="transactional")
+    said = await withdrawn(world, link=link)
+    await api.delete(f"/v1/suppressions/{made['id']}", params={"reason": "wrong list"})
+    assert await verdict(api, purpose="transactional") == "denied"
+    assert [one["id"] for one in await listed(api)] == [said]
+
+
+async def withdrawn(world: World, *, link: bool = False) -> str:
+    """The person withdraws at the address that keys restrict, on a page or by a link in mail; the entry."""
+    new = decision(email(ANN), "withdrawn", purpose="transactional", rank=Rank.PERSON)
+    if link:
+        hash_ = await world.hub.db.run(lambda tx: world.hub.recipients.hashed(tx, world.side, email(ANN)))
+        assert hash_
+        said = Withdrawal(hash_, Kind.EMAIL, [("email", "transactional")], Method.ONE_CLICK, "link")
+        [one] = await world.hub.db.run(lambda tx: world.hub.consent.withdraw(tx, world.side, said))
+    else:
+        [one] = await world.hub.db.run(lambda tx: world.hub.consent.record(tx, world.side, [new], news_only=True))
+    assert isinstance(one, Recorded)
+    assert one.id
+    return ids.show("cns", one.id)

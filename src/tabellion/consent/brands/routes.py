@@ -73,7 +73,7 @@ def routes(edge: Edge) -> list[HTTPRouteHandler]:
     ) -> Response[BrandView]:
         """All of it: what is left out is empty. Audited.
 
-        Another default brand, while purposes name the one of before, needs a key of role compliance.
+        Another default brand, while purposes name brands, needs a key of role compliance.
         """
         new = Brand(brand_key, data.name, data.contact, data.url, data.postal_address, data.default)
 

@@ -37,7 +37,7 @@ async def brands(tx: Tx, workspace_id: WorkspaceId) -> list[Brand]:
 async def set_brand(tx: Tx, caller: Caller, new: Brand) -> Brand:
     """Make the brand of this key what `new` says. The one that is the default ceases to be it where `new` is.
 
-    Raises `Forbidden` where that parts purposes that were of one brand, and the key is none of compliance.
+    Raises `Forbidden` where purposes cease to be of the brand they were of, and the key is none of compliance.
     """
     workspace_id = caller.workspace_id
     await policy_lock.change(tx, workspace_id)
@@ -67,10 +67,13 @@ async def delete_brand(tx: Tx, caller: Caller, key: str) -> None:
 
 
 async def _require_together(tx: Tx, caller: Caller, before: Brand) -> None:
-    """Purposes that name no brand leave those that name the default one of before, and the opt-outs from them."""
+    """Purposes that name no brand leave those that name the default one of before, and the opt-outs from that brand.
+
+    There are such opt-outs as soon as any purpose names a brand: until then they are from all brands.
+    """
     after = await brand(tx, caller.workspace_id, None)
-    if after.key != before.key and await purposes_store.of_brand(tx, caller.workspace_id, before.key):
-        caller.require_compliance("another default brand, while purposes name this one,")
+    if after.key != before.key and await purposes_store.branded(tx, caller.workspace_id):
+        caller.require_compliance("another default brand, while purposes name brands,")
 
 
 def unknown() -> NotFound:

@@ -51,7 +51,10 @@ def _kept(letter: str) -> str:
 
 
 def recognise(text: str, local: LocalWords = MappingProxyType({})) -> Heard | None:
-    """What a reply means; None for anything else than a keyword or a refusal."""
+    """What a reply means; None for anything else than a keyword or a refusal.
+
+    No word that a workspace gives to START or HELP takes a refusal away.
+    """
     plain = normalised(text)
     if not plain:
         return None
@@ -61,7 +64,9 @@ def recognise(text: str, local: LocalWords = MappingProxyType({})) -> Heard | No
     keywords = {keyword for keyword, _ in said}
     if len(keywords) > 1:
         return Heard(Keyword.STOP, _language(said), unclear=True) if Keyword.STOP in keywords else None
-    return Heard(keywords.pop(), _language(said))
+    keyword = keywords.pop()
+    refused = _refusal(plain) if keyword is not Keyword.STOP else None
+    return refused or Heard(keyword, _language(said))
 
 
 def _said(parts: list[str], known: Known) -> list[tuple[Keyword, str]] | None:

@@ -1,8 +1,9 @@
 """The words by language, as people write them. Counsel and each workspace add to them; nothing takes one away.
 
 Sources, read 2026-11-28
-* English: what US rules name as reasonable means of revocation, 47 CFR 64.1200(a)(10)
-  (https://www.ecfr.gov/current/title-47/section-64.1200): stop, quit, end, revoke, opt out, cancel, unsubscribe. With
+* English: what US rules name as reasonable means of revocation, 47 CFR 64.1200(a)(10), read as law firms quote it
+  (https://compliancepoint.com/marketing-compliance/fccs-consent-revocation-rule-language-analysis-and-compliance-insights;
+  official at https://www.ecfr.gov): stop, quit, end, revoke, opt out, cancel, unsubscribe. With
   the words that vendors act on anyhow (https://help.twilio.com/articles/223134027,
   https://docs.aws.amazon.com/sms-voice/latest/userguide/keywords-required.html): stopall, remove, optout.
 * French: ARRET, AIDE and INFO must work in Canada beside the English words

@@ -1,6 +1,7 @@
 """What a decision that names a notice rests on: looked up for a whole batch, and what the record says of it."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -24,6 +25,9 @@ class Asked(msgspec.Struct, frozen=True):
     version: str | int
     served: UUID | None
     line: frozenset[str]
+    people: frozenset[UUID]
+    """Who decides, under all their ids."""
+    occurred_at: datetime | None
 
 
 async def named(tx: Tx, workspace_id: UUID, asked: Mapping[int, Asked]) -> dict[int, Named]:
@@ -49,7 +53,9 @@ def _named(asked: Asked, version: Published | None, served: Served | None) -> Na
     warnings = [] if rules.covers(version.purposes, asked.line) else ["notice_of_other_purposes"]
     if version.retired:
         warnings.append("notice_retired")
-    fits = served is not None and (served.notice, served.version) == (asked.id, str(asked.version))
+    if asked.occurred_at is not None and asked.occurred_at < version.published_at:
+        warnings.append("notice_published_later")
+    fits = served is not None and _fits(asked, served)
     if asked.served and not fits:
         warnings.append("served_unknown")
     if served is None or not fits:
@@ -57,6 +63,12 @@ def _named(asked: Asked, version: Published | None, served: Served | None) -> Na
     committed["language"] = served.language
     adopts = served.id if served.recipient_id is None else None
     return Named(committed, known=True, warnings=tuple(warnings), adopts=adopts)
+
+
+def _fits(asked: Asked, served: Served) -> bool:
+    """Whether a showing is of this text, and to nobody else than who decides."""
+    theirs = served.recipient_id is None or served.recipient_id in asked.people
+    return theirs and (served.notice, served.version) == (asked.id, str(asked.version))
 
 
 async def adopt(

@@ -156,7 +156,8 @@ async def published(tx: Tx, workspace_id: UUID, wanted: Iterable[tuple[str, str]
     """Of notices and versions, what decisions need to know of those that were published."""
     rows = await tx.rows(
         """
-        select v.notice, v.version, v.hash, v.purposes, v.default_language, n.retired_at is not null as retired,
+        select v.notice, v.version, v.hash, v.purposes, v.default_language, v.published_at,
+               n.retired_at is not null as retired,
                array(select jsonb_object_keys(v.texts)) as languages
           from unnest($2::text[], $3::text[]) as wanted (notice, version)
           join notice_versions v
@@ -173,6 +174,7 @@ async def published(tx: Tx, workspace_id: UUID, wanted: Iterable[tuple[str, str]
             row["default_language"],
             frozenset(row["languages"]),
             row["retired"],
+            row["published_at"],
         )
         for row in rows
     }

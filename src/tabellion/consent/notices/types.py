@@ -72,6 +72,7 @@ class Published:
     default_language: str
     languages: frozenset[str]
     retired: bool
+    published_at: datetime
 
 
 class ServedTo(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -163,7 +163,10 @@ def routes(edge: Edge, catalogue: Catalogue) -> list[HTTPRouteHandler]:
         opt={"scope": "purposes:write"},
     )  # fmt: skip
     async def delete_purpose(caller: Caller, purpose_key: PurposePath) -> None:
-        """One that was ever used is archived: nothing is sent for it, and what was refused stays refused. Audited."""
+        """One that was ever used is archived: nothing is sent for it, and what was refused stays refused. Audited.
+
+        So is one that names a brand, or whose opt-outs reach other purposes.
+        """
         await edge.db.run(lambda tx: catalogue.remove(tx, caller, purpose_key))
 
     return [list_purposes, create_purpose, read_purpose, change_purpose, delete_purpose]

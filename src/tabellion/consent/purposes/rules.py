@@ -82,13 +82,28 @@ def loosened(before: Purposes, after: Purposes, key: str) -> list[str]:
     """The fields in which a purpose of this key asks for less than it did."""
     old, new = before[key], after[key]
     found = [field for field, looser in _LOOSER.items() if looser(old, new)]
+    if "class" not in found and _leaves(before, old, new):
+        found.append("class")
     return found + ([] if _above(before, key) <= _above(after, key) else ["parent"])
+
+
+def _leaves(purposes: Purposes, old: Purpose, new: Purpose) -> bool:
+    """Whether opt-outs from others of its class reached a purpose, which is of another class now."""
+    reaching = (one for one in purposes.values() if one.opt_out_scope is OptOutScope.CLASS and one.key != old.key)
+    return new.purpose_class is not old.purpose_class and any(
+        one.purpose_class is old.purpose_class for one in reaching
+    )
 
 
 def measured(purposes: Purposes, new: Purpose) -> list[str]:
     """The fields in which a new purpose asks for less than its parent, or where it has none, than marketing does."""
     model = purposes[new.parent or "marketing"]
     return [field for field, looser in _LOOSER.items() if field not in _OF_CHANGES and looser(model, new)]
+
+
+def _of_another_class(old: Purpose, new: Purpose) -> bool:
+    """Whether what an opt-out of scope class reaches is another class."""
+    return old.opt_out_scope is OptOutScope.CLASS and new.purpose_class is not old.purpose_class
 
 
 _LOOSER: Final[Mapping[str, Callable[[Purpose, Purpose], bool]]] = {
@@ -104,7 +119,8 @@ _LOOSER: Final[Mapping[str, Callable[[Purpose, Purpose], bool]]] = {
     ),
     "quiet_hours": lambda old, new: old.quiet_hours is not None and new.quiet_hours != old.quiet_hours,
     "opt_out_scope": lambda old, new: (
-        old.opt_out_scope is not OptOutScope.PURPOSE and new.opt_out_scope is not old.opt_out_scope
+        old.opt_out_scope is not OptOutScope.PURPOSE
+        and (new.opt_out_scope is not old.opt_out_scope or _of_another_class(old, new))
     ),
     "archived": lambda old, new: old.archived and not new.archived,
 }
@@ -116,6 +132,9 @@ _OF_CHANGES: Final = frozenset({"brand", "archived"})
 
 # who is old enough
 
+BORN: Final = ("birth_date", "birthday")
+YEARS: Final = "age"
+"""The traits that say how old somebody is, the first that does counts."""
 OLDEST: Final = 150
 """Years. Some programs write a year long ago where they know only the day."""
 _SURE: Final = timedelta(hours=12)
@@ -124,10 +143,10 @@ _SURE: Final = timedelta(hours=12)
 
 def age(traits: Mapping[str, Any], now: datetime) -> int | None:
     """How old somebody is for sure, in whole years: by `birth_date`, else `birthday` (Segment), else `age`."""
-    for name in ("birth_date", "birthday"):
+    for name in BORN:
         if born := _day(traits.get(name)):
             return _years(born, (now - _SURE).date())
-    said = traits.get("age")
+    said = traits.get(YEARS)
     return int(said) if isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= OLDEST else None
 
 

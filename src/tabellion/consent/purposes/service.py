@@ -1,6 +1,6 @@
 """Use cases of purposes: what there is, and changing it. None commits."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from tabellion.consent import policy_lock
 from tabellion.consent.brands.service import brand
 from tabellion.consent.purposes import rules, store
 from tabellion.consent.purposes.types import MOST, PurposeSettings, Row, read_settings, settings_of
-from tabellion.consent.types import BUILT_IN, Purposes
+from tabellion.consent.types import BUILT_IN, OptOutScope, Purposes
 from tabellion.core.db import Tx
 from tabellion.core.errors import Conflict, FieldError, Invalid, NotFound
 from tabellion.core.ids import WorkspaceId
@@ -110,21 +110,28 @@ class Catalogue:
         return await self._write(tx, caller, key, row.settings, new, loose, archived=gone)
 
     async def remove(self, tx: Tx, caller: Caller, key: str) -> None:
-        """Delete a purpose that was never used; archive any other."""
+        """Delete a purpose that was never used and that nothing relies on; archive any other.
+
+        By its scope opt-outs reach others, and by its brand the words for the default one are those of its purposes.
+        """
         side = caller.workspace_id
         await policy_lock.change(tx, side)
         row = await self.read(tx, side, key)
         if key in BUILT_IN:
             raise Conflict("purpose_built_in", "a built-in purpose stays; change it with PATCH")
         below = [one.key for one in (await self.rows(tx, side)).values() if one.settings.parent == key]
-        if row.used_at is not None:
+        said = row.settings.brand is None and row.settings.opt_out_scope is OptOutScope.PURPOSE
+        if row.used_at is not None or not said or not await self._gone(tx, side, key, below):
             await self._write(tx, caller, key, row.settings, row.settings, [], archived=True)
             return
-        if below:
-            raise Conflict("purpose_has_children", f"purposes stand below it ({_list(below[:5])}); remove them first")
-        await store.delete(tx, side, key)
         await audit(tx, side, caller.actor, "purpose.deleted", key, {"before": msgspec.to_builtins(row.settings)})
         await self._tell(tx, side, key, "deleted", [])
+
+    async def _gone(self, tx: Tx, side: WorkspaceId, key: str, below: Sequence[str]) -> bool:
+        """Whether it could be deleted: nobody used it meanwhile. Raises `Conflict` where purposes stand below it."""
+        if below:
+            raise Conflict("purpose_has_children", f"purposes stand below it ({_list(below[:5])}); remove them first")
+        return await store.delete(tx, side, key)
 
     async def _require_sound(self, tx: Tx, side: WorkspaceId, after: Purposes, key: str) -> None:
         """Raise `Invalid` for a purpose that cannot stand among these."""

@@ -45,8 +45,12 @@ async def write(tx: Tx, workspace_id: UUID, key: str, settings: PurposeSettings,
     )  # fmt: skip
 
 
-async def delete(tx: Tx, workspace_id: UUID, key: str) -> None:
-    await tx.execute("delete from purposes where workspace_id = $1 and key = $2", workspace_id, key)
+async def delete(tx: Tx, workspace_id: UUID, key: str) -> bool:
+    """Whether it was deleted: one that somebody uses just now stays."""
+    done = await tx.execute(
+        "delete from purposes where workspace_id = $1 and key = $2 and used_at is null", workspace_id, key
+    )
+    return done != "DELETE 0"
 
 
 async def use(tx: Tx, workspace_id: UUID, keys: Collection[str]) -> None:
@@ -55,6 +59,15 @@ async def use(tx: Tx, workspace_id: UUID, keys: Collection[str]) -> None:
         "update purposes set used_at = $3 where workspace_id = $1 and key = any($2::text[]) and used_at is null",
         workspace_id, sorted(keys), tx.now,
     )  # fmt: skip
+
+
+async def branded(tx: Tx, workspace_id: UUID) -> bool:
+    """Whether any purpose names a brand."""
+    found: bool = await tx.value(
+        "select exists (select from purposes where workspace_id = $1 and settings ->> 'brand' is not null)",
+        workspace_id,
+    )
+    return found
 
 
 async def of_brand(tx: Tx, workspace_id: UUID, brand: str) -> list[str]:

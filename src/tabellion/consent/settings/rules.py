@@ -10,11 +10,12 @@ from tabellion.consent.types import StopScope
 
 
 def loosened(before: ConsentSettings, after: ConsentSettings) -> list[str]:
-    """The fields by which an opt-out reaches less than it did."""
+    """The fields by which an opt-out reaches less than it did, or is taken back by what took none back."""
     found = {
         "cross_channel": bool(_pairs(before) - _pairs(after)),
         "stop_scope": after.stop_scope not in (before.stop_scope, *_WIDER[before.stop_scope]),
-        "keywords.stop": bool(_stops(before) - _stops(after)),
+        "keywords.stop": bool(_said(before, Keyword.STOP) - _said(after, Keyword.STOP)),
+        "keywords.start": bool(_said(after, Keyword.START) - _said(before, Keyword.START)),
     }
     return [name for name, looser in found.items() if looser]
 
@@ -28,8 +29,8 @@ _WIDER: Final[Mapping[StopScope, tuple[StopScope, ...]]] = {
 """What restricts all that a scope does, and more."""
 
 
-def _stops(settings: ConsentSettings) -> set[Phrase]:
-    return {phrase(word) for some in settings.keywords.get(Keyword.STOP, {}).values() for word in some}
+def _said(settings: ConsentSettings, keyword: Keyword) -> set[Phrase]:
+    return {phrase(word) for some in settings.keywords.get(keyword, {}).values() for word in some}
 
 
 def _pairs(settings: ConsentSettings) -> set[tuple[str, str]]:

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from tabellion.access.service import COMMAND_LINE
+from tabellion.consent.rules import is_group
 from tabellion.consent.suppressions.rules import plain
 from tabellion.consent.types import ANY, KINDS, PHONE_MESSAGING, Decision, Method, NewDecision, Rank
 from tabellion.core.errors import FieldError, Invalid
@@ -176,7 +177,7 @@ class Reader:
 
     def _purpose(self, values: Mapping[str, Any]) -> str:
         word, at = self._cell(values, "purpose")
-        if word and word != ANY and word not in self.purposes:
+        if word and word != ANY and word not in self.purposes and not is_group(word):
             raise _at(at, "purpose_unknown", f"no such purpose; there are {', '.join(sorted(self.purposes))}")
         return word or self.purpose
 
