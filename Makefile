@@ -23,7 +23,7 @@ test: $(TEST)  ## format, lint, types, import rules, tests: what CI runs
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(SITE) build --strict --quiet
+	$(SITE) build --strict
 	$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
 bench: $(TEST)  ## a table, and benchmarks/results/*.json

@@ -31,6 +31,7 @@ from tabellion.core.telemetry import Metrics
 from tabellion.core.vault import KeyFolder, Vault, open_vault
 from tabellion.core.wake import Bell
 from tabellion.events.service import open_log as open_event_log
+from tabellion.ledger.published import Checkpoints
 from tabellion.migrations import migrate
 from tabellion.simulators.server import Simulators
 
@@ -128,6 +129,14 @@ def clock() -> FakeClock:
 @pytest.fixture
 async def vault(tmp_path: Path, clock: FakeClock) -> Vault:
     return await open_vault(KeyFolder(tmp_path / "keys"), clock, create=True)
+
+
+@pytest.fixture
+async def checkpoints(vault: Vault, tmp_path: Path) -> AsyncIterator[Checkpoints]:
+    """Outside the database. Closed, so that no writing is begun when the loop ends."""
+    made = Checkpoints(tmp_path / "keys" / "checkpoints")
+    yield made
+    await made.close()
 
 
 @pytest.fixture

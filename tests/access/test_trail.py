@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import timedelta
-from pathlib import Path
 from uuid import UUID
 
 import msgspec
@@ -26,9 +25,9 @@ from tabellion.ledger.types import Forked, Leaf
 
 
 @pytest.fixture
-def ledger(vault: Vault, tmp_path: Path, install_id: UUID) -> Ledger:
+def ledger(vault: Vault, checkpoints: Checkpoints, install_id: UUID) -> Ledger:
     """As another process has it."""
-    return Ledger(vault, Checkpoints(tmp_path / "keys" / "checkpoints"), install_id)
+    return Ledger(vault, checkpoints, install_id)
 
 
 async def entries(db: Database, side: WorkspaceId, log: str = AUDIT) -> list[tuple[int, UUID, bytes]]:

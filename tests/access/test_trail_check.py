@@ -1,7 +1,6 @@
 """What is done to the audit table or its log past the hub is found, and named."""
 
 import asyncio
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -22,11 +21,6 @@ from tabellion.ledger.service import Ledger
 @pytest.fixture
 def side(workspace: Workspace) -> WorkspaceId:
     return workspace.test
-
-
-@pytest.fixture
-async def checkpoints(tmp_path: Path) -> Checkpoints:
-    return Checkpoints(tmp_path / "keys" / "checkpoints")
 
 
 @pytest.fixture
@@ -195,6 +189,20 @@ async def test_no_more_differences_are_named_than_are_read(db: Database, side: W
     found = await check.run()
     assert (found.count, len(found.differences)) == (100, SHOWN)
     assert found.differences[0].log_index == 0
+
+
+async def test_a_look_at_the_newest_finds_what_differs_there_and_nothing_older(
+    db: Database, side: WorkspaceId, check: Check
+) -> None:
+    await note(db, side, 30)
+    await do(db, "update audit set actor = 'key_y' where workspace_id = $1 and log_index in (2, 17)", side)
+    await do(db, "delete from audit where workspace_id = $1 and log_index = 29", side)
+    found = await check.newest(20)
+    assert (found.entries, named(found)) == (20, [(Kind.CHANGED, 17), (Kind.MISSING, 29)])
+
+
+async def test_a_look_at_the_newest_of_what_was_never_audited_says_nothing(check: Check) -> None:
+    assert await check.newest(20) == Compared()
 
 
 async def test_what_is_audited_meanwhile_does_no_harm(db: Database, side: WorkspaceId, check: Check) -> None:

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 from datetime import date
-from pathlib import Path
 from uuid import UUID
 
 import httpx
@@ -27,8 +26,8 @@ INSTALL = UUID(int=0xABC)
 
 
 @pytest.fixture
-def ledger(vault: Vault, tmp_path: Path) -> Ledger:
-    return Ledger(vault, Checkpoints(tmp_path / "keys" / "checkpoints"), INSTALL)
+def ledger(vault: Vault, checkpoints: Checkpoints) -> Ledger:
+    return Ledger(vault, checkpoints, INSTALL)
 
 
 @pytest.fixture

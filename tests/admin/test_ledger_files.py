@@ -4,7 +4,6 @@ import base64
 import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import date
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -40,11 +39,6 @@ class Behind(Ledger):
         if self.shows_nothing:
             raise NotYetPublished(0)
         return self.shows or await super().published(tx, workspace_id, log)
-
-
-@pytest.fixture
-async def checkpoints(vault: Vault, tmp_path: Path) -> Checkpoints:
-    return Checkpoints(tmp_path / "keys" / "checkpoints")
 
 
 @pytest.fixture

@@ -121,6 +121,17 @@ def test_a_folder_that_takes_no_checkpoints_is_wrong(tabellion):
     assert "checkpoints" in wrong["data"]["failure"]
 
 
+def test_the_newest_of_what_was_audited_is_held_against_its_log(tabellion):
+    tabellion.key("acme", mode="test")
+    code, [said] = found(tabellion, "audit")
+    assert (code, said["level"]) == (0, "ok")
+    assert "newest entries of each side (2)" in said["text"]
+    change(tabellion, "update audit set actor = 'nobody' where action = 'key.created'")
+    code, [wrong] = found(tabellion, "audit")
+    assert (code, wrong["level"], wrong["data"]["count"]) == (1, "wrong", 1)
+    assert "tabellion audit verify --workspace acme --mode test" in wrong["text"]
+
+
 # epochs
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -156,10 +155,10 @@ class Hub:
 
 
 @pytest.fixture
-async def hub(db: Database, clock: FakeClock, vault: Vault, workspace_id: WorkspaceId, tmp_path: Path) -> Hub:
+async def hub(db: Database, clock: FakeClock, vault: Vault, workspace_id: WorkspaceId, checkpoints: Checkpoints) -> Hub:
     events = await open_log(db)
     recipients = Recipients(vault, events)
-    ledger = Ledger(vault, Checkpoints(tmp_path / "keys" / "checkpoints"), INSTALL)
+    ledger = Ledger(vault, checkpoints, INSTALL)
     started = Started()
     consent = Consent(vault, recipients, ledger, events, started)
     await publish(db, workspace_id)

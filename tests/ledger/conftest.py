@@ -32,11 +32,6 @@ def folder(vault: Vault, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def checkpoints(folder: Path) -> Checkpoints:
-    return Checkpoints(folder)
-
-
-@pytest.fixture
 async def ledger(vault: Vault, checkpoints: Checkpoints) -> Ledger:
     return Ledger(vault, checkpoints, INSTALL)
 

@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,19 @@ async def test_a_failed_write_is_named_kept_and_made_good(tmp_path: Path) -> Non
     folder.mkdir()
     await checkpoints.close()
     assert checkpoints.failure is None
+    assert await size_of(checkpoints) == 7
+
+
+async def test_whoever_closes_waits_for_what_was_begun(tmp_path: Path) -> None:
+    """A writing that the timer had begun came to run after the close, or never: its coroutine was not awaited."""
+    checkpoints = Checkpoints(tmp_path, wait=0)
+    checkpoints.publish(SIGNER.name, 7, signed(7))
+    others = asyncio.all_tasks()
+    for _ in range(2):
+        await asyncio.sleep(0)
+    assert asyncio.all_tasks() > others, "the timer began it, and it has not run"
+    await checkpoints.close()
+    assert asyncio.all_tasks() == others
     assert await size_of(checkpoints) == 7
 
 

@@ -91,22 +91,38 @@ class Check:
         await self._db.run(lambda tx: self._earlier(tx, begun=bool(stated)), limit=LONG)
         return self._found
 
+    async def newest(self, most: int) -> Compared:
+        """Compare the newest entries of the log in use with their rows, at most so many, and nothing else."""
+        for head, _ in (await self._db.run(lambda tx: self._ledger.stated(tx, self._side, AUDIT)))[-1:]:
+            key = await self._db.run(lambda tx: self._trail.key(tx, self._side))
+            for start in range(max(0, head.size - most), head.size, PAGE):
+                await self._part(key, head, start)
+        return self._found
+
     async def _log(self, key: Key, head: Head, published: note.Checkpoint | None, *, succeeded: bool) -> None:
         roots = self._roots(head, published, succeeded=succeeded)
         frontier = Frontier()
         for start in range(0, head.size, PAGE):
-            past = min(start + PAGE, head.size)
-            entries, rows = await self._db.run(lambda tx, start=start, past=past: self._page(tx, head, start, past))  # type: ignore[misc]
-            self._rows(key, head, entries, rows)
-            if [one.index for one in entries] != list(range(start, past)):
-                self._add(Kind.LOG, f"entries between {start} and {past} are gone from it", head)
+            entries = await self._part(key, head, start)
+            past = start + len(entries)
+            if past != min(start + PAGE, head.size):
                 return
             hashes = [merkle.leaf_hash(one.leaf) for one in entries]
             for size in [one for one in roots if start < one <= past]:
                 if frontier.extended(hashes[: size - start]).root() != roots[size]:
                     self._add(Kind.LOG, f"its entries do not lead to what was signed at size {size}", head)
             frontier = frontier.extended(hashes)
-            self._found.entries += len(entries)
+
+    async def _part(self, key: Key, head: Head, start: int) -> list[Entry]:
+        """The entries of a page, compared with their rows; none where some are gone."""
+        past = min(start + PAGE, head.size)
+        entries, rows = await self._db.run(lambda tx: self._page(tx, head, start, past))
+        self._rows(key, head, entries, rows)
+        if [one.index for one in entries] != list(range(start, past)):
+            self._add(Kind.LOG, f"entries between {start} and {past} are gone from it", head)
+            return []
+        self._found.entries += len(entries)
+        return entries
 
     def _roots(self, head: Head, published: note.Checkpoint | None, *, succeeded: bool) -> dict[int, bytes]:
         """The roots that the log must have, by size. Of one that was succeeded, what it lost is known."""

@@ -11,9 +11,11 @@ from typing import Any
 
 from tabellion import migrations
 from tabellion.access.service import list_workspaces, mode_of
+from tabellion.access.trail_check import Compared
 from tabellion.access.types import Mode, Workspace
 from tabellion.accounts.service import Accounts
 from tabellion.accounts.types import Configured
+from tabellion.app import audit
 from tabellion.app.domains import NOWHERE
 from tabellion.app.opening import LONG, Opened, database, installed, opened
 from tabellion.app.witnesses import read_policy
@@ -91,6 +93,7 @@ async def examine(config: Config) -> list[Finding]:
             if not missing:
                 async with opened(settings) as installation:
                     findings += await _installation(installation)
+                    findings += await _audit(installation)
                     findings += await examine_witnesses(installation, settings)
     except HubError as error:
         findings.append(Finding(error.code, error.detail, Level.WRONG))
@@ -120,6 +123,24 @@ async def _installation(installation: Opened) -> list[Finding]:
         _regulations(installation),
     ]
     return [finding for look in looks for finding in await installation.db.run(look, limit=LONG)]
+
+
+async def _audit(installation: Opened) -> list[Finding]:
+    """The newest of what was audited, held against its log."""
+    compared = await audit.look(installation)
+    found = [_of_trail(name, mode, one) for name, mode, one in compared if one.count]
+    text = f"the newest entries of each side ({sum(one.entries for *_, one in compared)}) are what their logs say"
+    return found or [Finding("audit", text)]
+
+
+def _of_trail(name: str, mode: Mode, found: Compared) -> Finding:
+    first = found.differences[0]
+    where = f" at {first.log_index}" if first.log_index is not None else ""
+    text = (
+        f"{name} ({mode}): {found.count} of the newest entries differ from the log: {first.detail}{where}; run"
+        f" `tabellion audit verify --workspace {name} --mode {mode}`"
+    )
+    return Finding("audit", text, Level.WRONG, {"workspace": name, "mode": mode, "count": found.count})
 
 
 async def _version(tx: Tx) -> list[Finding]:

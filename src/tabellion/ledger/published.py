@@ -78,10 +78,11 @@ class Checkpoints:
         return await asyncio.to_thread(self._try)
 
     async def close(self) -> None:
-        """Write what waits and stop."""
-        await self.flush()
+        """Write what waits and stop: nothing of it is still at work, or begun and not run, when the loop ends."""
+        await asyncio.gather(self.flush(), *self._tasks)
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def _keep(self, origin: str, size: int, signed: str) -> None:
         if origin not in self._pending or self._pending[origin][0] < size:
