@@ -1,9 +1,11 @@
 """Recording a batch of decisions: place and lock, read, decide in order, write, append to the ledger, answer."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from tabellion.consent import record as records
 from tabellion.consent import rules, schemes, store
