@@ -5,8 +5,8 @@
 Decisions are durable and in a signed tree: through the service, 256 a transaction, about people who are new, then about
 people who are known; through `POST /v1/consents` over 64 connections for 20 seconds; through `POST /v1/consents/batch`,
 1,000 a request over 2 connections. Verdicts are asked for 1,000 at a time: as a gate asks (`verdicts`: identifiers are
-known), as people ask (`check`: addresses are looked up), and over HTTP. `bare` commits rows of the same size with one
-insert a transaction: no person, no key, no tree.
+known), as people ask (`check`: addresses are looked up), and over HTTP; as a gate asks also on a side with 50 purposes
+of its own. `bare` commits rows of the same size with one insert a transaction: no person, no key, no tree.
 """
 
 import asyncio
@@ -25,9 +25,12 @@ from benchmarks.http import CONNECTIONS, load
 from tabellion.access.service import find_workspace
 from tabellion.app.demo.world import World
 from tabellion.app.domains import domains
+from tabellion.app.memory import settle_memory
 from tabellion.app.opening import opened
 from tabellion.app.wiring import Hub
-from tabellion.consent.types import Ask, Basis, Decision, Method, NewDecision, Question, Rank
+from tabellion.consent.purposes import store as purposes
+from tabellion.consent.purposes.types import PurposeSettings
+from tabellion.consent.types import Ask, Basis, Decision, Method, NewDecision, PurposeClass, Question, Rank
 from tabellion.core import ids
 from tabellion.core.config import load as load_settings
 from tabellion.core.db import Tx
@@ -42,6 +45,7 @@ ASKED: Final = 1_000
 SECONDS: Final = 20.0
 MOST_POSTS: Final = 4_000
 """A second, prepared."""
+PURPOSES: Final = 50
 ROW: Final = b"x" * 700
 BARE: Final = "create table bare (workspace_id uuid, id uuid, row bytea, primary key (workspace_id, id))"
 INSERT: Final = "insert into bare select $1, id, $3 from unnest($2::uuid[]) as made (id)"
@@ -72,6 +76,7 @@ def _measure(folder: Path) -> dict[str, Any]:
 async def _through_the_service(world: World) -> dict[str, Any]:
     settings = load_settings({}, {"data": world.data}).settings
     async with opened(settings) as installation, domains(installation, settings) as hub:
+        settle_memory()  # as a hub does
         workspace = await installation.db.run(lambda tx: find_workspace(tx, "bench"))
         side = workspace.test
         await _decide(hub, side, "warm", BATCH * 4)
@@ -81,6 +86,8 @@ async def _through_the_service(world: World) -> dict[str, Any]:
         questions, asks = await _asked(hub, side)
         gate = await _rate(len(questions), lambda: hub.around.db.run(lambda tx: hub.consent.verdicts(tx, questions)))
         check = await _rate(len(asks), lambda: hub.around.db.run(lambda tx: hub.consent.check(tx, side, asks)))
+        await hub.around.db.run(lambda tx: _more_purposes(tx, side))
+        many = await _rate(len(questions), lambda: hub.around.db.run(lambda tx: hub.consent.verdicts(tx, questions)))
     return {
         "decisions_new_people": new,
         "decisions_known_people": known,
@@ -89,6 +96,7 @@ async def _through_the_service(world: World) -> dict[str, Any]:
         "ratio_known": round(known / bare, 3),
         "verdicts": gate,
         "verdicts_goal": 60_000,
+        "verdicts_with_own_purposes": many,
         "checks": check,
     }
 
@@ -155,6 +163,15 @@ async def _asked(hub: Hub, side: WorkspaceId) -> tuple[list[Question], list[Ask]
 
     questions = await hub.around.db.run(resolve)
     return questions, [Ask(ref, Channel.EMAIL, "marketing") for ref in refs]
+
+
+async def _more_purposes(tx: Tx, side: WorkspaceId) -> None:
+    """Let the side have purposes of its own."""
+    for number in range(PURPOSES):
+        settings = PurposeSettings(
+            title=f"List {number}", purpose_class=PurposeClass.MARKETING, basis=Basis.CONSENT, parent="marketing"
+        )
+        await purposes.write(tx, side, f"marketing.list{number}", settings)
 
 
 async def _rate(size: int, work: Callable[[], Awaitable[Sequence[object]]]) -> int:

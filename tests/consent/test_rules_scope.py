@@ -18,6 +18,7 @@ from tabellion.consent.types import (
     Basis,
     Decision,
     Inputs,
+    Looked,
     Method,
     Purpose,
     PurposeClass,
@@ -272,7 +273,8 @@ def identifier(number: int, *, verified: bool = False, seen: int = 0) -> Identif
 
 
 def answered(verdict: str, *, sendable: bool, index: int = 0, granted: int | None = None) -> Verdict:
-    return Verdict(verdict, sendable, "", "", index, inputs={"grant": granted})
+    on = Looked(PURPOSES["marketing"], grant(log_index=granted) if granted else None, (), Inputs())
+    return Verdict(verdict, sendable, "", "", index, looked=on)
 
 
 def test_the_best_verdict_then_verified_then_latest_grant_then_latest_seen_then_id() -> None:

@@ -1,6 +1,5 @@
 """The decision table of the law, cell by cell, and each sentence about time and ties."""
 
-import dataclasses
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -57,14 +56,14 @@ def granted(rank: Rank, at: datetime = LATER, **changes: object) -> Incoming:
         Scope(ANN, MAIL, False, "email", "marketing"), Decision.GRANTED, Basis.CONSENT, Method.FORM, rank, at,
         complete=True,
     )  # fmt: skip
-    return dataclasses.replace(base, **changes)
+    return structs.replace(base, **changes)
 
 
 def restricted(rank: Rank, at: datetime = NOW, **changes: object) -> Incoming:
     base = Incoming(
         Scope(ANN, MAIL, True, "email", "marketing"), Decision.WITHDRAWN, None, Method.API, rank, at, time_known=True
     )
-    return dataclasses.replace(base, **changes)
+    return structs.replace(base, **changes)
 
 
 def decide(incoming: Incoming, *standing: Standing) -> Outcome:
@@ -266,8 +265,8 @@ def test_an_assertion_never_lifts_a_restriction_and_never_displaces_a_grant() ->
 def test_soft_opt_in_counts_where_the_purpose_allows_it() -> None:
     claim = granted(Rank.SECRET_KEY, decision=Decision.ASSERTED, basis=Basis.SOFT_OPT_IN)
     assert decide(claim).reason == "assertion_not_accepted"
-    assert decide(dataclasses.replace(claim, scope=Scope(ANN, MAIL, False, "email", "soft"))).applied
-    service = dataclasses.replace(claim, scope=Scope(ANN, MAIL, False, "email", "transactional"))
+    assert decide(structs.replace(claim, scope=Scope(ANN, MAIL, False, "email", "soft"))).applied
+    service = structs.replace(claim, scope=Scope(ANN, MAIL, False, "email", "transactional"))
     assert not decide(service).applied, "accepting assertions is not accepting soft opt-in"
 
 

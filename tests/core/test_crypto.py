@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import rfc8785
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,6 +84,11 @@ def test_derived_keys_are_repeatable_and_independent() -> None:
     key = Key(bytes(32))
     assert key.derive("lookup").raw() == key.derive("lookup").raw()
     assert len({key.raw(), key.derive("lookup").raw(), key.derive("answers").raw()}) == 3
+
+
+@given(st.binary(min_size=32, max_size=32), st.text(max_size=40))
+def test_a_derived_key_is_the_one_of_rfc_5869(raw: bytes, info: str) -> None:
+    assert Key(raw).derive(info).raw() == HKDF(SHA256(), 32, None, info.encode()).derive(raw)
 
 
 def test_a_key_has_32_bytes() -> None:

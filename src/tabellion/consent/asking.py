@@ -34,16 +34,12 @@ async def answer(
     blocks = await store.blocks(tx, numbers) if numbers else {}
     people = {(one.workspace_id, one.recipient_id) for one in questions if one.recipient_id}
     restricted = await recipients.restricted(tx, people) if people else set()
-    asking = [one for one in questions if _asks_age(one, purposes)]
-    ages = await _ages(tx, recipients, asking) if asking else {}
-    known: dict[tuple[UUID, str], tuple[Purpose | None, frozenset[str]]] = {}
+    known = _known(questions, purposes)
+    adult = any(purpose is not None and purpose.min_age is not None for purpose, _ in known.values())
+    ages = await _ages(tx, recipients, [one for one in questions if _asks_age(one, purposes)]) if adult else {}
     answers = []
     for one, standing in zip(questions, around, strict=True):
-        place = (one.workspace_id, one.purpose)
-        if place not in known:
-            theirs = purposes[one.workspace_id]
-            known[place] = theirs.get(one.purpose), rules.line(theirs, one.purpose)
-        purpose, reach = known[place]
+        purpose, reach = known[one.workspace_id, one.purpose]
         if purpose is None:
             answers.append(_NO_PURPOSE)
         else:
@@ -53,6 +49,14 @@ async def answer(
                 inputs = _aged(inputs, ages.get((one.workspace_id, one.recipient_id)), purpose.min_age)
             answers.append(rules.verdict(one, standing, purpose, reach, tx.now, inputs))
     return answers
+
+
+def _known(
+    questions: Sequence[Question], purposes: Mapping[UUID, Purposes]
+) -> dict[tuple[UUID, str], tuple[Purpose | None, frozenset[str]]]:
+    """Each purpose that is asked about, once, with its line."""
+    asked = {(one.workspace_id, one.purpose) for one in questions}
+    return {(side, key): (purposes[side].get(key), rules.line(purposes[side], key)) for side, key in asked}
 
 
 def _inputs(

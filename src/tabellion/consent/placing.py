@@ -4,10 +4,11 @@ Every restriction gets a recipient row to lock: an address nobody has gets an ad
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from tabellion.consent.record import mismatch
 from tabellion.consent.rules import imported
@@ -38,8 +39,7 @@ _KINDS: Final[Mapping[str, tuple[Kind, ...]]] = {
 """The kinds of identifier that each channel word of a decision reaches."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
+class _Case(msgspec.Struct, frozen=True, gc=False):
     new: NewDecision
     person: Resolved
     named: Resolved | None
@@ -64,8 +64,7 @@ class _How(Enum):
     FIND = 3
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Wanted(msgspec.Struct, frozen=True, gc=False):
     index: int
     apart: bool
     ref: Ref

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
 
+from msgspec import structs
+
 from tabellion.consent.purposes.rules import WIDENED
 from tabellion.consent.rules import channels_under, line, purposes_under
 from tabellion.consent.types import ANY, KINDS, NewDecision, OptOutScope, Placed, Purpose, PurposeClass, Purposes, Scope
@@ -103,12 +105,16 @@ def widened(
                 new, channel=reach.channel, purpose=reach.purpose, identifier_only=new.identifier_only and not crossed,
                 vendor_block=None, notice=None, evidence=evidence,
             ),
-            replace(placed, scope=_scope(placed.scope, reach, crossed), addresses=_addresses(placed, reach, crossed)),
+            structs.replace(
+                placed, scope=_scope(placed.scope, reach, crossed), addresses=_addresses(placed, reach, crossed)
+            ),
         )  # fmt: skip
 
 
 def _scope(scope: Scope, reach: Reach, crossed: bool) -> Scope:
-    return replace(scope, channel=reach.channel, purpose=reach.purpose, person_scope=scope.person_scope or crossed)
+    return structs.replace(
+        scope, channel=reach.channel, purpose=reach.purpose, person_scope=scope.person_scope or crossed
+    )
 
 
 def _addresses(placed: Placed, reach: Reach, crossed: bool) -> frozenset[bytes]:

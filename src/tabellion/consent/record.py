@@ -129,44 +129,43 @@ def _wrong_values(new: NewDecision) -> Iterator[tuple[str, str, str]]:
     if new.notice is not None:
         values |= {"/notice/id": new.notice.id, "/notice/version": new.notice.version}
     for pointer, value in values.items():
-        if value is not None and (found := _not_canonical(value, pointer, 0)):
-            yield "not_canonical", *found
+        if value is not None and (found := _not_canonical(value, 0)):
+            yield "not_canonical", pointer + found[0], found[1]
 
 
 def require_canonical(value: dict[str, Any], pointer: str, most: int) -> None:
     """Return if RFC 8785 over strings, integers and booleans can say this, in at most so many bytes."""
-    found = _not_canonical(value, pointer, 0)
+    found = _not_canonical(value, 0)
     if found is None and len(canonical(value)) > most:
-        found = pointer, f"it has at most {most} bytes"
+        found = "", f"it has at most {most} bytes"
     if found is not None:
-        raise Invalid("not_canonical", found[1], FieldError(*found))
+        raise Invalid("not_canonical", found[1], FieldError(pointer + found[0], found[1]))
 
 
-def _not_canonical(value: Any, pointer: str, depth: int) -> tuple[str, str] | None:
-    """The first place of value that RFC 8785 over strings, integers and booleans cannot say, and why."""
+def _not_canonical(value: Any, depth: int) -> tuple[str, str] | None:
+    """The first place in value that RFC 8785 over strings, integers and booleans cannot say, and why."""
     match value:
         case bool():
             return None
         case int():
-            return None if -LARGEST <= value <= LARGEST else (pointer, "an integer lies within ±(2^53−1)")
+            return None if -LARGEST <= value <= LARGEST else ("", "an integer lies within ±(2^53−1)")
         case str():
-            return None if _is_text(value) else (pointer, "not valid Unicode")
+            return None if _is_text(value) else ("", "not valid Unicode")
         case dict() | list():
-            return _not_canonical_inside(value, pointer, depth + 1)
+            return _not_canonical_inside(value, depth + 1)
         case _:
-            return pointer, "only objects, arrays, strings, integers and booleans; write other numbers as strings"
+            return "", "only objects, arrays, strings, integers and booleans; write other numbers as strings"
 
 
-def _not_canonical_inside(value: dict[str, Any] | list[Any], pointer: str, depth: int) -> tuple[str, str] | None:
+def _not_canonical_inside(value: dict[str, Any] | list[Any], depth: int) -> tuple[str, str] | None:
     if depth > DEPTH:
-        return pointer, f"at most {DEPTH} levels"
+        return "", f"at most {DEPTH} levels"
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in pairs:
-        place = f"{pointer}/{str(key)[:KEY_LENGTH].replace('~', '~0').replace('/', '~1')}"
         if isinstance(key, str) and not (key.isascii() and len(key) <= KEY_LENGTH):
-            return pointer, f"keys are ASCII, at most {KEY_LENGTH} characters"
-        if found := _not_canonical(inner, place, depth):
-            return found
+            return "", f"keys are ASCII, at most {KEY_LENGTH} characters"
+        if found := _not_canonical(inner, depth):
+            return f"/{str(key)[:KEY_LENGTH].replace('~', '~0').replace('/', '~1')}{found[0]}", found[1]
     return None
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from tabellion.consent import record as records
 from tabellion.consent import rules, schemes, store
 from tabellion.consent.batch import Batch, Written
@@ -240,7 +242,7 @@ async def absorb(tx: Tx, workspace_id: WorkspaceId, from_id: RecipientId, to_id:
 async def _around(tx: Tx, workspace_id: UUID, purposes: Purposes, placed: Collection[Placed], news_only: bool) -> Batch:
     """The state around decisions, read in statements that begin after their recipients are locked."""
     hashes = {one.scope.identifier_hash for one in placed if one.scope.identifier_hash}
-    people = sorted({one.scope.recipient_id for one in placed})
+    people = list({one.scope.recipient_id for one in placed})
     kept = await store.kept(tx, workspace_id, people) if news_only else frozenset[Kept]()
     starting = sorted({one.scope.identifier_hash for one in placed if one.starts and one.scope.identifier_hash})
     suspended = await store.suspended(tx, workspace_id, starting) if starting else {}

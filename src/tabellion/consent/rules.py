@@ -6,11 +6,12 @@ grant (a later restriction, expiry, a merge) thereby brings the restriction back
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from tabellion.consent.types import (
     ANY,
@@ -25,6 +26,7 @@ from tabellion.consent.types import (
     Decision,
     Incoming,
     Inputs,
+    Looked,
     Method,
     Outcome,
     Purpose,
@@ -151,7 +153,7 @@ def verdict(
         elif _is_grant_for(entry, question) and _alive(entry, purpose, now) and _accepted(entry, purpose):
             grant = entry if grant is None or _later(entry, grant) else grant
     lifted = grant.lifts if grant else frozenset()
-    against = [entry for entry in restrictions if entry.log_index not in lifted]
+    against = restrictions and [entry for entry in restrictions if entry.log_index not in lifted]
     return _answer(question, purpose, grant, against, restrictions, inputs)
 
 
@@ -226,7 +228,7 @@ def _answer(
         rule,
         entry.log_index if entry else None,
         entry.id if entry else None,
-        _looked_at(purpose, grant, restrictions, inputs),
+        Looked(purpose, grant, restrictions, inputs),
     )
 
 
@@ -260,26 +262,6 @@ def _refusal(question: Question, purpose: Purpose, inputs: Inputs) -> str | None
     return next((reason for refused, reason in refusals if refused), None)
 
 
-def _looked_at(
-    purpose: Purpose, grant: Standing | None, restrictions: Sequence[Standing], inputs: Inputs
-) -> dict[str, Any]:
-    """The inputs of an answer, for the explanation."""
-    return {
-        "purpose": purpose.key,
-        "unknown": "allowed" if purpose.unknown_allowed else "denied",
-        "grant": grant.log_index if grant else None,
-        "lifts": sorted(grant.lifts) if grant else [],
-        "restrictions": [entry.log_index for entry in restrictions],
-        "vendor_block": inputs.vendor_block,
-        "hold": inputs.hold,
-        "identifier_health": inputs.identifier_health,
-        "processing_restricted": inputs.processing_restricted,
-        "under_age": inputs.under_age,
-        "age_unknown": inputs.age_unknown,
-        "legal_window": "closed" if inputs.window_closed else "open",
-    }
-
-
 Address = Identifier | bytes | None
 """What a question was about: an identifier, the hash of an address nobody has, or no address at all."""
 
@@ -291,12 +273,12 @@ def best(answers: Sequence[tuple[Verdict, Address]]) -> Verdict:
 
 def _preference(answer: Verdict, address: Address) -> tuple[bool, int, bool, int, float, bytes]:
     known = address if isinstance(address, Identifier) else None
-    grant = answer.inputs.get("grant")
+    grant = answer.looked.grant if answer.looked else None
     return (
         answer.sendable,
         ("denied", "unknown", "allowed").index(answer.verdict),
         known is not None and known.verified_at is not None,
-        -1 if grant is None else grant,
+        grant.log_index if grant else -1,
         known.last_seen_at.timestamp() if known else 0.0,
         known.hash if known else b"",
     )

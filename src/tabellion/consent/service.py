@@ -105,15 +105,19 @@ class Consent:
         """The purposes of a workspace, by key, as they are now: archived ones too."""
         return (await purposes_of(tx, [workspace_id]))[workspace_id]
 
-    async def verdicts(self, tx: Tx, questions: Sequence[Question]) -> list[Verdict]:
+    async def verdicts(
+        self, tx: Tx, questions: Sequence[Question], purposes: Mapping[UUID, Purposes] | None = None
+    ) -> list[Verdict]:
         """The answer to each question as of now, in order; questions may span workspaces.
 
-        A gate asks in statements that begin after it holds the policies and the recipients' locks.
+        `purposes` of their sides, where the caller has just read them. A gate leaves that out: it asks in statements
+        that begin after it holds the policies and the recipients' locks.
         """
         if not questions:
             return []
-        known = await purposes_of(tx, {one.workspace_id for one in questions})
-        await note_used(tx, known, {(one.workspace_id, one.purpose) for one in questions})
+        used = {(one.workspace_id, one.purpose) for one in questions}
+        known = purposes or await purposes_of(tx, {side for side, _ in used})
+        await note_used(tx, known, used)
         return await asking.answer(tx, self._recipients, questions, known)
 
     async def hold_policies(self, tx: Tx, sides: Collection[UUID]) -> None:

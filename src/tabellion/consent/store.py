@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
+
 from tabellion.consent.types import (
     OLDEST,
     Basis,
@@ -32,8 +34,7 @@ Place = tuple[UUID, bytes]
 """Workspace side and identifier hash."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A row as it is written."""
 
     standing: Standing

@@ -227,8 +227,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     """A restriction of what comes from this one of our senders; None: from any."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True, gc=False):
     """What an incoming decision is about, resolved."""
 
     recipient_id: UUID
@@ -247,8 +246,7 @@ class Kept(NamedTuple):
     effective_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True, gc=False):
     """A decision as the rules see it: scope, authority and time, without the person."""
 
     scope: Scope
@@ -269,8 +267,7 @@ class Incoming:
     """The person's addresses that a restriction reaches, where it may have come late."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What an incoming decision does to the state."""
 
     decision: Decision
@@ -325,6 +322,33 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     """Of the identifier."""
 
 
+class Looked(msgspec.Struct, frozen=True, gc=False):
+    """What a verdict looked at."""
+
+    purpose: Purpose
+    grant: Standing | None
+    restrictions: Sequence[Standing]
+    inputs: Inputs
+
+    def said(self) -> dict[str, Any]:
+        """The inputs of an answer, for the explanation."""
+        grant, inputs = self.grant, self.inputs
+        return {
+            "purpose": self.purpose.key,
+            "unknown": "allowed" if self.purpose.unknown_allowed else "denied",
+            "grant": grant.log_index if grant else None,
+            "lifts": sorted(grant.lifts) if grant else [],
+            "restrictions": [entry.log_index for entry in self.restrictions],
+            "vendor_block": inputs.vendor_block,
+            "hold": inputs.hold,
+            "identifier_health": inputs.identifier_health,
+            "processing_restricted": inputs.processing_restricted,
+            "under_age": inputs.under_age,
+            "age_unknown": inputs.age_unknown,
+            "legal_window": "closed" if inputs.window_closed else "open",
+        }
+
+
 class Verdict(msgspec.Struct, frozen=True, gc=False):
     """The answer to a question, with the rule that gave it, the entry it rests on and what was looked at."""
 
@@ -335,7 +359,12 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     rule: str
     log_index: int | None = None
     entry_id: UUID | None = None
-    inputs: Mapping[str, Any] = {}
+    looked: Looked | None = None
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """What was looked at, in words. Said only where it is asked for: most verdicts are acted on, not explained."""
+        return self.looked.said() if self.looked else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,8 +409,7 @@ class NewDecision:
     confirm: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True, gc=False):
     """A decision with its scope. The rows of its recipient and of the identifier's owner are locked."""
 
     scope: Scope
@@ -396,8 +424,7 @@ class Placed:
     """It is a START, which may bring back what STOP had ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """What became of a decision: its entry, or (`id` None) that it was ignored and has none."""
 
     recipient_id: UUID

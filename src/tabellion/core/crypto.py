@@ -12,8 +12,6 @@ from typing import Any, Final
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tabellion.core.errors import HubError
 
@@ -86,7 +84,9 @@ class Key:
 
     def derive(self, info: str) -> "Key":
         """An independent key for one use (HKDF-SHA256, RFC 5869)."""
-        return Key(HKDF(SHA256(), 32, None, info.encode()).derive(self._raw))
+        # One block, as 32 bytes are: no salt in the extract, and the counter behind the info in the expand.
+        extracted = hmac.digest(bytes(32), self._raw, "sha256")
+        return Key(hmac.digest(extracted, info.encode() + b"\x01", "sha256"))
 
     def _cipher(self) -> AESGCM:
         if self._aead is None:

@@ -27,6 +27,7 @@ LAST = UUID(int=(1 << 128) - 1)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+_THIRTY_BITS = (1 << 30) - 1
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
 
 
@@ -47,9 +48,15 @@ def floor(moment: datetime) -> UUID:
 
 def show(prefix: str, value: UUID) -> str:
     """The TypeID of value: what people and the API see."""
+    # In parts that a machine word holds, and spelled out: a loop over all 128 bits takes twice as long.
     number = value.int
-    pairs = [_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)]
-    return f"{prefix}_{''.join(pairs)}"
+    a, b, c, d = number >> 90, number >> 60 & _THIRTY_BITS, number >> 30 & _THIRTY_BITS, number & _THIRTY_BITS
+    return (
+        f"{prefix}_{_PAIRS[a >> 30]}{_PAIRS[a >> 20 & 1023]}{_PAIRS[a >> 10 & 1023]}{_PAIRS[a & 1023]}"
+        f"{_PAIRS[b >> 20]}{_PAIRS[b >> 10 & 1023]}{_PAIRS[b & 1023]}"
+        f"{_PAIRS[c >> 20]}{_PAIRS[c >> 10 & 1023]}{_PAIRS[c & 1023]}"
+        f"{_PAIRS[d >> 20]}{_PAIRS[d >> 10 & 1023]}{_PAIRS[d & 1023]}"
+    )
 
 
 def parse(prefix: str, text: str) -> UUID:

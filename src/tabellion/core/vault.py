@@ -101,7 +101,7 @@ class Vault:
         A key may come from the cache for a minute after another process destroyed it: who writes what it seals looks
         under the person's lock whether the person was erased.
         """
-        wanted = sorted(set(subject_ids))
+        wanted = set(subject_ids)
         found = {one: key for one in wanted if (key := self._cached(workspace_id, one))}
         missing = [one for one in wanted if one not in found]
         if missing:

@@ -5,6 +5,8 @@ from datetime import date, datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
 
+import msgspec
+
 from tabellion.core.errors import HubError, Unavailable
 from tabellion.core.ids import WorkspaceId
 from tabellion.ledger.merkle import Frontier
@@ -27,8 +29,7 @@ class NotYetPublished(HubError):
         super().__init__("not_yet_published", detail, status, headers={"Retry-After": "1"})
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(msgspec.Struct, frozen=True, gc=False):
     """One entry as the public sees it: a commitment made by the caller, its type, and the day."""
 
     entry_id: UUID
@@ -38,8 +39,7 @@ class Leaf:
     day: date
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(msgspec.Struct, frozen=True, gc=False):
     index: int
     leaf_hash: bytes
 

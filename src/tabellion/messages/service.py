@@ -111,7 +111,7 @@ class Messages:
     ) -> list[Planned | HubError]:
         people = await self._resolve(tx, workspace_id, sends)
         with_account = frozenset(channel for account in accounts for channel in account.channels)
-        options = await self._options(tx, workspace_id, sends, people, accounts)
+        options = await self._options(tx, workspace_id, sends, people, purposes, accounts)
         return [
             person
             if isinstance(person, HubError)
@@ -135,6 +135,7 @@ class Messages:
         workspace_id: WorkspaceId,
         sends: Sequence[Send],
         people: Sequence[Resolved | HubError],
+        purposes: Mapping[str, Purpose],
         accounts: Sequence[Account],
     ) -> list[dict[Channel, rules.Option]]:
         """For each send, the address to use on each channel that its plan may take, with the verdict on it.
@@ -156,6 +157,7 @@ class Messages:
                 _question(workspace_id, people[p], identifier, channel, sends[p].purpose, sender)
                 for p, channel, identifier, sender in asked
             ],
+            {workspace_id: purposes},
         )
         options: list[list[rules.Option]] = [[] for _ in sends]
         for (place, channel, identifier, _), verdict in zip(asked, verdicts, strict=True):
