@@ -175,7 +175,7 @@ def test_the_phone_group_is_sms_mms_and_rcs() -> None:
 def test_deny_first_unless_the_grant_says_that_it_lifted() -> None:
     assert ask(grant(), restriction()).verdict == "denied"
     assert ask(grant(lifts=frozenset({6})), restriction()).verdict == "allowed"
-    assert ask(grant(lifts=frozenset({6})), restriction(), restriction(log_index=7)).log_index == 7
+    assert ask(grant(lifts=frozenset({6})), restriction(), restriction(ordinal=7)).log_index == 7
 
 
 def test_a_narrower_grant_lifts_a_wider_restriction_for_itself_only() -> None:
@@ -198,8 +198,8 @@ def test_when_the_grant_expires_what_it_lifted_is_back() -> None:
 
 
 def test_the_strongest_restriction_answers() -> None:
-    objection = restriction(log_index=3, decision=Decision.OBJECTED, strength=Strength.FIRM)
-    answer = ask(restriction(), objection, restriction(log_index=9))
+    objection = restriction(ordinal=3, decision=Decision.OBJECTED, strength=Strength.FIRM)
+    answer = ask(restriction(), objection, restriction(ordinal=9))
     assert (answer.reason, answer.log_index) == ("objected", 3)
     assert answer.inputs["restrictions"] == [6, 3, 9]
 

@@ -148,7 +148,7 @@ def verdict(
         elif _is_grant_for(entry, question) and _alive(entry, purpose, now) and _accepted(entry, purpose):
             grant = entry if grant is None or _later(entry, grant) else grant
     lifted = grant.lifts if grant else frozenset()
-    against = [entry for entry in restrictions if entry.log_index not in lifted]
+    against = [entry for entry in restrictions if entry.ordinal not in lifted]
     return _answer(question, purpose, grant, against, restrictions, inputs)
 
 
@@ -187,12 +187,12 @@ def accepts(purpose: Purpose, basis: Basis | None) -> bool:
 
 
 def _later(one: Standing, other: Standing) -> bool:
-    return (one.decision is Decision.GRANTED, one.log_index) > (other.decision is Decision.GRANTED, other.log_index)
+    return (one.decision is Decision.GRANTED, one.ordinal) > (other.decision is Decision.GRANTED, other.ordinal)
 
 
 def strongest(restrictions: Iterable[Standing]) -> Standing:
     """The restriction that answers for all: the firmest, then the latest."""
-    return max(restrictions, key=lambda entry: (entry.strength, entry.effective_at, entry.log_index))
+    return max(restrictions, key=lambda entry: (entry.strength, entry.effective_at, entry.ordinal))
 
 
 def _answer(
@@ -221,7 +221,7 @@ def _answer(
         sendable,
         reason,
         rule,
-        entry.log_index if entry else None,
+        entry.ordinal if entry else None,
         entry.id if entry else None,
         _looked_at(purpose, grant, restrictions, inputs),
     )
@@ -264,9 +264,9 @@ def _looked_at(
     return {
         "purpose": purpose.key,
         "unknown": "allowed" if purpose.unknown_allowed else "denied",
-        "grant": grant.log_index if grant else None,
+        "grant": grant.ordinal if grant else None,
         "lifts": sorted(grant.lifts) if grant else [],
-        "restrictions": [entry.log_index for entry in restrictions],
+        "restrictions": [entry.ordinal for entry in restrictions],
         "vendor_block": inputs.vendor_block,
         "hold": inputs.hold,
         "identifier_health": inputs.identifier_health,
@@ -414,7 +414,7 @@ def _resume(
     left = [entry for entry in standing if entry.id not in ends]
     back: dict[tuple[bytes | None, str, str], UUID] = {}
     ended = [grant for one in ends for grant in suspended.get(one, {}).values()]
-    for grant in sorted(ended, key=lambda one: one.log_index):
+    for grant in sorted(ended, key=lambda one: one.ordinal):
         if _comes_back(grant, incoming.scope, left, purposes, now):
             back[grant.identifier_hash, grant.channel, grant.purpose] = grant.id
     plain = Outcome(incoming.decision, incoming.rank, applied=True)
@@ -446,7 +446,7 @@ def _comes_back(grant: Standing, scope: Scope, standing: Iterable[Standing], pur
     if purpose is None or grant.recipient_id != scope.recipient_id or not _alive(grant, purpose, now):
         return False
     question, reach = _about(grant), line(purposes, grant.purpose)
-    against = [entry for entry in standing if entry.sender is None and entry.log_index not in grant.lifts]
+    against = [entry for entry in standing if entry.sender is None and entry.ordinal not in grant.lifts]
     return not any(
         _restricts(entry, question, _REACH[question.channel], reach)
         if entry.strength
@@ -462,7 +462,7 @@ def _permit(incoming: Incoming, standing: Sequence[Standing], purposes: Purposes
     reach = line(purposes, purpose.key)
     held = [entry for entry in standing if not entry.strength and _is_grant_for(entry, question)]
     alive = [grant for grant in held if _alive(grant, purpose, now)]
-    current = max(alive, key=lambda grant: (grant.decision is Decision.GRANTED, grant.log_index), default=None)
+    current = max(alive, key=lambda grant: (grant.decision is Decision.GRANTED, grant.ordinal), default=None)
     lifted = current.lifts if current else frozenset()
     channels = _REACH[question.channel]
     covering = [
@@ -470,12 +470,12 @@ def _permit(incoming: Incoming, standing: Sequence[Standing], purposes: Purposes
         for entry in standing
         if entry.strength and entry.sender is None and _restricts(entry, question, channels, reach)
     ]
-    against = [entry for entry in covering if entry.log_index not in lifted]
+    against = [entry for entry in covering if entry.ordinal not in lifted]
     outcome = _meet(incoming, purpose, current, against)
     if not outcome.applied:
         return outcome
     return replace(
-        outcome, lifts=frozenset(entry.log_index for entry in covering), ends=frozenset(grant.id for grant in held)
+        outcome, lifts=frozenset(entry.ordinal for entry in covering), ends=frozenset(grant.id for grant in held)
     )
 
 

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
+from tabellion.ledger import ordinals
 from tabellion.providers.base import Channel, Signal
 from tabellion.recipients.types import Health, Identifier, Kind, Ref
 
@@ -205,7 +206,8 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     """One entry that is in force, as the rules see it."""
 
     id: UUID
-    log_index: int
+    ordinal: int
+    """Where it stands in the ledger: later is greater, whatever log it is in (`ledger.ordinals`)."""
     recipient_id: UUID | None
     identifier_hash: bytes | None
     person_scope: bool
@@ -220,7 +222,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     effective_at: datetime
     expires_at: datetime | None = None
     lifts: frozenset[int] = frozenset()
-    """Log indexes of the restrictions that this grant lifted, for its own identifier, channel and purpose."""
+    """Ordinals of the restrictions that this grant lifted, for its own identifier, channel and purpose."""
     sender: str | None = None
     """A restriction of what comes from this one of our senders; None: from any."""
 
@@ -278,7 +280,7 @@ class Outcome:
     reason: str | None = None
     strength: Strength = Strength.NONE
     lifts: frozenset[int] = frozenset()
-    """Log indexes of the restrictions that this grant lifts."""
+    """Ordinals of the restrictions that this grant lifts."""
     ends: frozenset[UUID] = frozenset()
     """Standing entries that this one ends: grants it restricts, or what it replaces; of START, what STOP said."""
     restores: frozenset[UUID] = frozenset()
@@ -323,6 +325,10 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     """Of the identifier."""
 
 
+_ENTRIES: Final = ("grant", "lifts", "restrictions")
+"""The inputs of a verdict that name entries."""
+
+
 class Verdict(msgspec.Struct, frozen=True, gc=False):
     """The answer to a question, with the rule that gave it, the entry it rests on and what was looked at."""
 
@@ -331,9 +337,33 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     sendable: bool
     reason: str
     rule: str
-    log_index: int | None = None
+    ordinal: int | None = None
     entry_id: UUID | None = None
     inputs: Mapping[str, Any] = {}
+    """Entries by their ordinals."""
+
+    @property
+    def log_index(self) -> int | None:
+        """Of the entry, in its log."""
+        return None if self.ordinal is None else ordinals.index(self.ordinal)
+
+    @property
+    def log(self) -> str | None:
+        """The log of the entry, where it is not the first."""
+        return None if self.ordinal is None else ordinals.log(self.ordinal)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The inputs as answers say them: an entry by its index, and by its log too where that is not the first."""
+        entries = {name: _entries(self.inputs[name]) for name in _ENTRIES if name in self.inputs}
+        return {**self.inputs, **entries}
+
+
+def _entries(named: Any) -> Any:
+    """Entries by index; one of a later log as an object that names both."""
+    if isinstance(named, list):
+        return [_entries(one) for one in named]
+    return named if named is None or ordinals.log(named) is None else ordinals.told(named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,6 +435,8 @@ class Recorded:
     reason: str | None = None
     id: UUID | None = None
     log_index: int | None = None
+    log: str | None = None
+    """The log that it stands in, where that is not the first."""
     leaf_hash: bytes = b""
     tree_size: int | None = None
     """Of the signed tree that holds the entry."""
@@ -423,7 +455,7 @@ class KeptEntry:
     """An entry as it is kept, whether it counts or not."""
 
     id: UUID
-    log_index: int
+    ordinal: int
     leaf_hash: bytes
     subject_id: UUID | None
     """About whom it was recorded, and whose key seals it."""
@@ -546,8 +578,8 @@ class Joined:
     """That counted for one and count for the other since."""
     stated: Mapping[UUID, UUID]
     """The entries that the merge added, and the restriction that each says again."""
-    log_index: int
-    """The last entry of the two; what is later was said about the merged person. -1: none."""
+    ordinal: int
+    """Of the last entry of the two; what is later was said about the merged person. -1: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -555,7 +587,7 @@ class Proof:
     """What proves one entry: its committed record, and the key that its commitment is made with. Prints neither."""
 
     entry_id: UUID
-    log_index: int
+    ordinal: int
     purpose: str
     record: bytes = field(repr=False)
     key: bytes = field(repr=False)

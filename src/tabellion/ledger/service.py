@@ -90,7 +90,8 @@ class Ledger:
         if tiles := await tree.filled_tiles(tx, head, hashes):
             await store.insert_tiles(tx, head.log, tiles)
         size = await self._advance(tx, head, head.frontier.extended(hashes), checked_at)
-        return [Appended(index, hashed) for index, hashed in enumerate(hashes, head.size)], size
+        generation = head.log.generation
+        return [Appended(index, hashed, generation) for index, hashed in enumerate(hashes, head.size)], size
 
     async def hold(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> Head:
         """The head, locked until the transaction ends, of a log made on first use: what is appended next is next."""

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from tabellion.core.errors import HubError, Unavailable
 from tabellion.core.ids import WorkspaceId
+from tabellion.ledger import ordinals
 from tabellion.ledger.merkle import Frontier
 
 EntryType = Literal["consent", "audit", "proof_destroyed", "successor"]
@@ -42,6 +43,13 @@ class Leaf:
 class Appended:
     index: int
     leaf_hash: bytes
+    generation: int
+    """Of the log that it went to."""
+
+    @property
+    def ordinal(self) -> int:
+        """Where it stands among all generations of the log."""
+        return ordinals.ordinal(self.generation, self.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +120,11 @@ class Located:
     index: int
     leaf: bytes
     """The entry as it is hashed and served."""
+
+    @property
+    def ordinal(self) -> int:
+        """Where it stands among all generations of the log."""
+        return ordinals.ordinal(self.log.generation, self.index)
 
 
 @dataclass(frozen=True, slots=True)
