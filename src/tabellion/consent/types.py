@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from tabellion.consent import inputs
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
 from tabellion.ledger import ordinals
@@ -325,10 +326,6 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     """Of the identifier."""
 
 
-_ENTRIES: Final = ("grant", "lifts", "restrictions")
-"""The inputs of a verdict that name entries."""
-
-
 class Verdict(msgspec.Struct, frozen=True, gc=False):
     """The answer to a question, with the rule that gave it, the entry it rests on and what was looked at."""
 
@@ -340,30 +337,19 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     ordinal: int | None = None
     entry_id: UUID | None = None
     inputs: Mapping[str, Any] = {}
-    """Entries by their ordinals."""
 
     @property
     def log_index(self) -> int | None:
-        """Of the entry, in its log."""
         return None if self.ordinal is None else ordinals.index(self.ordinal)
 
     @property
     def log(self) -> str | None:
-        """The log of the entry, where it is not the first."""
         return None if self.ordinal is None else ordinals.log(self.ordinal)
 
     @property
     def told(self) -> dict[str, Any]:
-        """The inputs as answers say them: an entry by its index, and by its log too where that is not the first."""
-        entries = {name: _entries(self.inputs[name]) for name in _ENTRIES if name in self.inputs}
-        return {**self.inputs, **entries}
-
-
-def _entries(named: Any) -> Any:
-    """Entries by index; one of a later log as an object that names both."""
-    if isinstance(named, list):
-        return [_entries(one) for one in named]
-    return named if named is None or ordinals.log(named) is None else ordinals.told(named)
+        """The inputs as answers say them."""
+        return inputs.told(self.inputs)
 
 
 @dataclass(frozen=True, slots=True)

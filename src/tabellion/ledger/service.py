@@ -17,6 +17,7 @@ from tabellion.ledger.merkle import Frontier
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.types import (
     Appended,
+    Closed,
     Entry,
     Forked,
     Head,
@@ -133,6 +134,19 @@ class Ledger:
         if shown is None:
             raise NotYetPublished(0)
         return shown
+
+    async def closed(self, tx: Tx, log: LogId) -> Closed | None:
+        """What a generation that has a successor shows for ever, and its own last head; None of any other.
+
+        Under a policy it shows the head that was published last: no witness cosigns it any more.
+        """
+        head = await store.closed_head(tx, log)
+        if head is None:
+            return None
+        shown = await witnessed.last_published(tx, log) if self._policy else None
+        if shown is None or shown.size > head.size:
+            shown = Published(head.size, head.checkpoint, witnessed=False)
+        return Closed(shown, head)
 
     async def origin(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> str:
         """The name of the log, as it stands in its checkpoints and in committed records."""

@@ -100,6 +100,13 @@ class Published:
     """Whether it carries the cosignatures that the policy asks for; False without a policy."""
 
 
+class Closed(NamedTuple):
+    """A log that has a successor."""
+
+    shown: Published
+    head: Head
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A log as others see it: nothing behind `size`."""
