@@ -327,7 +327,7 @@ class Question(msgspec.Struct, frozen=True, gc=False):
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """The answer to a question, with the rule that gave it, the entry it rests on and what was looked at."""
+    """The answer to a question: the rule that gave it, the entry it rests on, what was looked at; all by ordinals."""
 
     verdict: str
     """`allowed`, `denied` or `unknown`."""
