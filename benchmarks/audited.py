@@ -40,7 +40,7 @@ class NoLog:
 
     async def append(self, tx: Tx, side: WorkspaceId, leaves: list[Leaf], log: str) -> tuple[list[Appended], int]:
         self._size += len(leaves)
-        return [Appended(self._size, b"")], self._size
+        return [Appended(self._size, b"", 1)], self._size
 
 
 async def rate(db: Database, sides: list[Workspace], writers: int) -> float:

@@ -310,6 +310,7 @@ def _signing(of: Asked) -> bytes:
 
 
 reads(witnessed, "published")(lambda tx, of: witnessed.published(tx, of.name, "consent", bytes(32)))
+reads(witnessed, "last_published")(lambda tx, of: witnessed.last_published(tx, of.log))
 reads(witnessed, "sizes")(lambda tx, of: witnessed.sizes(tx, of.log))
 reads(witnessed, "log_keys")(lambda tx, of: witnessed.log_keys(tx, of.log, 0))
 

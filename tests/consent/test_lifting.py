@@ -13,7 +13,7 @@ ME, OTHER = UUID(int=1), UUID(int=2)
 def entry(index: int, word: str, channel: str = "email", purpose: str = "marketing", **changes: object) -> Standing:
     strength = Strength.NONE if word == "granted" else Strength.PLAIN
     usual: dict[str, object] = {
-        "id": UUID(int=100 + index), "log_index": index, "recipient_id": ME, "identifier_hash": b"h",
+        "id": UUID(int=100 + index), "ordinal": index, "recipient_id": ME, "identifier_hash": b"h",
         "person_scope": word != "granted", "channel": channel, "purpose": purpose, "decision": Decision(word),
         "basis": Basis.CONSENT, "method": Method.API, "rank": Rank.SECRET_KEY, "strength": strength,
         "effective_at": AT,

@@ -19,7 +19,7 @@ ME = UUID(int=1)
 def entry(index: int, word: str = "withdrawn", **changes: object) -> Standing:
     strength = Strength.NONE if word == "granted" else Strength.PLAIN
     usual: dict[str, object] = {
-        "id": UUID(int=100 + index), "log_index": index, "recipient_id": ME, "identifier_hash": None,
+        "id": UUID(int=100 + index), "ordinal": index, "recipient_id": ME, "identifier_hash": None,
         "person_scope": word != "granted", "channel": "email", "purpose": "marketing", "decision": Decision(word),
         "basis": None, "method": Method.API, "rank": Rank.SECRET_KEY, "strength": strength, "effective_at": AT,
     }  # fmt: skip
@@ -71,5 +71,5 @@ async def test_an_attached_address_brings_its_entries_and_says_nothing(hub: Hub)
     [hidden] = await hub.rows("select recipient_id as id from consent_entries")
     why = Because(ids.new(), hidden["id"], bob, "hub")
     joined = await hub.db.run(lambda tx: hub.consent.attach(tx, hub.side, why))
-    assert (len(joined.entries), joined.stated, joined.log_index) == (1, {}, 0)
+    assert (len(joined.entries), joined.stated, joined.ordinal) == (1, {}, 0)
     assert [row["recipient_id"] for row in await hub.rows("select recipient_id from consent_entries")] == [bob]

@@ -29,6 +29,7 @@ from tabellion.consent.types import (
     Strength,
     Verdict,
 )
+from tabellion.ledger.ordinals import ordinal
 from tabellion.providers.base import Channel, Signal
 from tabellion.recipients.types import Identifier, Kind, Ref
 
@@ -176,7 +177,7 @@ def test_the_phone_group_is_sms_mms_and_rcs() -> None:
 def test_deny_first_unless_the_grant_says_that_it_lifted() -> None:
     assert ask(grant(), restriction()).verdict == "denied"
     assert ask(grant(lifts=frozenset({6})), restriction()).verdict == "allowed"
-    assert ask(grant(lifts=frozenset({6})), restriction(), restriction(log_index=7)).log_index == 7
+    assert ask(grant(lifts=frozenset({6})), restriction(), restriction(ordinal=7)).log_index == 7
 
 
 def test_a_narrower_grant_lifts_a_wider_restriction_for_itself_only() -> None:
@@ -199,8 +200,8 @@ def test_when_the_grant_expires_what_it_lifted_is_back() -> None:
 
 
 def test_the_strongest_restriction_answers() -> None:
-    objection = restriction(log_index=3, decision=Decision.OBJECTED, strength=Strength.FIRM)
-    answer = ask(restriction(), objection, restriction(log_index=9))
+    objection = restriction(ordinal=3, decision=Decision.OBJECTED, strength=Strength.FIRM)
+    answer = ask(restriction(), objection, restriction(ordinal=9))
     assert (answer.reason, answer.log_index) == ("objected", 3)
     assert answer.inputs["restrictions"] == [6, 3, 9]
 
@@ -338,3 +339,37 @@ def test_a_complaint_is_an_objection_to_marketing_and_service_goes_on() -> None:
 @pytest.mark.parametrize("signal", [Signal.HELP, Signal.AUTORESPONDED, None])
 def test_signals_that_decide_nothing(signal: Signal | None) -> None:
     assert decision_of(stop(signal=signal), PHONE) is None
+
+
+# a log and its successors
+
+
+def test_a_restriction_of_a_successor_is_later_than_one_of_the_log_before_it() -> None:
+    """Of two as firm and at the same time the later answers, whatever its index."""
+    old, new = restriction(ordinal=ordinal(1, 900)), restriction(ordinal=ordinal(2, 1), decision=Decision.DENIED)
+    for some in ((old, new), (new, old)):
+        answer = ask(*some)
+        assert (answer.reason, answer.log_index, answer.log) == ("denied", 1, "consent-2")
+    assert rules.strongest([new, old]) is new
+
+
+def test_a_grant_of_a_successor_is_later_than_one_of_the_log_before_it() -> None:
+    old, new = grant(ordinal=ordinal(1, 900)), grant(ordinal=ordinal(2, 1))
+    assert ask(new, old).ordinal == new.ordinal
+
+
+def test_a_grant_lifts_what_it_names_and_not_what_has_the_same_index_in_another_log() -> None:
+    lifting = grant(lifts=frozenset({ordinal(2, 6)}))
+    assert ask(lifting, restriction(ordinal=ordinal(2, 6))).verdict == "allowed"
+    answer = ask(lifting, restriction(ordinal=ordinal(1, 6)))
+    assert (answer.verdict, answer.log_index, answer.log) == ("denied", 6, None)
+
+
+def test_inputs_say_of_a_later_log_which_it_is() -> None:
+    first, second = ordinal(1, 6), ordinal(2, 6)
+    answer = ask(grant(lifts=frozenset({first, second})), restriction(ordinal=first), restriction(ordinal=second))
+    later = {"log_index": 6, "log": "consent-2"}
+    assert answer.told["restrictions"] == answer.told["lifts"] == [6, later]
+    assert (answer.told["grant"], answer.told["purpose"]) == (5, "marketing")
+    assert ask().told["grant"] is None
+    assert ask(grant(ordinal=ordinal(3, 0))).told["grant"] == {"log_index": 0, "log": "consent-3"}

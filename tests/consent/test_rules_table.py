@@ -199,7 +199,7 @@ def test_p2_over_an_objection_is_always_pending() -> None:
 
 
 def test_an_objection_beside_a_withdrawal_decides_the_column() -> None:
-    outcome = decide(granted(Rank.SECRET_KEY), restriction(), restriction(Strength.FIRM, id=UUID(int=13), log_index=7))
+    outcome = decide(granted(Rank.SECRET_KEY), restriction(), restriction(Strength.FIRM, id=UUID(int=13), ordinal=7))
     assert outcome.reason == "objection_stands"
 
 

@@ -51,6 +51,8 @@ class AuditView(Struct, frozen=True):
     detail: dict[str, Any]
     log_index: int | None
     """Where it stands in the log `audit` of this side; null for what was audited before there was one."""
+    log: str | None = None
+    """The log that it stands in where that is not the first, as addresses name it: `audit-2`."""
 
 
 class AuditPage(Struct, frozen=True):
@@ -133,4 +135,6 @@ async def _receipt(tx: Tx, trail: Trail, reading: Reading, caller: Caller, entry
 
 
 def _shown(one: AuditEntry) -> AuditView:
-    return AuditView(ids.show("aud", one.id), one.at, one.actor, one.action, one.target, one.detail, one.log_index)
+    return AuditView(
+        ids.show("aud", one.id), one.at, one.actor, one.action, one.target, one.detail, one.log_index, one.log
+    )

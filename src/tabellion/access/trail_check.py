@@ -22,7 +22,7 @@ from tabellion.ledger import merkle, note
 from tabellion.ledger.merkle import Frontier
 from tabellion.ledger.rules import leaf_bytes
 from tabellion.ledger.service import Ledger
-from tabellion.ledger.types import Entry, Head
+from tabellion.ledger.types import Entry, Head, LogId
 
 PAGE: Final = 500
 SHOWN: Final = 20
@@ -168,7 +168,7 @@ class Check:
         for generation in await store.audit_generations(tx, self._side):
             size = sizes.get(generation, 0)
             for row in await store.misplaced_audit(tx, self._side, generation, size, SHOWN):
-                self._row(Kind.UNKNOWN, "the row stands where the log has no entry", None, row)
+                self._outside_row(generation, row)
 
     async def _earlier(self, tx: Tx, *, begun: bool) -> None:
         """Rows from before the log: it has their number and hash. Before its first entry nothing vouches for them."""
@@ -180,6 +180,11 @@ class Check:
         elif self._began != {"entries": count, "sha256": digest}:
             told = f"it took over {self._began['entries']}, and there are {count}"
             self._add(Kind.CHANGED, f"rows from before the log are not what it took over: {told}")
+
+    def _outside_row(self, generation: int, row: AuditEntry) -> None:
+        origin = self._ledger.name(LogId(self._side, AUDIT, generation))
+        detail = "the row stands where the log has no entry"
+        self._found.add(Difference(Kind.UNKNOWN, detail, origin, row.log_index, ids.show("aud", row.id)))
 
     def _row(self, kind: Kind, detail: str, head: Head | None, row: AuditEntry) -> None:
         self._add(kind, detail, head, row.log_index, ids.show("aud", row.id))

@@ -10,6 +10,7 @@ from uuid import UUID
 from tabellion.core import ids
 from tabellion.core.errors import Forbidden
 from tabellion.core.ids import WorkspaceId
+from tabellion.ledger import ordinals
 
 Mode: TypeAlias = Literal["live", "test"]
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -190,6 +191,11 @@ class AuditEntry:
     """Which of the logs, after one was succeeded by another."""
     log_index: int | None = None
     """None of what was audited before there was a log."""
+
+    @property
+    def log(self) -> str | None:
+        """The log that it stands in as addresses name it, where that is not the first."""
+        return ordinals.named("audit", self.generation)
 
 
 @dataclass(frozen=True, slots=True)

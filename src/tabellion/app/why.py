@@ -13,6 +13,7 @@ from tabellion.core.config import Settings
 from tabellion.core.db import Tx
 from tabellion.core.errors import NotFound
 from tabellion.core.ids import WorkspaceId
+from tabellion.ledger import ordinals
 from tabellion.messages.store import Filter
 from tabellion.providers.base import Channel
 from tabellion.recipients.types import Identifier, Ref, Resolved
@@ -71,7 +72,7 @@ def _verdict(ask: Ask, one: Verdict) -> dict[str, Any]:
         "verdict": one.verdict,
         "reason": one.reason,
         "rule": one.rule,
-        "log_index": one.log_index,
+        **ordinals.told(one.ordinal),
         "entry": ids.show("cns", one.entry_id) if one.entry_id else None,
     }
 

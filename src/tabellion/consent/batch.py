@@ -1,6 +1,6 @@
 """The state around the decisions of one batch, changed in memory in the order they arrived. Pure.
 
-Log indexes are known only when the ledger has taken the entries. Until then an entry counts as `UNNUMBERED` plus its
+Ordinals are known only when the ledger has taken the entries. Until then an entry counts as `UNNUMBERED` plus its
 place in the batch, later than everything recorded before; `numbered` puts the real ones in.
 """
 
@@ -29,7 +29,8 @@ from tabellion.consent.types import (
 )
 from tabellion.recipients.types import Identifier
 
-UNNUMBERED: Final = 1 << 62
+UNNUMBERED: Final = 1 << 63
+"""More than any ordinal that the ledger gives."""
 
 
 @dataclass(slots=True)
@@ -103,7 +104,7 @@ class Batch:
         for restored in outcome.restores:
             self._restore(back[restored])
         for survivor in outcome.survived:
-            self._lift(survivor, entry.log_index)
+            self._lift(survivor, entry.ordinal)
         in_force = outcome.applied and outcome.decision in GRANTS | RESTRICTIONS
         self.written.append(
             Written(
@@ -114,17 +115,17 @@ class Batch:
         if in_force:
             self._add(entry)
 
-    def numbered(self, indexes: Sequence[int]) -> list[Written]:
-        """What is to be written, with the log indexes the ledger gave, in order."""
-        for written, index in zip(self.written, indexes, strict=True):
+    def numbered(self, ordinals: Sequence[int]) -> list[Written]:
+        """What is to be written, with the ordinals the ledger gave, in order."""
+        for written, ordinal in zip(self.written, ordinals, strict=True):
             latest = self._standing.get(written.standing.id, written.standing)
-            lifts = frozenset(_real(one, indexes) for one in latest.lifts)
-            written.standing = replace(latest, log_index=index, lifts=lifts)
+            lifts = frozenset(_real(one, ordinals) for one in latest.lifts)
+            written.standing = replace(latest, ordinal=ordinal, lifts=lifts)
         return self.written
 
-    def lifted(self, indexes: Sequence[int]) -> list[tuple[UUID, int]]:
-        """Stored grants that also lift restrictions of this batch: entry id and log index."""
-        return [(grant, _real(index, indexes)) for grant, index in self._lifted if grant not in self.ended]
+    def lifted(self, ordinals: Sequence[int]) -> list[tuple[UUID, int]]:
+        """Stored grants that also lift restrictions of this batch: entry id and ordinal."""
+        return [(grant, _real(one, ordinals)) for grant, one in self._lifted if grant not in self.ended]
 
     def _around(self, scope: Scope) -> list[Standing]:
         near = self._near.get(scope.recipient_id, set())
@@ -151,31 +152,31 @@ class Batch:
             self.restored.discard(entry_id)
             self.ended[entry_id] = by
         else:
-            written = self.written[entry.log_index - UNNUMBERED]
+            written = self.written[entry.ordinal - UNNUMBERED]
             written.standing, written.in_force, written.ended_by = entry, False, by
         return entry
 
     def _restore(self, entry: Standing) -> None:
         if entry.id not in self._stored:
-            written = self.written[entry.log_index - UNNUMBERED]
+            written = self.written[entry.ordinal - UNNUMBERED]
             written.in_force, written.ended_by = True, None
         else:
             self.ended.pop(entry.id, None)
             self.restored |= {entry.id} - self._stood
         self._add(entry)
 
-    def _lift(self, grant_id: UUID, index: int) -> None:
+    def _lift(self, grant_id: UUID, ordinal: int) -> None:
         grant = self._standing[grant_id]
-        self._standing[grant_id] = replace(grant, lifts=grant.lifts | {index})
+        self._standing[grant_id] = replace(grant, lifts=grant.lifts | {ordinal})
         if grant_id in self._stored:
-            self._lifted.append((grant_id, index))
+            self._lifted.append((grant_id, ordinal))
 
 
-def _standing(entry_id: UUID, index: int, incoming: Incoming, outcome: Outcome) -> Standing:
+def _standing(entry_id: UUID, ordinal: int, incoming: Incoming, outcome: Outcome) -> Standing:
     scope = incoming.scope
     return Standing(
         id=entry_id,
-        log_index=index,
+        ordinal=ordinal,
         recipient_id=scope.recipient_id,
         identifier_hash=scope.identifier_hash,
         person_scope=scope.person_scope,
@@ -193,5 +194,5 @@ def _standing(entry_id: UUID, index: int, incoming: Incoming, outcome: Outcome) 
     )
 
 
-def _real(index: int, indexes: Sequence[int]) -> int:
-    return indexes[index - UNNUMBERED] if index >= UNNUMBERED else index
+def _real(ordinal: int, ordinals: Sequence[int]) -> int:
+    return ordinals[ordinal - UNNUMBERED] if ordinal >= UNNUMBERED else ordinal

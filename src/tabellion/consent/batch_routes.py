@@ -32,6 +32,7 @@ from tabellion.core.db import Database, Tx
 from tabellion.core.errors import FieldError, HubError
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
+from tabellion.ledger.ordinals import InLog
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import ItemRef
 
@@ -57,6 +58,7 @@ class DecisionEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int
     id: str | None = None
     log_index: int | None = None
+    log: InLog = None
     leaf_hash: str | None = None
     tree_size: int | None = None
     decision: Decision | None = None
@@ -93,6 +95,7 @@ class CheckEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     rule: str | None = None
     inputs: dict[str, Any] | None = None
     log_index: int | None = None
+    log: InLog = None
     entry_id: str | None = None
     error: Problem | None = None
 

@@ -66,7 +66,7 @@ class Erasing:
         return [
             Proof(
                 entry_id=one.id,
-                log_index=one.log_index,
+                ordinal=one.ordinal,
                 purpose=one.purpose,
                 record=key.open(one.sealed, f"consent:{workspace_id}:{one.id}"),
                 key=key.derive(f"entry:{one.id}").raw(),

@@ -64,7 +64,7 @@ def silent(of: Standing, standing: Iterable[Standing], purposes: Purposes) -> It
         for one in standing
         if not one.strength
         and one.purpose in purposes
-        and of.log_index not in one.lifts
+        and of.ordinal not in one.lifts
         and rules.covers(scope, one, purposes)
     )
 

@@ -86,7 +86,7 @@ class Merging:
         of the person holds for both. `others` are the merges into the same recipient that stay.
         """
         standing = await store.around_decisions(tx, workspace_id, [], [why.into_id])
-        between = await store.since(tx, workspace_id, why.into_id, joined.log_index)
+        between = await store.since(tx, workspace_id, why.into_id, joined.ordinal)
         fallen = fallen_statements(joined, others)
         back = {one.id for one in standing if not one.strength and one.identifier_hash in hashes} | set(joined.entries)
         await store.give(tx, workspace_id, sorted(back), why.from_id)
@@ -103,17 +103,17 @@ class Merging:
 def widest(standing: Iterable[Standing]) -> list[Standing]:
     """The restrictions of whole persons, of each channel and purpose the one that answers for all."""
     found: dict[tuple[str, str], Standing] = {}
-    for one in sorted(standing, key=lambda one: (one.strength, one.effective_at, one.log_index)):
+    for one in sorted(standing, key=lambda one: (one.strength, one.effective_at, one.ordinal)):
         if one.strength and one.person_scope:
             found[one.channel, one.purpose] = one
-    return sorted(found.values(), key=lambda one: one.log_index)
+    return sorted(found.values(), key=lambda one: one.ordinal)
 
 
 def doubled_grants(standing: Iterable[Standing]) -> set[UUID]:
     """Grants for one address that both persons have, but for the latest: it belongs to one of them only."""
     latest: dict[tuple[bytes | None, str, str], Standing] = {}
     older = set()
-    for one in sorted(standing, key=lambda one: one.log_index):
+    for one in sorted(standing, key=lambda one: one.ordinal):
         place = one.identifier_hash, one.channel, one.purpose
         if not one.strength:
             older |= {latest[place].id} if place in latest else set()
@@ -145,7 +145,7 @@ def _entry(said: Statement, why: Because, standing: Sequence[Standing], now: dat
     """What lifted the restriction it says again lifts it too."""
     of = said.of
     decision = Decision.EXPIRED if said.ends else of.decision
-    lifting = (one.id for one in standing if of.log_index in one.lifts and one.recipient_id == said.about)
+    lifting = (one.id for one in standing if of.ordinal in one.lifts and one.recipient_id == said.about)
     outcome = Outcome(
         decision,
         of.rank,

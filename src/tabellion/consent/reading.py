@@ -75,7 +75,7 @@ class Reading:
         return State(
             root,
             list(_held(answers, standing, purposes, pending)),
-            sorted(standing, key=lambda one: -one.log_index),
+            sorted(standing, key=lambda one: -one.ordinal),
             await store.notices(tx, workspace_id, [one.id for one in standing]),
             [(one, blocks[one.hash]) for one in owned if one.hash in blocks],
         )
@@ -122,14 +122,14 @@ def _held(
     purposes: Mapping[str, Purpose],
     pending: Mapping[tuple[bytes, str, str], tuple[UUID, datetime]],
 ) -> Iterator[Held]:
-    entries = {one.log_index: one for one in standing}
+    entries = {one.ordinal: one for one in standing}
     best: dict[tuple[str, str], list[Answered]] = {}
     for answer in answers:
         best.setdefault((answer[1].channel, answer[1].purpose), []).append(answer)
     chosen = {id(rules.best([(said, one) for one, _, said in some])) for some in best.values()}
     for one, question, said in answers:
         bearing = [said.inputs.get("grant"), *said.inputs.get("restrictions", ())]
-        deciding = entries.get(said.log_index) if said.log_index is not None else None
+        deciding = entries.get(said.ordinal) if said.ordinal is not None else None
         waits = pending.get((one.hash, question.channel, question.purpose))
         yield Held(
             identifier=one,
@@ -139,7 +139,7 @@ def _held(
             chosen=id(said) in chosen,
             since=deciding.effective_at if deciding else None,
             expires_at=_expires(deciding, purposes[question.purpose]) if deciding else None,
-            entries=[entries[index].id for index in bearing if index in entries],
+            entries=[entries[at].id for at in bearing if at in entries],
             pending=(waits[0], waits[1] + PENDING_FOR) if waits else None,
         )
 

@@ -1,7 +1,7 @@
 """Recording a batch of decisions: place and lock, read, decide in order, write, append to the ledger, answer."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -36,13 +36,14 @@ from tabellion.consent.types import (
 from tabellion.core import ids
 from tabellion.core.crypto import Key
 from tabellion.core.db import Tx
-from tabellion.core.errors import HubError
+from tabellion.core.errors import HubError, Unavailable
 from tabellion.core.ids import RecipientId, WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
 from tabellion.events.types import Event
+from tabellion.ledger import ordinals
 from tabellion.ledger.service import Ledger
-from tabellion.ledger.types import Appended, Leaf
+from tabellion.ledger.types import Appended, Leaf, LogId
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import Named, NewRecipient
 
@@ -114,7 +115,7 @@ class Recorder:
                 answers[index] = answer
         told = [(index, decisions[index], one) for index, one in answers.items() if isinstance(one, Recorded)]
         if batch.written:
-            stored = await self._store(tx, workspace_id, policies.purposes, batch, keys)
+            stored = await self._store(tx, workspace_id, policies.purposes, batch, keys, log)
             answers |= _warned(_gathered(written, stored), decisions, notices)
             await self._adopt(tx, workspace_id, written, decisions, placed, notices, keys)
             entries = zip(written, batch.written, stored, strict=True)
@@ -161,16 +162,21 @@ class Recorder:
         if found:
             await naming.adopt(tx, self.vault, workspace_id, found, keys)
 
-    async def state(self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, batch: Batch) -> list[Recorded]:
-        """Record what the hub itself states, as the batch has it, in order. The recipients are locked."""
+    async def state(
+        self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, batch: Batch, log: str
+    ) -> list[Recorded]:
+        """Record what the hub itself states, as the batch has it, in order, of the log its records name.
+
+        The recipients are locked.
+        """
         keys = await self.vault.subjects(tx, workspace_id, {one.scope.recipient_id for one in batch.written})
-        stored = await self._store(tx, workspace_id, purposes, batch, keys)
+        stored = await self._store(tx, workspace_id, purposes, batch, keys, log)
         told = zip(batch.written, stored, strict=True)
         await self.events.append(tx, [_event(workspace_id, one.new, recorded) for one, recorded in told])
         return stored
 
     async def _store(
-        self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, batch: Batch, keys: Mapping[UUID, Key]
+        self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, batch: Batch, keys: Mapping[UUID, Key], log: str
     ) -> list[Recorded]:
         """Write what the batch came to. The ledger's head is the last row locked; entries need its numbers."""
         if batch.ended:
@@ -178,12 +184,12 @@ class Recorder:
         if batch.restored:
             await store.restore(tx, workspace_id, batch.restored)
         await self._promote(tx, workspace_id, batch.written)
-        appended, size = await self._append(tx, workspace_id, [_leaf(one, keys, tx) for one in batch.written])
-        indexes = [one.index for one in appended]
-        written = batch.numbered(indexes)
+        appended, size = await self._append(tx, workspace_id, [_leaf(one, keys, tx) for one in batch.written], log)
+        places = [one.ordinal for one in appended]
+        written = batch.numbered(places)
         entries = [_entry(workspace_id, one, leaf, keys, tx) for one, leaf in zip(written, appended, strict=True)]
         await store.insert(tx, workspace_id, entries)
-        if lifted := batch.lifted(indexes):
+        if lifted := batch.lifted(places):
             await store.add_lifts(tx, workspace_id, lifted)
         if blocked := _blocked(written):
             await store.block(tx, workspace_id, blocked)
@@ -196,13 +202,20 @@ class Recorder:
             for place, (one, leaf) in enumerate(zip(written, appended, strict=True))
         ]
 
-    async def _append(self, tx: Tx, workspace_id: WorkspaceId, leaves: Sequence[Leaf]) -> tuple[list[Appended], int]:
-        """Where each leaf went, and the size of the tree that holds them all; as many at once as the ledger takes."""
+    async def _append(
+        self, tx: Tx, workspace_id: WorkspaceId, leaves: Sequence[Leaf], log: str
+    ) -> tuple[list[Appended], int]:
+        """Where each leaf went, and the size of the tree that holds them all; as many at once as the ledger takes.
+
+        Raises `Unavailable` where that is not the log which the records name: it was succeeded since they were made.
+        """
         appended: list[Appended] = []
         size = 0
         for first in range(0, len(leaves), MOST):
             some, size = await self.ledger.append(tx, workspace_id, leaves[first : first + MOST], LOG)
             appended += some
+        if any(self.ledger.name(LogId(workspace_id, LOG, one.generation)) != log for one in appended):
+            raise Unavailable("ledger_succeeded", "the log got its successor just now; send this again")
         return appended, size
 
     async def _promote(self, tx: Tx, workspace_id: WorkspaceId, written: Sequence[Written]) -> None:
@@ -428,6 +441,7 @@ def _recorded(written: Written, leaf: Appended, size: int, *, deliverable: bool,
         reason=written.outcome.reason,
         id=written.standing.id,
         log_index=leaf.index,
+        log=ordinals.log(leaf.ordinal),
         leaf_hash=leaf.leaf_hash,
         tree_size=size,
         deliverable=None if deliverable else False,
@@ -440,6 +454,7 @@ def _event(workspace_id: WorkspaceId, new: NewDecision, recorded: Recorded) -> E
     consent = {
         "id": ids.show("cns", recorded.id) if recorded.id else None,
         "log_index": recorded.log_index,
+        **({"log": recorded.log} if recorded.log else {}),
         "channel": new.channel,
         "purpose": new.purpose,
         "decision": recorded.decision,

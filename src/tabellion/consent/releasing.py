@@ -105,7 +105,7 @@ class Releasing:
             again: dict[int, int] = {}
             for place, one in enumerate(batch):
                 if one.of.strength:
-                    again[one.of.log_index] = UNNUMBERED + place
+                    again[one.of.ordinal] = UNNUMBERED + place
                 yield _entry(one, recipient_id, again, actor or HUB, tx.now)
 
         await state(self.recorder, tx, workspace_id, purposes, standing, said, entries)
@@ -121,7 +121,7 @@ def _refreshed(
     there = {(one.channel, one.purpose, bool(one.strength)) for one in standing if one.identifier_hash == new}
     follow = old in owned and same_app(owned[old].device, owned[new].device)
     mine = [one for one in standing if one.identifier_hash == old]
-    for one in sorted(mine, key=lambda one: (-one.strength, one.log_index)):
+    for one in sorted(mine, key=lambda one: (-one.strength, one.ordinal)):
         place = (one.channel, one.purpose, bool(one.strength))
         if one.strength and place not in there:
             there.add(place)

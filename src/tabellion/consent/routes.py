@@ -24,6 +24,7 @@ from tabellion.core.crypto import b64
 from tabellion.core.db import Database, Tx
 from tabellion.core.errors import FieldError, HubError, Invalid, NotFound
 from tabellion.core.ids import WorkspaceId
+from tabellion.ledger.ordinals import InLog
 from tabellion.providers.base import Channel
 from tabellion.recipients.service import Recipients
 from tabellion.recipients.types import IdentifierRef, RecipientRef, Ref, RefObject
@@ -116,6 +117,7 @@ class DecisionAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     applied: Annotated[bool, Meta(description="Whether it counts. What does not is kept all the same, with a reason.")]
     in_flight: Annotated[list[str], Meta(description="Covered attempts that had started before a restriction.")]
     recipient_id: str
+    log: InLog = None
     reason: str | None = None
     deliverable: Annotated[bool | None, Meta(description="`false`: granted, but something else stops it.")] = None
     fix: Annotated[str | None, Meta(description="What makes it deliverable.")] = None
@@ -141,8 +143,12 @@ class CheckAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     sendable: bool
     reason: str
     rule: str
-    inputs: Annotated[dict[str, Any], Meta(description="What was looked at.")]
+    inputs: Annotated[
+        dict[str, Any],
+        Meta(description="What was looked at. Entries by index; one of a later log as `{log, log_index}`."),
+    ]
     log_index: Annotated[int | None, Meta(description="The ledger entry it rests on.")] = None
+    log: InLog = None
     entry_id: str | None = None
 
 
@@ -282,6 +288,7 @@ def shown(recorded: Recorded) -> DecisionAnswer:
         applied=recorded.applied,
         in_flight=[ids.show("att", attempt) for attempt in recorded.in_flight],
         recipient_id=ids.show("rcp", recorded.recipient_id),
+        log=recorded.log,
         reason=recorded.reason,
         deliverable=recorded.deliverable,
         fix=BLOCKED if recorded.deliverable is False else None,
@@ -295,7 +302,8 @@ def checked(verdict: Verdict) -> CheckAnswer:
         sendable=verdict.sendable,
         reason=verdict.reason,
         rule=verdict.rule,
-        inputs=dict(verdict.inputs),
+        inputs=verdict.told,
         log_index=verdict.log_index,
+        log=verdict.log,
         entry_id=ids.show("cns", verdict.entry_id) if verdict.entry_id else None,
     )

@@ -153,7 +153,7 @@ def verdict(
         elif _is_grant_for(entry, question) and _alive(entry, purpose, now) and _accepted(entry, purpose):
             grant = entry if grant is None or _later(entry, grant) else grant
     lifted = grant.lifts if grant else frozenset()
-    against = restrictions and [entry for entry in restrictions if entry.log_index not in lifted]
+    against = restrictions and [entry for entry in restrictions if entry.ordinal not in lifted]
     return _answer(question, purpose, grant, against, restrictions, inputs)
 
 
@@ -192,12 +192,12 @@ def accepts(purpose: Purpose, basis: Basis | None) -> bool:
 
 
 def _later(one: Standing, other: Standing) -> bool:
-    return (one.decision is Decision.GRANTED, one.log_index) > (other.decision is Decision.GRANTED, other.log_index)
+    return (one.decision is Decision.GRANTED, one.ordinal) > (other.decision is Decision.GRANTED, other.ordinal)
 
 
 def strongest(restrictions: Iterable[Standing]) -> Standing:
     """The restriction that answers for all: the firmest, then the latest."""
-    return max(restrictions, key=lambda entry: (entry.strength, entry.effective_at, entry.log_index))
+    return max(restrictions, key=lambda entry: (entry.strength, entry.effective_at, entry.ordinal))
 
 
 def _answer(
@@ -226,7 +226,7 @@ def _answer(
         sendable,
         reason,
         rule,
-        entry.log_index if entry else None,
+        entry.ordinal if entry else None,
         entry.id if entry else None,
         Looked(purpose, grant, restrictions, inputs),
     )
@@ -278,7 +278,7 @@ def _preference(answer: Verdict, address: Address) -> tuple[bool, int, bool, int
         answer.sendable,
         ("denied", "unknown", "allowed").index(answer.verdict),
         known is not None and known.verified_at is not None,
-        grant.log_index if grant else -1,
+        grant.ordinal if grant else -1,
         known.last_seen_at.timestamp() if known else 0.0,
         known.hash if known else b"",
     )
@@ -404,7 +404,7 @@ def _resume(
     left = [entry for entry in standing if entry.id not in ends]
     back: dict[tuple[bytes | None, str, str], UUID] = {}
     ended = [grant for one in ends for grant in suspended.get(one, {}).values()]
-    for grant in sorted(ended, key=lambda one: one.log_index):
+    for grant in sorted(ended, key=lambda one: one.ordinal):
         if _comes_back(grant, incoming.scope, left, purposes, now):
             back[grant.identifier_hash, grant.channel, grant.purpose] = grant.id
     plain = Outcome(incoming.decision, incoming.rank, applied=True)
@@ -436,7 +436,7 @@ def _comes_back(grant: Standing, scope: Scope, standing: Iterable[Standing], pur
     if purpose is None or grant.recipient_id != scope.recipient_id or not _alive(grant, purpose, now):
         return False
     question, reach = _about(grant), line(purposes, grant.purpose)
-    against = [entry for entry in standing if entry.sender is None and entry.log_index not in grant.lifts]
+    against = [entry for entry in standing if entry.sender is None and entry.ordinal not in grant.lifts]
     return not any(
         _restricts(entry, question, _REACH[question.channel], reach)
         if entry.strength
@@ -452,7 +452,7 @@ def _permit(incoming: Incoming, standing: Sequence[Standing], purposes: Purposes
     reach = line(purposes, purpose.key)
     held = [entry for entry in standing if not entry.strength and _is_grant_for(entry, question)]
     alive = [grant for grant in held if _alive(grant, purpose, now)]
-    current = max(alive, key=lambda grant: (grant.decision is Decision.GRANTED, grant.log_index), default=None)
+    current = max(alive, key=lambda grant: (grant.decision is Decision.GRANTED, grant.ordinal), default=None)
     lifted = current.lifts if current else frozenset()
     channels = _REACH[question.channel]
     covering = [
@@ -460,12 +460,12 @@ def _permit(incoming: Incoming, standing: Sequence[Standing], purposes: Purposes
         for entry in standing
         if entry.strength and entry.sender is None and _restricts(entry, question, channels, reach)
     ]
-    against = [entry for entry in covering if entry.log_index not in lifted]
+    against = [entry for entry in covering if entry.ordinal not in lifted]
     outcome = _meet(incoming, purpose, current, against)
     if not outcome.applied:
         return outcome
     return replace(
-        outcome, lifts=frozenset(entry.log_index for entry in covering), ends=frozenset(grant.id for grant in held)
+        outcome, lifts=frozenset(entry.ordinal for entry in covering), ends=frozenset(grant.id for grant in held)
     )
 
 

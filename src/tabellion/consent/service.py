@@ -272,7 +272,7 @@ class Consent:
     async def entries(
         self, tx: Tx, workspace_id: WorkspaceId, recipient_ids: Sequence[UUID], after: int, limit: int
     ) -> list[tuple[KeptEntry, dict[str, Any] | None]]:
-        """The entries that count for people behind a log index, in order, each with what the ledger committed to.
+        """The entries that count for people behind an ordinal, in order, each with what the ledger committed to.
 
         None for one whose record does not open any more: whom it was recorded about was erased.
         """

@@ -18,6 +18,8 @@ from tabellion.consent.types import OLDEST, KeptEntry, Standing
 from tabellion.core import ids
 from tabellion.core.crypto import b64
 from tabellion.core.db import Tx
+from tabellion.ledger import ordinals
+from tabellion.ledger.ordinals import InLog
 from tabellion.recipients.types import Identifier
 
 Name = Annotated[str, Parameter(max_length=64)]
@@ -79,6 +81,7 @@ class StandingView(Struct, frozen=True):
     since: Annotated[datetime | None, Meta(description="null: an import that did not say when.")]
     expires_at: datetime | None
     notice: NoticeName | None
+    log: InLog = None
 
 
 class Block(Struct, frozen=True):
@@ -109,6 +112,7 @@ class EntryView(Struct, frozen=True, omit_defaults=True):
     recorded_at: datetime
     applied: bool
     standing: Annotated[bool, Meta(description="Whether it counts today.")]
+    log: InLog = None
     recipient_id: str | None = None
     basis: str | None = None
     effective_at: datetime | None = None
@@ -249,7 +253,8 @@ def _held(one: Held, values: bool) -> HeldView:
 def _standing(one: Standing, notice: tuple[str, str] | None) -> StandingView:
     return StandingView(
         id=ids.show("cns", one.id),
-        log_index=one.log_index,
+        log_index=ordinals.index(one.ordinal),
+        log=ordinals.log(one.ordinal),
         channel=one.channel,
         purpose=one.purpose,
         decision=one.decision,
@@ -266,7 +271,8 @@ def _standing(one: Standing, notice: tuple[str, str] | None) -> StandingView:
 def _entry(one: KeptEntry, opened: dict[UUID, dict[str, Any]]) -> EntryView:
     return EntryView(
         id=ids.show("cns", one.id),
-        log_index=one.log_index,
+        log_index=ordinals.index(one.ordinal),
+        log=ordinals.log(one.ordinal),
         leaf_hash=b64(one.leaf_hash),
         channel=one.channel,
         purpose=one.purpose,

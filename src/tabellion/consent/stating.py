@@ -46,7 +46,7 @@ async def state(
     for first in range(0, len(said), MOST):
         batch = Batch(purposes, tx.now, standing)
         made += [_write(batch, one, log, tx.now) for one in entries(said[first : first + MOST])]
-        await recorder.state(tx, workspace_id, purposes, batch)
+        await recorder.state(tx, workspace_id, purposes, batch, log)
     return made
 
 

@@ -1,4 +1,7 @@
-"""All SQL for `consent_entries` and `vendor_blocks`."""
+"""All SQL for `consent_entries` and `vendor_blocks`.
+
+The column `log_index` holds ordinals (`ledger.ordinals`): in a log that has no successor they are its indexes.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,12 +106,12 @@ async def around_decisions(
 
 def _standing(fields: Iterable[Any]) -> Standing:
     (
-        entry_id, log_index, recipient_id, identifier_hash, person_scope, channel, purpose, decision, basis, method,
+        entry_id, ordinal, recipient_id, identifier_hash, person_scope, channel, purpose, decision, basis, method,
         rank, strength, effective_at, expires_at, lifts, sender,
     ) = fields  # fmt: skip
     return Standing(
         entry_id,
-        log_index,
+        ordinal,
         recipient_id,
         identifier_hash,
         person_scope,
@@ -155,7 +158,7 @@ async def insert(tx: Tx, workspace_id: UUID, entries: Sequence[Entry]) -> None:
 def _row(entry: Entry) -> tuple[object, ...]:
     one = entry.standing
     return (
-        one.id, one.log_index, entry.leaf_hash, entry.subject_id, one.recipient_id, one.person_scope,
+        one.id, one.ordinal, entry.leaf_hash, entry.subject_id, one.recipient_id, one.person_scope,
         entry.identifier_kind, one.identifier_hash, one.channel, one.purpose, one.decision, one.basis, one.method,
         entry.source, one.rank, one.strength, entry.recorded_at,
         None if one.effective_at == OLDEST else one.effective_at, one.expires_at, entry.applied, entry.reason,
@@ -233,7 +236,7 @@ async def settle(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], hash
 
 
 async def add_lifts(tx: Tx, workspace_id: UUID, lifted: Iterable[tuple[UUID, int]]) -> None:
-    """Let standing grants (entry id) lift restrictions (log index) recorded after them."""
+    """Let standing grants (entry id) lift restrictions (ordinal) recorded after them."""
     await tx.execute(
         """
         update consent_entries e
@@ -264,7 +267,7 @@ async def give(tx: Tx, workspace_id: UUID, entry_ids: Sequence[UUID], to_id: UUI
     )  # fmt: skip
 
 
-async def since(tx: Tx, workspace_id: UUID, recipient_id: UUID, log_index: int) -> list[Standing]:
+async def since(tx: Tx, workspace_id: UUID, recipient_id: UUID, ordinal: int) -> list[Standing]:
     """The standing restrictions of the whole person that were said about just this recipient after an entry.
 
     What came with a merge is not among them: it was said about somebody else, or by the merge.
@@ -279,7 +282,7 @@ async def since(tx: Tx, workspace_id: UUID, recipient_id: UUID, log_index: int) 
            and e.person_scope and e.strength > 0 and e.method <> 'merge'
          order by e.log_index
         """,
-        workspace_id, recipient_id, log_index,
+        workspace_id, recipient_id, ordinal,
     )  # fmt: skip
     return [_standing(row) for row in rows]
 
@@ -298,7 +301,7 @@ async def kept(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID]) -> set
 
 
 async def latest(tx: Tx, workspace_id: UUID, recipient_id: UUID) -> int:
-    """The log index of the last entry that counts for a person; -1 where there is none."""
+    """The ordinal of the last entry that counts for a person; -1 where there is none."""
     found: int = await tx.value(
         "select coalesce(max(log_index), -1) from consent_entries where workspace_id = $1 and recipient_id = $2",
         workspace_id, recipient_id,
@@ -309,7 +312,7 @@ async def latest(tx: Tx, workspace_id: UUID, recipient_id: UUID) -> int:
 @dataclass(frozen=True, slots=True)
 class SealedEntry:
     id: UUID
-    log_index: int
+    ordinal: int
     purpose: str
     subject_id: UUID
     sealed: bytes
@@ -354,7 +357,7 @@ async def forget(tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], hash
 async def of_people(
     tx: Tx, workspace_id: UUID, recipient_ids: Sequence[UUID], after: int, limit: int
 ) -> list[KeptEntry]:
-    """The entries that count for people, in the order of the log, behind an index."""
+    """The entries that count for people, in the order they were recorded in, behind an ordinal."""
     rows = await tx.rows(
         """
         select e.id, e.log_index, e.leaf_hash, e.subject_id, e.recipient_id, e.channel, e.purpose, e.decision,

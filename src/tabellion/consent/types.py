@@ -11,8 +11,10 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from tabellion.consent import inputs
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
+from tabellion.ledger import ordinals
 from tabellion.providers.base import Channel, Signal
 from tabellion.recipients.types import Health, Identifier, Kind, Ref
 
@@ -207,7 +209,8 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     """One entry that is in force, as the rules see it."""
 
     id: UUID
-    log_index: int
+    ordinal: int
+    """Where it stands in the ledger: later is greater, whatever log it is in (`ledger.ordinals`)."""
     recipient_id: UUID | None
     identifier_hash: bytes | None
     person_scope: bool
@@ -222,7 +225,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     effective_at: datetime
     expires_at: datetime | None = None
     lifts: frozenset[int] = frozenset()
-    """Log indexes of the restrictions that this grant lifted, for its own identifier, channel and purpose."""
+    """Ordinals of the restrictions that this grant lifted, for its own identifier, channel and purpose."""
     sender: str | None = None
     """A restriction of what comes from this one of our senders; None: from any."""
 
@@ -277,7 +280,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     reason: str | None = None
     strength: Strength = Strength.NONE
     lifts: frozenset[int] = frozenset()
-    """Log indexes of the restrictions that this grant lifts."""
+    """Ordinals of the restrictions that this grant lifts."""
     ends: frozenset[UUID] = frozenset()
     """Standing entries that this one ends: grants it restricts, or what it replaces; of START, what STOP said."""
     restores: frozenset[UUID] = frozenset()
@@ -336,9 +339,9 @@ class Looked(msgspec.Struct, frozen=True, gc=False):
         return {
             "purpose": self.purpose.key,
             "unknown": "allowed" if self.purpose.unknown_allowed else "denied",
-            "grant": grant.log_index if grant else None,
+            "grant": grant.ordinal if grant else None,
             "lifts": sorted(grant.lifts) if grant else [],
-            "restrictions": [entry.log_index for entry in self.restrictions],
+            "restrictions": [entry.ordinal for entry in self.restrictions],
             "vendor_block": inputs.vendor_block,
             "hold": inputs.hold,
             "identifier_health": inputs.identifier_health,
@@ -350,14 +353,14 @@ class Looked(msgspec.Struct, frozen=True, gc=False):
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """The answer to a question, with the rule that gave it, the entry it rests on and what was looked at."""
+    """The answer to a question: the rule that gave it, the entry it rests on, what was looked at; all by ordinals."""
 
     verdict: str
     """`allowed`, `denied` or `unknown`."""
     sendable: bool
     reason: str
     rule: str
-    log_index: int | None = None
+    ordinal: int | None = None
     entry_id: UUID | None = None
     looked: Looked | None = None
 
@@ -365,6 +368,19 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     def inputs(self) -> Mapping[str, Any]:
         """What was looked at, in words. Said only where it is asked for: most verdicts are acted on, not explained."""
         return self.looked.said() if self.looked else {}
+
+    @property
+    def log_index(self) -> int | None:
+        return None if self.ordinal is None else ordinals.index(self.ordinal)
+
+    @property
+    def log(self) -> str | None:
+        return None if self.ordinal is None else ordinals.log(self.ordinal)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The inputs as answers say them."""
+        return inputs.told(self.inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,6 +450,8 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
     reason: str | None = None
     id: UUID | None = None
     log_index: int | None = None
+    log: str | None = None
+    """The log that it stands in, where that is not the first."""
     leaf_hash: bytes = b""
     tree_size: int | None = None
     """Of the signed tree that holds the entry."""
@@ -452,7 +470,7 @@ class KeptEntry:
     """An entry as it is kept, whether it counts or not."""
 
     id: UUID
-    log_index: int
+    ordinal: int
     leaf_hash: bytes
     subject_id: UUID | None
     """About whom it was recorded, and whose key seals it."""
@@ -575,8 +593,8 @@ class Joined:
     """That counted for one and count for the other since."""
     stated: Mapping[UUID, UUID]
     """The entries that the merge added, and the restriction that each says again."""
-    log_index: int
-    """The last entry of the two; what is later was said about the merged person. -1: none."""
+    ordinal: int
+    """Of the last entry of the two; what is later was said about the merged person. -1: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -584,7 +602,7 @@ class Proof:
     """What proves one entry: its committed record, and the key that its commitment is made with. Prints neither."""
 
     entry_id: UUID
-    log_index: int
+    ordinal: int
     purpose: str
     record: bytes = field(repr=False)
     key: bytes = field(repr=False)

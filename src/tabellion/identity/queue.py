@@ -163,6 +163,7 @@ def _consent_conflict(refused: RefusedGrant) -> NewReview:
     grant = Grant(
         entry_id=recorded.id,
         log_index=recorded.log_index,
+        log=recorded.log,
         refused_because=recorded.reason or "",
         recipient_id=recorded.recipient_id,
         kind=identifier.kind,
@@ -192,6 +193,7 @@ def _unclear_reply(said: UnclearReply) -> NewReview:
     reply = Reply(
         entry_id=recorded.id,
         log_index=recorded.log_index,
+        log=recorded.log,
         recipient_id=recorded.recipient_id,
         address=signal.address,
         channel=signal.channel,

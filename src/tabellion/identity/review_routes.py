@@ -29,6 +29,7 @@ from tabellion.identity.review_types import (
     Told,
 )
 from tabellion.identity.reviews import Reviews, would
+from tabellion.ledger.ordinals import InLog
 from tabellion.recipients.types import KindName, NewRecipient
 
 Name = Annotated[str, Parameter(max_length=512)]
@@ -108,6 +109,7 @@ class ConsentConflictView(Struct, frozen=True):
     notice: dict[str, Any] | None
     evidence: dict[str, Any] | None
     occurred_at: datetime | None
+    log: InLog = None
 
 
 class UnclearReplyView(Struct, frozen=True):
@@ -119,6 +121,7 @@ class UnclearReplyView(Struct, frozen=True):
     address: str
     channel: str
     text: str
+    log: InLog = None
 
 
 class ReviewDetail(ReviewView, frozen=True, kw_only=True):
@@ -259,6 +262,7 @@ def _grant(grant: Grant) -> ConsentConflictView:
     return ConsentConflictView(
         entry_id=ids.show("cns", grant.entry_id),
         log_index=grant.log_index,
+        log=grant.log,
         refused_because=grant.refused_because,
         recipient_id=ids.show("rcp", grant.recipient_id),
         identifier=BroughtIdentifier(grant.kind, grant.value, False),
@@ -278,6 +282,7 @@ def _reply(reply: Reply) -> UnclearReplyView:
     return UnclearReplyView(
         entry_id=ids.show("cns", reply.entry_id),
         log_index=reply.log_index,
+        log=reply.log,
         recipient_id=ids.show("rcp", reply.recipient_id),
         address=reply.address,
         channel=reply.channel,

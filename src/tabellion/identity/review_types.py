@@ -78,6 +78,8 @@ class Grant(msgspec.Struct, frozen=True, tag="consent_conflict"):
     jurisdiction: str | None
     expires_at: datetime | None
     occurred_at: datetime | None
+    log: str | None = None
+    """The log that the entry stands in, where that is not the first."""
 
 
 class Reply(msgspec.Struct, frozen=True, tag="unclear_reply"):
@@ -92,6 +94,8 @@ class Reply(msgspec.Struct, frozen=True, tag="unclear_reply"):
     source: str
     sender: str | None
     account: str
+    log: str | None = None
+    """As of a grant."""
 
 
 Evidence: TypeAlias = Identities | Grant | Reply

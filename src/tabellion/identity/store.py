@@ -19,7 +19,7 @@ async def insert(tx: Tx, workspace_id: UUID, merge: Merge) -> None:
         """,
         workspace_id, merge.id, merge.from_id, merge.into_id, merge.rule, merge.actor, merge.merged_at, merge.sealed,
         merge.moved.identifiers, merge.moved.recipients, merge.consent.entries, list(merge.consent.stated),
-        list(merge.consent.stated.values()), merge.consent.log_index,
+        list(merge.consent.stated.values()), merge.consent.ordinal,
     )  # fmt: skip
 
 

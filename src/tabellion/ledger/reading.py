@@ -28,8 +28,8 @@ class Reading:
 
         Raises `NotFound`, and `NotYetPublished` while the log in use has shown nothing yet.
         """
-        if log.generation and (over := await store.closed_head(tx, LogId(workspace_id, log.name, log.generation))):
-            return Shown(over.log, over.size, over.checkpoint, witnessed=False)
+        if log.generation and (over := await self.ledger.closed(tx, LogId(workspace_id, log.name, log.generation))):
+            return Shown(over.head.log, over.shown.size, over.shown.checkpoint, over.shown.witnessed)
         published = await self.ledger.published(tx, workspace_id, log.name)
         own = LogId(workspace_id, log.name, _generation(published.checkpoint))
         if log.generation not in (None, own.generation):
@@ -81,7 +81,9 @@ class Reading:
         return receipts.receipt(index, path, shown.checkpoint, extra)
 
     async def _integrated(self, tx: Tx, log: LogId) -> Shown:
-        """The log in use as it stands, published or not."""
+        """The log as it stands, published or not."""
+        if over := await self.ledger.closed(tx, log):
+            return Shown(log, over.head.size, over.head.checkpoint, witnessed=False)
         signed = await self.ledger.checkpoint(tx, log.workspace_id, log.name)
         if _generation(signed) != log.generation:
             raise NotYetPublished(0)

@@ -20,6 +20,7 @@ from tabellion.ledger.merkle import Frontier
 from tabellion.ledger.published import Checkpoints
 from tabellion.ledger.types import (
     Appended,
+    Closed,
     Entry,
     Forked,
     Head,
@@ -95,7 +96,8 @@ class Ledger:
         if tiles := await tree.filled_tiles(tx, head, hashes):
             await store.insert_tiles(tx, head.log, tiles)
         size = await self._advance(tx, head, head.frontier.extended(hashes), checked_at)
-        return [Appended(index, hashed) for index, hashed in enumerate(hashes, head.size)], size
+        generation = head.log.generation
+        return [Appended(index, hashed, generation) for index, hashed in enumerate(hashes, head.size)], size
 
     async def hold(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> Head:
         """The head, locked until the transaction ends, of a log made on first use: what is appended next is next."""
@@ -137,6 +139,19 @@ class Ledger:
         if shown is None:
             raise NotYetPublished(0)
         return shown
+
+    async def closed(self, tx: Tx, log: LogId) -> Closed | None:
+        """What a generation that has a successor shows for ever, and its own last head; None of any other.
+
+        Under a policy it shows the head that was published last: no witness cosigns it any more.
+        """
+        head = await store.closed_head(tx, log)
+        if head is None:
+            return None
+        shown = await witnessed.last_published(tx, log) if self._policy else None
+        if shown is None or shown.size > head.size:
+            shown = Published(head.size, head.checkpoint, witnessed=False)
+        return Closed(shown, head)
 
     async def origin(self, tx: Tx, workspace_id: WorkspaceId, log: str = "consent") -> str:
         """The name of the log, as it stands in its checkpoints and in committed records."""

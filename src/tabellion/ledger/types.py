@@ -9,6 +9,7 @@ import msgspec
 
 from tabellion.core.errors import HubError, Unavailable
 from tabellion.core.ids import WorkspaceId
+from tabellion.ledger import ordinals
 from tabellion.ledger.merkle import Frontier
 
 EntryType = Literal["consent", "audit", "proof_destroyed", "successor"]
@@ -42,6 +43,13 @@ class Leaf(msgspec.Struct, frozen=True, gc=False):
 class Appended(msgspec.Struct, frozen=True, gc=False):
     index: int
     leaf_hash: bytes
+    generation: int
+    """Of the log that it went to."""
+
+    @property
+    def ordinal(self) -> int:
+        """Where it stands among all generations of the log."""
+        return ordinals.ordinal(self.generation, self.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,13 @@ class Published:
     """Whether it carries the cosignatures that the policy asks for; False without a policy."""
 
 
+class Closed(NamedTuple):
+    """A log that has a successor."""
+
+    shown: Published
+    head: Head
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A log as others see it: nothing behind `size`."""
@@ -112,6 +127,11 @@ class Located:
     index: int
     leaf: bytes
     """The entry as it is hashed and served."""
+
+    @property
+    def ordinal(self) -> int:
+        """Where it stands among all generations of the log."""
+        return ordinals.ordinal(self.log.generation, self.index)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from tabellion.events.service import EventLog, of_message
 from tabellion.events.types import Recorded
 from tabellion.jobs.service import enqueue
 from tabellion.jobs.types import Lane, NewJob
+from tabellion.ledger import ordinals
 from tabellion.messages import rules, store
 from tabellion.messages.happened import event
 from tabellion.messages.progress import Progress, open_progress
@@ -518,9 +519,9 @@ def shown(verdict: Verdict) -> dict[str, Any]:
         "sendable": verdict.sendable,
         "reason": verdict.reason,
         "rule": verdict.rule,
-        "log_index": verdict.log_index,
+        **ordinals.told(verdict.ordinal),
         "entry": ids.show("cns", verdict.entry_id) if verdict.entry_id else None,
-        "inputs": verdict.inputs,
+        "inputs": verdict.told,
     }
 
 

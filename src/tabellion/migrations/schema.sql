@@ -241,6 +241,10 @@ CREATE TABLE public.consent_entries (
 )
 WITH (fillfactor='90');
 
+COMMENT ON COLUMN public.consent_entries.log_index IS 'ordinal: generation - 1 from bit 48 up, index in that log below; in the first generation it is the index';
+
+COMMENT ON COLUMN public.consent_entries.lifts IS 'derived: ordinals of the restrictions this grant lifted, for its own identifier, channel and purpose';
+
 COMMENT ON COLUMN public.consent_entries.sender IS 'a restriction of what comes from this one of our senders; null: from any';
 
 COMMENT ON COLUMN public.consent_entries.ended_by IS 'derived: the entry that ended this one, while something may bring it back; START brings back what STOP had ended';
@@ -381,6 +385,8 @@ CREATE TABLE public.held_proofs (
     destroyed_at timestamp with time zone,
     CONSTRAINT held_proofs_check CHECK (((sealed IS NULL) = (destroyed_at IS NOT NULL)))
 );
+
+COMMENT ON COLUMN public.held_proofs.log_index IS 'ordinal, as of the entry';
 
 COMMENT ON COLUMN public.held_proofs.sealed IS 'record and key of the entry, sealed with the key of the subject of this id';
 
@@ -747,7 +753,7 @@ COMMENT ON COLUMN public.merges.entries IS 'consent entries that counted for fro
 
 COMMENT ON COLUMN public.merges.stated IS 'consent entries that this merge added; each says again the entry of the same place in restated';
 
-COMMENT ON COLUMN public.merges.log_index IS 'the last consent entry of the two at the time; -1: none. What is later was said in between';
+COMMENT ON COLUMN public.merges.log_index IS 'ordinal of the last consent entry of the two at the time; -1: none. What is later was said in between';
 
 CREATE TABLE public.messages (
     workspace_id uuid NOT NULL,

@@ -26,6 +26,7 @@ from tabellion.events.service import EventLog
 from tabellion.events.types import START, Cursor, Event
 from tabellion.identity.queue import Queue
 from tabellion.identity.service import Identity
+from tabellion.ledger import ordinals
 from tabellion.messages.erasing import Erasing as MessagesErasing
 from tabellion.messages.store import Relied
 from tabellion.privacy import regulation_store as store
@@ -307,7 +308,7 @@ def claims(install_id: UUID, order: Regulation, held: Sequence[HeldProof], hashe
                 "id": ids.show("prf", one.id),
                 "what": "proof of a consent that messages relied on",
                 "purpose": one.purpose,
-                "log_index": one.log_index,
+                **ordinals.told(one.ordinal),
                 "until": one.held_until,
             }
             for one in held

@@ -125,7 +125,7 @@ class Evidence:
                 receipts.append((f"receipts/{ids.show('cns', proof.entry_id)}.tlog-proof", said.encode()))
         handed.withheld += len(found) - len(receipts)
         handed.notices = (handed.notices or set()) | {pair for _, one in own if (pair := _notice(one))}
-        return receipts, found[-1][0].log_index if len(found) == AT_ONCE else None
+        return receipts, found[-1][0].ordinal if len(found) == AT_ONCE else None
 
     async def _notices(self, tx: Tx, person: Person, handed: _Handed) -> list[tuple[str, bytes]]:
         return await notice_files.named(tx, self.notices, person.workspace_id, handed.notices or ())
@@ -220,6 +220,7 @@ def _row(one: AuditEntry) -> dict[str, Any]:
         "target": one.target,
         "detail": one.detail,
         "log_index": one.log_index,
+        **({"log": one.log} if one.log else {}),
     }
 
 

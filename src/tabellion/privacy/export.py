@@ -186,7 +186,7 @@ class Export:
                 tx, person, chain.from_iterable(exported.named_in_record(one) for _, one in found)
             )
             rows = [exported.consent(entry, record, others) for entry, record in found]
-            return rows, found[-1][0].log_index if len(found) == limit else None
+            return rows, found[-1][0].ordinal if len(found) == limit else None
 
         return read
 

@@ -25,6 +25,7 @@ from tabellion.core.ids import WorkspaceId
 from tabellion.events.types import Recorded
 from tabellion.identity import history_routes, merge_routes, views
 from tabellion.identity.types import Explained
+from tabellion.ledger import ordinals
 from tabellion.messages.types import Attempt, Content, Message, Step
 from tabellion.messages.views import attempt as shown_attempt
 from tabellion.messages.views import explain, planned, view
@@ -167,7 +168,7 @@ def consent(entry: KeptEntry, record: Row | None, others: frozenset[Named]) -> R
     """An entry, with what the ledger committed to: the record. None where it does not open any more."""
     return {
         "id": ids.show("cns", entry.id),
-        "log_index": entry.log_index,
+        **ordinals.told(entry.ordinal),
         "leaf_hash": b64(entry.leaf_hash),
         "recipient_id": ids.show("rcp", entry.recipient_id) if entry.recipient_id else None,
         "recorded_about": ids.show("rcp", entry.subject_id) if entry.subject_id else None,

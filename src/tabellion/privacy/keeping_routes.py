@@ -13,6 +13,8 @@ from tabellion.access.edge import Edge
 from tabellion.access.types import Caller
 from tabellion.core import ids
 from tabellion.core.db import Tx
+from tabellion.ledger import ordinals
+from tabellion.ledger.ordinals import InLog
 from tabellion.privacy.legal_hold_store import LegalHold
 from tabellion.privacy.legal_holds import LegalHolds
 from tabellion.privacy.proof_store import HeldProof, Opening
@@ -64,6 +66,7 @@ class ProofView(Struct, frozen=True):
     created_at: datetime
     held_until: datetime
     destroyed_at: datetime | None
+    log: InLog = None
 
 
 class ProofPage(Struct, frozen=True):
@@ -210,11 +213,12 @@ def _proof(one: HeldProof) -> ProofView:
         ids.show("prf", one.id),
         ids.show("reg", one.regulation_id),
         ids.show("cns", one.entry_id),
-        one.log_index,
+        ordinals.index(one.ordinal),
         one.purpose,
         one.created_at,
         one.held_until,
         one.destroyed_at,
+        ordinals.log(one.ordinal),
     )
 
 

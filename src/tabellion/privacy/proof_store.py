@@ -13,7 +13,7 @@ class HeldProof:
     id: UUID
     regulation_id: UUID
     entry_id: UUID
-    log_index: int
+    ordinal: int
     purpose: str
     sealed: bytes | None = field(repr=False)
     created_at: datetime
@@ -41,7 +41,7 @@ async def insert(tx: Tx, workspace_id: UUID, proofs: Sequence[HeldProof]) -> Non
             one.id,
             one.regulation_id,
             one.entry_id,
-            one.log_index,
+            one.ordinal,
             one.purpose,
             one.sealed,
             one.created_at,
@@ -116,7 +116,7 @@ async def expired(tx: Tx, most: int) -> list[tuple[UUID, HeldProof]]:
         """,
         tx.now, most,
     )  # fmt: skip
-    return [(row["workspace_id"], HeldProof(**{k: v for k, v in row.items() if k != "workspace_id"})) for row in rows]
+    return [(row["workspace_id"], _proof(row)) for row in rows]
 
 
 async def destroy(tx: Tx, workspace_id: UUID, proof_ids: Sequence[UUID]) -> None:
@@ -161,4 +161,6 @@ async def approve_opening(tx: Tx, workspace_id: UUID, opening_id: UUID, actor: s
 
 
 def _proof(row: Row) -> HeldProof:
-    return HeldProof(**row)
+    """Of the columns of a proof, with others. `log_index` holds ordinals, as with the entries themselves."""
+    kept = {name: row[name] for name in HeldProof.__dataclass_fields__ if name != "ordinal"}
+    return HeldProof(ordinal=row["log_index"], **kept)

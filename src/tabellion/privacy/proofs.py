@@ -24,6 +24,7 @@ from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.events.service import EventLog
 from tabellion.events.types import Event
+from tabellion.ledger import ordinals
 from tabellion.ledger.service import Ledger
 from tabellion.ledger.types import Leaf
 from tabellion.privacy import proof_store as store
@@ -37,7 +38,7 @@ BATCH: Final = 200
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """What a held proof shows: with the public leaf at `log_index` it proves what was recorded."""
+    """What a held proof shows: with the public leaf at `log_index` of its log it proves what was recorded."""
 
     record: str
     """The committed record, canonical JSON."""
@@ -67,7 +68,7 @@ class Proofs:
                 proof_id,
                 regulation_id,
                 one.entry_id,
-                one.log_index,
+                one.ordinal,
                 one.purpose,
                 keys[proof_id].seal(_plain(one), _context(workspace_id, proof_id)),
                 tx.now,
@@ -138,7 +139,7 @@ class Proofs:
     async def _destroy_of(self, tx: Tx, workspace_id: WorkspaceId, proofs: Sequence[HeldProof]) -> None:
         await store.destroy(tx, workspace_id, [one.id for one in proofs])
         await self.vault.destroy(tx, workspace_id, [one.id for one in proofs])
-        told = [{"id": ids.show("prf", one.id), "log_index": one.log_index} for one in proofs]
+        told = [{"id": ids.show("prf", one.id), **ordinals.told(one.ordinal)} for one in proofs]
         await self.events.append(
             tx, [Event(workspace_id, "proof.destroyed", {"proof": one, "reason": "held_until"}) for one in told]
         )

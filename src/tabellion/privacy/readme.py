@@ -21,7 +21,8 @@ identity.json     Every id that stands for you, and each time two records were f
 history.jsonl     Each change of your record, the newest first: when, by whom, from what to what.
 consents.jsonl    Each decision about what may be sent to you: what you agreed to, refused or withdrew, when and how it
                   was said, and what shows it. "record" is what was entered into a log that nobody can change
-                  unseen, at the place "log_index". "standing" says whether the decision counts today.
+                  unseen, at the place "log_index" (of the log "log", where it is not the first). "standing" says
+                  whether the decision counts today.
 notices.jsonl     Each text about consent that you were shown: which, in which language, when, where and how.
 messages.jsonl    Each message to you: what it said ("content"), where it was to go ("steps"), what was tried
                   ("attempts"), what became of it ("status"), and why.

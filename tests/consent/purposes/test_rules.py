@@ -76,7 +76,7 @@ def changes(draw: st.DrawFn) -> tuple[Purpose, Purpose]:
 
 def entry(**said: Any) -> Standing:
     usual = {
-        "id": UUID(int=said["log_index"]), "recipient_id": ANN, "identifier_hash": b"a", "person_scope": False,
+        "id": UUID(int=said["ordinal"]), "recipient_id": ANN, "identifier_hash": b"a", "person_scope": False,
         "channel": "email", "purpose": "news", "decision": Decision.GRANTED, "basis": Basis.CONSENT,
         "method": Method.FORM, "rank": Rank.SECRET_KEY, "strength": Strength.NONE, "effective_at": NOW,
     }  # fmt: skip
@@ -85,7 +85,7 @@ def entry(**said: Any) -> Standing:
 
 grants = st.builds(
     lambda days, decision, basis: entry(
-        log_index=1, effective_at=NOW - timedelta(days=days), decision=decision, basis=basis
+        ordinal=1, effective_at=NOW - timedelta(days=days), decision=decision, basis=basis
     ),
     st.sampled_from([0, 5, 15, 50]),
     st.sampled_from([Decision.GRANTED, Decision.ASSERTED]),
@@ -93,7 +93,7 @@ grants = st.builds(
 )
 restrictions = st.builds(
     lambda purpose, index: entry(
-        log_index=index, purpose=purpose, decision=Decision.WITHDRAWN, strength=Strength.PLAIN, person_scope=True
+        ordinal=index, purpose=purpose, decision=Decision.WITHDRAWN, strength=Strength.PLAIN, person_scope=True
     ),
     st.sampled_from(["news", "top", "above", "other", "*"]),
     st.just(2),

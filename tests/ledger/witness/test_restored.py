@@ -11,14 +11,17 @@ import pytest
 
 from tabellion.core import ids
 from tabellion.core.clock import FakeClock
-from tabellion.core.crypto import b64url, sha256
+from tabellion.core.crypto import b64, b64url, canonical, sha256
 from tabellion.core.db import connect
 from tabellion.core.ids import WorkspaceId
 from tabellion.core.vault import Vault
 from tabellion.ledger import note
 from tabellion.ledger import store as ledger_store
+from tabellion.ledger.paths import LogName
 from tabellion.ledger.published import Checkpoints
-from tabellion.ledger.types import Forked
+from tabellion.ledger.reading import Reading
+from tabellion.ledger.receipts import UNWITNESSED
+from tabellion.ledger.types import Forked, LogId, NotYetPublished
 
 from .conftest import House, Standing, any_of
 
@@ -173,6 +176,36 @@ async def test_the_successor_commits_to_what_the_witness_holds(
     one.folder.trust([note.parse_verifier(keys.splitlines()[-1])])
     await house.under(any_of(one)).publisher.publish()
     assert (await house.db.run(lambda tx: house.ledger.published(tx, house.workspace_id))).size == 1
+
+
+async def test_a_log_with_a_successor_shows_what_its_witnesses_cosigned_last(
+    house: House, yesterday: Yesterday, witness_of: NewStanding
+):
+    """It showed its own last head, which no witness had seen, and had no receipt for what lies behind the other."""
+    one = await witness_of("one", await house.verifier())
+    log = await house.verifier()
+    await house.under(any_of(one)).grow(10)
+    await house.publisher.publish()
+    await house.grow(3)
+    await yesterday.save()
+    await house.grow(20)
+    await house.publisher.publish()
+    await house.checkpoints.flush()
+    await yesterday.restore(house)
+    await house.under(any_of(one)).publisher.examine(5.0)
+    await house.db.run(lambda tx: house.ledger.succeed(tx, house.workspace_id))
+    reading, first = Reading(house.ledger), LogId(house.workspace_id, "consent", 1)
+    shown = await house.db.run(lambda tx: reading.open(tx, house.workspace_id, LogName("consent", 1)))
+    assert (shown.log, shown.size, shown.witnessed) == (first, 10, True)
+    assert house.policy.accepts(shown.checkpoint)
+    assert note.verify_checkpoint(shown.checkpoint, [log]).size == 10
+    assert await house.size() is None, "the successor has shown nothing yet"
+    assert shown.checkpoint in await house.db.run(lambda tx: reading.receipt(tx, first, 9, {}))
+    with pytest.raises(NotYetPublished):
+        await house.db.run(lambda tx: reading.receipt(tx, first, 11, {}))
+    marked = await house.db.run(lambda tx: reading.receipt(tx, first, 11, {}, unwitnessed=True))
+    assert note.verify_checkpoint(marked.partition("\n\n")[2], [log]).size == 13
+    assert marked.splitlines()[1] == f"extra {b64(canonical({UNWITNESSED: True}))}"
 
 
 async def test_a_forged_proof_stops_nothing(house: House, witness_of: NewStanding):

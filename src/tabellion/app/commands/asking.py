@@ -45,7 +45,8 @@ def _print(found: dict[str, Any]) -> None:
 
 
 def _row(one: dict[str, Any]) -> list[str]:
-    entry = f"{one['log_index']} {one['entry']}" if one["entry"] else "-"
+    where = " ".join(str(one[name]) for name in ("log", "log_index", "entry") if name in one)
+    entry = where if one["entry"] else "-"
     return [one["purpose"], one["channel"], "yes" if one["sendable"] else "no", one["verdict"], one["reason"], entry]
 
 

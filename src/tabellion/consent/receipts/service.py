@@ -16,6 +16,7 @@ from tabellion.core.crypto import b64
 from tabellion.core.db import Tx
 from tabellion.core.errors import NotFound
 from tabellion.core.ids import WorkspaceId
+from tabellion.ledger import ordinals
 from tabellion.ledger.reading import Reading
 from tabellion.ledger.types import Located
 
@@ -40,7 +41,7 @@ class Receipts:
         extra = disclosed(proofs[0]) if disclose else {}
         receipt = await self.reading.receipt(tx, entry.log, entry.index, extra, unwitnessed=unwitnessed)
         if disclose:
-            detail = {"log_index": entry.index}
+            detail = ordinals.told(entry.ordinal)
             await audit(tx, caller.workspace_id, caller.actor, "consent.disclosed", ids.show("cns", entry_id), detail)
         return receipt
 

@@ -86,7 +86,7 @@ class Suppressions:
                 found = await store.after(tx, workspace_id, behind, PAGE)
                 listed = await self.listed(tx, workspace_id, found, blocks=False)
                 owned = await self._owned(tx, workspace_id, found)
-                further = found[-1].entry.log_index if len(found) == PAGE else None
+                further = found[-1].entry.ordinal if len(found) == PAGE else None
                 return [row for one in listed for row in rules.rows(one, owned)], further
 
             some, further = await db.run(work)

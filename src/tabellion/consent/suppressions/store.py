@@ -7,7 +7,7 @@ from tabellion.consent.suppressions.types import Standing, Wanted
 from tabellion.consent.types import KeptEntry, Rank, Strength
 from tabellion.core.db import Row, Tx
 
-_KEPT: Final = tuple(KeptEntry.__dataclass_fields__)
+_KEPT: Final = tuple(name for name in KeptEntry.__dataclass_fields__ if name != "ordinal")
 
 
 async def page(tx: Tx, workspace_id: UUID, wanted: Wanted, before: UUID | None, limit: int) -> list[Standing]:
@@ -38,8 +38,8 @@ async def page(tx: Tx, workspace_id: UUID, wanted: Wanted, before: UUID | None, 
     return [_standing(row) for row in rows]
 
 
-async def after(tx: Tx, workspace_id: UUID, index: int, limit: int) -> list[Standing]:
-    """Restrictions in force, in the order of the log, behind an index."""
+async def after(tx: Tx, workspace_id: UUID, ordinal: int, limit: int) -> list[Standing]:
+    """Restrictions in force, in the order they were recorded in, behind an ordinal."""
     rows = await tx.rows(
         """
         select id, log_index, leaf_hash, subject_id, recipient_id, channel, purpose, decision, basis, method, source,
@@ -52,7 +52,7 @@ async def after(tx: Tx, workspace_id: UUID, index: int, limit: int) -> list[Stan
          order by log_index
          limit $3
         """,
-        workspace_id, index, limit,
+        workspace_id, ordinal, limit,
     )  # fmt: skip
     return [_standing(row) for row in rows]
 
@@ -77,7 +77,7 @@ async def read(tx: Tx, workspace_id: UUID, entry_id: UUID) -> Standing | None:
 def _standing(row: Row) -> Standing:
     kept: dict[str, Any] = {name: row[name] for name in _KEPT}
     return Standing(
-        entry=KeptEntry(**kept),
+        entry=KeptEntry(ordinal=row["log_index"], **kept),
         identifier_kind=row["identifier_kind"],
         identifier_hash=row["identifier_hash"],
         whole_person=row["person_scope"],

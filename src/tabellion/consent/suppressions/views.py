@@ -13,6 +13,8 @@ from tabellion.consent.suppressions.types import Listed
 from tabellion.consent.types import ANY, OLDEST, Decision, Method, NewDecision, Rank
 from tabellion.core import ids
 from tabellion.core.errors import FieldError, Invalid
+from tabellion.ledger import ordinals
+from tabellion.ledger.ordinals import InLog
 from tabellion.recipients.types import IdentifierRef, ItemRef, RecipientRef, Ref
 
 MOST: Final = 1_000
@@ -64,6 +66,7 @@ class SuppressionView(Struct, frozen=True):
     standing: bool
     removable: Annotated[bool, Meta(description="Whether DELETE ends it: it is plain, and not the person's own.")]
     vendor_blocks: Annotated[list[str], Meta(description="Senders of ours that a vendor refuses for this number.")]
+    log: InLog = None
 
 
 class SuppressionPage(Struct, frozen=True):
@@ -100,7 +103,8 @@ def shown(one: Listed, *, values: bool) -> SuppressionView:
     standing, entry = one.standing, one.standing.entry
     return SuppressionView(
         id=ids.show("cns", entry.id),
-        log_index=entry.log_index,
+        log_index=ordinals.index(entry.ordinal),
+        log=ordinals.log(entry.ordinal),
         channel=entry.channel,
         purpose=entry.purpose,
         reason=standing.reason,

@@ -39,8 +39,8 @@ class _Bundle:
     believed: Trust
     report: Report
     left: int = field(default_factory=lambda: MOST_BYTES)
-    records: dict[tuple[int, bytes], str] = field(default_factory=dict)
-    """What receipts prove: the place and the hash of a record, and which of them does."""
+    records: dict[tuple[str | None, int, bytes], str] = field(default_factory=dict)
+    """What receipts prove: the log, the place and the hash of a record, and which of them does."""
 
     def read(self, name: str, most: int) -> bytes:
         """A file as a whole. Raises `Refuted` where it is not there or larger."""
@@ -156,7 +156,7 @@ def _receipts(bundle: _Bundle, names: list[str], claims: Mapping[str, Any]) -> N
         except Refuted as refuted:
             bundle.report.add(refuted.finding.code, f"{name}: {refuted}", file=name)
             continue
-        bundle.records[shown.index, _hashed(shown.record)] = name
+        bundle.records[_log(shown.record), shown.index, _hashed(shown.record)] = name
         good += 1
     if len(found) != claims.get("receipts"):
         bundle.report.add(
@@ -174,7 +174,7 @@ def _consents(bundle: _Bundle) -> None:
         if not isinstance(record, dict) or (record.get("identifier") or {}).get("withheld"):
             continue
         try:
-            known = bundle.records.get((row["log_index"], _hashed(record)))
+            known = bundle.records.get((row.get("log"), row["log_index"], _hashed(record)))
         except (KeyError, ValueError, TypeError):
             known = None
         if known is None:
@@ -199,6 +199,12 @@ def _rows(bundle: _Bundle, name: str) -> Iterator[dict[str, Any]]:
                     yield row
     except (KeyError, *BROKEN) as error:
         bundle.report.add("file_form", f"{name} cannot be read: {error}", file=name)
+
+
+def _log(record: Mapping[str, Any]) -> str | None:
+    """What a row calls the log that its record names: nothing where it is the first, as receipts show it is."""
+    generation = str(record.get("log", "")).rpartition("/")[2]
+    return f"consent-{generation}" if generation not in ("", "1") else None
 
 
 def _hashed(record: Mapping[str, Any]) -> bytes:

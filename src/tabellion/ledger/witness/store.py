@@ -52,6 +52,19 @@ async def published(tx: Tx, workspace_id: WorkspaceId, name: str, policy: bytes)
     return Published(row["size"], row["checkpoint"], witnessed=True) if row else None
 
 
+async def last_published(tx: Tx, log: LogId) -> Published | None:
+    """The head of a generation that was published last, under whatever policy that was."""
+    row = await tx.row(
+        """
+        select size, checkpoint
+          from ledger_published
+         where workspace_id = $1 and log = $2 and generation = $3
+        """,
+        *log,
+    )
+    return Published(row["size"], row["checkpoint"], witnessed=True) if row else None
+
+
 async def publish(tx: Tx, log: LogId, size: int, checkpoint: str, policy: bytes) -> bool:
     """Let this head be shown, unless a larger one is already: whoever was slower changes nothing."""
     shown = await tx.value(
