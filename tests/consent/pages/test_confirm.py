@@ -131,6 +131,26 @@ async def test_an_address_is_asked_once_a_day(people: People, world: World) -> N
     assert len(await world.mails(ANN)) == 2
 
 
+async def test_what_is_asked_late_is_asked_once_a_day_too(people: People, world: World) -> None:
+    """The day was counted from the grant: a follower that came back after one asked twice within a second."""
+    await ask(people)
+    world.clock.advance(timedelta(hours=23))
+    await ask(people)
+    world.clock.advance(timedelta(hours=2))
+    await people.follow()
+    assert len(await world.mails(ANN)) == 1
+    world.clock.advance(timedelta(hours=23, minutes=30))
+    await world.hub.confirming.end(world.db)
+    await ask(people)
+    await people.follow()
+    assert len(await world.mails(ANN)) == 1, "what is over goes on counting"
+    world.clock.advance(HOUR)
+    await world.hub.confirming.end(world.db)
+    await ask(people)
+    await people.follow()
+    assert len(await world.mails(ANN)) == 2
+
+
 async def test_it_is_asked_over_the_channel_of_the_grant_in_the_persons_language(people: People, world: World) -> None:
     made = await people.api.post(
         "/v1/recipients", json={"identifiers": [{"kind": "phone", "value": NUMBER}], "locale": "de"}
