@@ -13,7 +13,7 @@ from tabellion.core import ids
 from tabellion.providers.base import Channel
 from tabellion.recipients.types import Kind
 
-from .conftest import ANN, HOUR, NUMBER, People, World
+from .conftest import ANN, HOUR, NUMBER, Forms, People, World
 
 
 @pytest.fixture
@@ -107,18 +107,47 @@ async def test_everything_stops_all_channels(people: People, world: World) -> No
     assert await people.verdict(ANN, "email", "transactional") == "unknown"
 
 
-async def test_the_page_after_it_leads_to_the_preferences_of_that_address_alone(people: People, world: World) -> None:
-    person = await world.person(ANN, NUMBER)
-    url = await people.unsubscribe_link(person)
-    left = await people.press(url, "this")
+async def undo_of(people: People, url: str, button: str = "this") -> str:
+    """Where the page after an unsubscription leads."""
+    left = await people.press(url, button)
     [undo] = re.findall(r'href="([^"]*/p/[^"]*)"', left.text)
-    preferences = str(left.url.join(undo))
-    page = await people.open(preferences)
+    return str(left.url.join(undo))
+
+
+async def test_the_page_after_it_is_about_what_was_left_alone(people: People, world: World) -> None:
+    """A forwarded mail told a third person what else somebody gets, and the start of their address."""
+    person = await world.person(ANN, NUMBER)
+    new = {"key": "wine", "title": "Wine club", "class": "marketing", "basis": "consent"}
+    assert (await people.api.post("/v1/purposes", json=new)).status_code == 201
+    preferences = await undo_of(people, await people.unsubscribe_link(person))
+    page = await people.open(preferences, **{"Sec-GPC": "1"})
     assert page.status_code == 200
-    assert "a•••@e•••.org" in page.text
-    assert "+12" not in page.text
+    [form] = Forms(page.text).forms
+    assert (form.buttons, form.fields["purpose"], form.fields["channel"]) == (["on"], "marketing", "email")
+    for secret in ("a•••", "@", "+12", "Wine club", "Privacy Control", "everything"):
+        assert secret not in page.text
+    before = await people.entries()
+    for more in ({"do": "everything"}, {"do": "gpc", "gpc": "yes"}, {"do": "on", "purpose": "wine"}):
+        assert (await people.browser.post(preferences, data={**form.fields, **more})).status_code == 422
+    assert await people.entries() == before
+    asked = await people.submit(preferences, page.text, "on")
+    assert "a•••" not in asked.text
     world.clock.advance(timedelta(hours=1, seconds=1))
     assert (await people.open(preferences)).status_code == 410
+
+
+@pytest.mark.parametrize("purpose", ["marketing", "transactional"])
+async def test_who_left_by_mistake_comes_back_with_a_code(
+    people: People, ann: UUID, world: World, purpose: str
+) -> None:
+    """What serves a person can be left by a link, and was not on the page that should bring it back."""
+    preferences = await undo_of(people, await people.unsubscribe_link(ann, purpose=purpose))
+    assert await people.verdict(ANN, purpose=purpose) == "denied"
+    world.clock.advance(timedelta(minutes=1))
+    asked = await people.press(preferences, "on")
+    back = await people.submit(preferences, asked.text, "grant", code=await people.code(ann))
+    assert back.status_code == 200
+    assert await people.verdict(ANN, purpose=purpose) == "allowed"
 
 
 async def test_a_form_that_was_open_for_too_long_asks_again(people: People, ann: UUID, world: World) -> None:

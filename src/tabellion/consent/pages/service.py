@@ -18,7 +18,7 @@ from tabellion.consent.links import store as links_store
 from tabellion.consent.links.codes import Codes, Sent
 from tabellion.consent.links.confirming import Confirming
 from tabellion.consent.links.service import Links
-from tabellion.consent.links.types import Confirm, LinkUnknown, Place, Preferences, Unsubscribe, Waiting
+from tabellion.consent.links.types import Confirm, Left, LinkUnknown, Place, Preferences, Unsubscribe, Waiting
 from tabellion.consent.notices.service import Notices
 from tabellion.consent.pages import settings
 from tabellion.consent.pages.settings import Gpc, PageSettings
@@ -46,7 +46,7 @@ from tabellion.core.errors import HubError, NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.providers.base import Channel
 from tabellion.recipients.service import Recipients
-from tabellion.recipients.types import ADDRESSES, DELIVERABLE, Identifier, Kind, Recipient, Ref
+from tabellion.recipients.types import ADDRESSES, DELIVERABLE, Kind, Recipient, Ref
 
 OPTIONAL: Final = frozenset({PurposeClass.MARKETING, PurposeClass.RESEARCH})
 """What a person chooses here. What serves them, or their security, a link in a mail must not end by accident."""
@@ -175,10 +175,14 @@ class Pages:
         await self._withdraw(tx, workspace_id, named.identifier_hash, named.kind, places, method, source, evidence)
 
     async def undo(self, tx: Tx, leaving: Leaving) -> str | None:
-        """Where the person turns it on again: the preferences of this one address, for an hour."""
+        """Where the person turns it on again: a page of this one place, for an hour.
+
+        An unsubscribe link is for ever and gets forwarded: what it leads to tells no more than it does.
+        """
         if leaving.person is None:
             return None
-        named = Preferences(leaving.person.id, tx.now + UNDO, leaving.named.identifier_hash)
+        left = Left(leaving.named.identifier_hash, leaving.named.channel, leaving.purpose.key)
+        named = Preferences(leaving.person.id, tx.now + UNDO, left)
         return await self.links.path(tx, leaving.workspace_id, named)
 
     # preferences
@@ -191,12 +195,11 @@ class Pages:
         if person is None:
             raise LinkUnknown
         purposes = await self.consent.purposes(tx, workspace_id)
-        optional = [one for one in purposes.values() if one.purpose_class in OPTIONAL and not one.archived]
-        shown = [one for one in person.identifiers if one.kind in DELIVERABLE and named.only in (None, one.hash)]
-        places = await self._places(tx, workspace_id, person, shown)
-        own = await brand_of(tx, workspace_id, None)
+        offered = [one for one in purposes.values() if not one.archived and _offered(one, named.only)]
+        places = await self._places(tx, workspace_id, person, named.only)
+        own = await self.brand(tx, workspace_id, offered[0] if named.only and offered else None)
         others = {one.key: one.name for one in await brands(tx, workspace_id) if one.key != own.key}
-        sections = await self._sections(tx, workspace_id, places, optional, others)
+        sections = await self._sections(tx, workspace_id, places, offered, others)
         kept, _ = await settings.read(tx, workspace_id)
         titles = await self.titles(tx, workspace_id)
         return Centre(workspace_id, named, person, own.name, sections, kept, titles)
@@ -295,19 +298,20 @@ class Pages:
             if isinstance(one, HubError):
                 raise one
 
-    async def brand(self, tx: Tx, workspace_id: WorkspaceId, purpose: Purpose) -> Brand:
-        """In whose name a purpose is; of one that is no more, the default one's."""
+    async def brand(self, tx: Tx, workspace_id: WorkspaceId, purpose: Purpose | None) -> Brand:
+        """In whose name a purpose is; of none, or where its brand is no more, the default one's."""
         known = {one.key: one for one in await brands(tx, workspace_id)}
-        return known.get(purpose.brand or "") or await brand_of(tx, workspace_id, None)
+        return known.get((purpose and purpose.brand) or "") or await brand_of(tx, workspace_id, None)
 
     async def titles(self, tx: Tx, workspace_id: WorkspaceId) -> Titles:
         """What purposes are called in other languages."""
         return {key: row.settings.titles for key, row in (await self.catalogue.rows(tx, workspace_id)).items()}
 
-    async def _places(
-        self, tx: Tx, workspace_id: WorkspaceId, person: Recipient, shown: Sequence[Identifier]
-    ) -> list[Place]:
+    async def _places(self, tx: Tx, workspace_id: WorkspaceId, person: Recipient, only: Left | None) -> list[Place]:
         """Each address on the channels that it is written to by: its own, and those somebody serves or decided on."""
+        shown = [one for one in person.identifiers if one.kind in DELIVERABLE]
+        if only is not None:
+            return [Place(person.id, one, only.channel) for one in shown if one.hash == only.identifier_hash]
         served = {one for account in await self.accounts.usable(tx, workspace_id) for one in account.channels}
         standing = await self.consent.standing(tx, workspace_id, [one.hash for one in shown], [person.id])
         decided = {(one.identifier_hash, one.channel) for one in standing}
@@ -324,15 +328,15 @@ class Pages:
         tx: Tx,
         workspace_id: WorkspaceId,
         places: Sequence[Place],
-        optional: Sequence[Purpose],
+        offered: Sequence[Purpose],
         others: Mapping[str, str],
     ) -> list[Section]:
-        asked = [_question(workspace_id, place, one) for place in places for one in optional]
+        asked = [_question(workspace_id, place, one) for place in places for one in offered]
         verdicts = iter(await self.consent.verdicts(tx, asked))
         waiting = await links_store.waiting(tx, workspace_id, [one.identifier.hash for one in places])
         open_ = {(one.identifier_hash, one.channel, one.purpose) for one in waiting}
         return [
-            Section(place, [_choice(place, one, next(verdicts), open_, others) for one in optional]) for place in places
+            Section(place, [_choice(place, one, next(verdicts), open_, others) for one in offered]) for place in places
         ]
 
 
@@ -343,6 +347,11 @@ def roots(purposes: Purposes, wanted: Callable[[Purpose], bool] = lambda one: Tr
     """The purposes by which everything optional is restricted that is wanted: restrictions inherit down."""
     optional = {one.key for one in purposes.values() if one.purpose_class in OPTIONAL and wanted(one)}
     return sorted(one for one in optional if purposes[one].parent not in optional)
+
+
+def _offered(purpose: Purpose, only: Left | None) -> bool:
+    """Whether a page is about a purpose: whatever was left, or what one may choose."""
+    return purpose.key == only.purpose if only else purpose.purpose_class in OPTIONAL
 
 
 def applies(kept: PageSettings, signal: bool) -> bool:

@@ -137,7 +137,7 @@ class Site:
         opened, named = await self._preferences(asked)
         if named.expires_at <= self.db.clock.now():
             return self._expired(asked)
-        chosen = self._choices().get(fields.get("do", ""))
+        chosen = self._choices(named).get(fields.get("do", ""))
         if chosen is None or not await self._fresh(Page.PREFERENCES, asked):
             page = await self.db.run(lambda tx: self.pages.centre(tx, opened.workspace_id, named))
             return await self._centre(asked, page, "retry", 422)
@@ -148,14 +148,10 @@ class Site:
 
         return await (await self.db.run(work))()
 
-    def _choices(self) -> Mapping[str, "_Chosen"]:
-        return {
-            "off": self._turn_off,
-            "everything": self._turn_all_off,
-            "gpc": self._follow_signal,
-            "on": self._send_code,
-            "grant": self._grant,
-        }
+    def _choices(self, named: Preferences) -> Mapping[str, "_Chosen"]:
+        """What may be done; on the page after an unsubscription only what is about that."""
+        wide = {"everything": self._turn_all_off, "gpc": self._follow_signal} if named.only is None else {}
+        return {"off": self._turn_off, "on": self._send_code, "grant": self._grant, **wide}
 
     async def _turn_off(self, tx: Tx, asked: Asked, page: Centre) -> "_Then":
         section, purpose = _meant(asked, page)
@@ -175,7 +171,7 @@ class Site:
         return await self._saved(tx, asked, page)
 
     async def _saved(self, tx: Tx, asked: Asked, page: Centre) -> "_Then":
-        if applies(page.settings, asked.signal):
+        if page.named.only is None and applies(page.settings, asked.signal):
             await self.pages.restrict_all(tx, page, Method.GPC, _evidence(asked))
         after = await self.pages.centre(tx, page.workspace_id, page.named)
         return lambda: self._centre(asked, after, "saved")
@@ -214,7 +210,7 @@ class Site:
     async def _code(
         self, asked: Asked, page: Centre, section: Section, purpose: str, told: str | None = None, status: int = 200
     ) -> Shown:
-        return Shown(status, views.code(await self._frame(Page.PREFERENCES, asked, page), section, purpose, told))
+        return Shown(status, views.code(await self._frame(Page.PREFERENCES, asked, page), page, section, purpose, told))
 
     async def _preferences(self, asked: Asked) -> tuple[Opened, Preferences]:
         opened = await self.links.open(Page.PREFERENCES, asked.token)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tabellion.consent.links.rules import masked
+from tabellion.consent.links.rules import HIDDEN, masked
 from tabellion.consent.pages.html import Element, Node, document, el
 from tabellion.consent.pages.service import Asking, Centre, Choice, Leaving, Section, Titles
 from tabellion.consent.pages.settings import Gpc
@@ -146,25 +146,31 @@ def _link(frame: Frame, key: str, path: str) -> Element:
 
 
 def centre(frame: Frame, page: Centre, *, signal: bool, told: str | None = None, wrong: bool = False) -> bytes:
-    sections = [_section(frame, one, page.titles) for one in page.sections]
+    sections, whole = [_section(frame, page, one) for one in page.sections], page.named.only is None
     return frame.page(
         "preferences_title",
         frame.told(told, wrong=wrong),
         frame.say("preferences_text", brand=page.brand) if sections else frame.say("preferences_empty"),
-        _signal(frame) if signal and page.settings.gpc is not Gpc.IGNORE else None,
+        _signal(frame) if signal and whole and page.settings.gpc is not Gpc.IGNORE else None,
         *sections,
         el("p", frame.language.text("code_needed"), class_="hint") if sections else None,
-        _everything(frame) if sections else None,
+        _everything(frame) if sections and whole else None,
     )
 
 
-def _section(frame: Frame, section: Section, titles: Titles) -> Element:
+def _section(frame: Frame, page: Centre, section: Section) -> Element:
     said, one = frame.language, section.place
-    head, address = f"at-{section.name}-{one.channel}", masked(one.identifier.kind, one.identifier.value)
-    rows = [_choice(frame, section, choice, titles) for choice in section.choices]
+    head, address = f"at-{section.name}-{one.channel}", _address(page, section)
+    rows = [_choice(frame, section, choice, page.titles) for choice in section.choices]
     title = el("h2", said.channel(one.channel), " ", el("bdi", address, dir="ltr", class_="address"), id=head)
     hint = None if section.grantable else el("p", said.text("app_only"), class_="hint")
     return el("section", title, el("ul", *rows, class_="choices"), hint, aria_labelledby=head)
+
+
+def _address(page: Centre, section: Section) -> str:
+    """What is shown of an address: nothing to who came by an unsubscribe link, which may have been forwarded."""
+    one = section.place.identifier
+    return HIDDEN if page.named.only else masked(one.kind, one.value)
 
 
 def _choice(frame: Frame, section: Section, choice: Choice, titles: Titles) -> Element:
@@ -207,7 +213,7 @@ def _everything(frame: Frame) -> Element:
     )
 
 
-def code(frame: Frame, section: Section, purpose: str, told: str | None = None) -> bytes:
+def code(frame: Frame, page: Centre, section: Section, purpose: str, told: str | None = None) -> bytes:
     """Asks for the code that was sent."""
     said, one = frame.language, section.place
     hidden = {"at": section.name, "channel": one.channel.value, "purpose": purpose}
@@ -220,7 +226,7 @@ def code(frame: Frame, section: Section, purpose: str, told: str | None = None) 
     label = el("label", said.text("code_label"), for_="code")
     return frame.page(
         "code_title",
-        el("p", *said.nodes("code_text", address=masked(one.identifier.kind, one.identifier.value)), role="status"),
+        el("p", *said.nodes("code_text", address=_address(page, section)), role="status"),
         wrong,
         frame.form(label, field, frame.button("code_button", "grant"), **hidden),
         _back(frame),
