@@ -212,6 +212,14 @@ async def test_a_crash_before_the_commit_sends_it_once(people: People, world: Wo
     assert len(await world.mails(ANN)) == 1
 
 
+async def test_confirming_counts_as_showing_a_page_and_not_as_guessing(people: People, world: World) -> None:
+    """Behind a proxy that nobody told the hub of, 30 people an hour could confirm, all together."""
+    url = await asked(people)
+    world.hub.site.limits.grants._most = 0
+    assert (await people.press(url, "confirm", agree="yes")).status_code == 200
+    assert await people.verdict(ANN) == "allowed"
+
+
 async def test_two_who_confirm_at_once_grant_once(people: People) -> None:
     url = await asked(people)
     page = (await people.open(url)).text

@@ -178,6 +178,16 @@ async def test_an_erased_person_has_no_page(people: People, world: World) -> Non
     assert (await people.open(gone)).status_code == 404
 
 
+async def test_who_shares_a_crowded_address_turns_everything_off_all_the_same(
+    people: People, url: str, world: World
+) -> None:
+    world.hub.site.limits.shown._most = 0
+    page = await people.open(url)
+    assert page.status_code == 429
+    assert (await people.submit(url, page.text, "everything")).status_code == 200
+    assert await people.verdict(ANN) == "denied"
+
+
 async def test_the_signal_of_a_browser_is_offered_and_recorded_with_what_is_chosen(people: People, url: str) -> None:
     page = await people.open(url, **GPC)
     assert "Global Privacy Control" in page.text

@@ -240,6 +240,24 @@ async def test_a_restriction_is_never_limited(people: People, ann: UUID, world: 
     assert await people.verdict(ANN) == "denied"
 
 
+async def test_who_shares_a_crowded_address_leaves_by_the_page_too(people: People, ann: UUID, world: World) -> None:
+    """The page was refused with 429, and with it the form: a restriction was limited away."""
+    url = await people.unsubscribe_link(ann)
+    world.hub.site.limits.shown._most = 0
+    page = await people.open(url)
+    assert (page.status_code, page.headers["retry-after"]) == (429, "60")
+    assert (await people.submit(url, page.text, "this")).status_code == 200
+    assert await people.verdict(ANN) == "denied"
+
+
+async def test_pages_shown_for_forms_that_do_nothing_are_counted(people: People, ann: UUID, world: World) -> None:
+    """Whoever posts nothing was shown as many as they liked."""
+    url = await people.unsubscribe_link(ann)
+    world.hub.site.limits.shown._most = 2
+    statuses = [(await people.browser.post(url, data={"do": "x"})).status_code for _ in range(4)]
+    assert statuses == [422, 422, 429, 429]
+
+
 async def test_a_purpose_that_is_none_any_more_was_of_marketing(people: People, ann: UUID, world: World) -> None:
     from dataclasses import replace
 

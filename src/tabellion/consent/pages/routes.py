@@ -46,7 +46,8 @@ def routes(edge: Edge, site: Site) -> list[HTTPRouteHandler]:
         except HubError as error:
             status = edge.refuse(error, visit_of(request.scope)).status
             shown = site.busy(asked, status) if status == 429 or status >= 500 else site.unknown(asked, status)
-        return Response(shown.body, status_code=shown.status, media_type="text/html", headers=HEADERS)
+        later = {"Retry-After": str(shown.retry_after)} if shown.retry_after else {}
+        return Response(shown.body, status_code=shown.status, media_type="text/html", headers=HEADERS | later)
 
     def pages(word: str, show: Answer, change: Answer) -> list[HTTPRouteHandler]:
         path = f"/r/{word}/{{token:str}}"

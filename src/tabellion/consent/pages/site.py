@@ -5,7 +5,7 @@ so; a mailbox provider's one click needs neither (RFC 8058).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from tabellion.consent.links.codes import Sent
@@ -25,6 +25,9 @@ from tabellion.recipients.types import Recipient
 
 SIGNAL: Final = "1"
 """What `Sec-GPC` says where it says anything (https://www.w3.org/TR/gpc/, 3.3, read 2026-11-28)."""
+
+BUSY_FOR: Final = 60
+"""Seconds after which who was told to wait is shown pages again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class Shown:
 
     status: int
     body: bytes
+    retry_after: int | None = None
+    """Seconds."""
 
 
 class View(Protocol):
@@ -73,10 +78,20 @@ class Site:
     # unsubscribe
 
     async def show_leaving(self, asked: Asked) -> Shown:
-        self._take(self.limits.shown, asked)
         opened, named = await self._unsubscribe(asked)
+        return await self._leaving(asked, opened, named)
+
+    async def _leaving(
+        self, asked: Asked, opened: Opened, named: Unsubscribe, told: str | None = None, status: int = 200
+    ) -> Shown:
+        """The page that asks; where too many pages were shown, one that takes no reading, with the button all the same.
+
+        Who shares an address with many others could not leave otherwise: the form is on the page.
+        """
+        if not self.limits.shown.admit(asked.address):
+            return Shown(429, views.leaving_hastily(await self._bare(Page.UNSUBSCRIBE, asked)), BUSY_FOR)
         page = await self.db.run(lambda tx: self.pages.leaving(tx, opened.workspace_id, named))
-        return Shown(200, views.leaving(await self._frame(Page.UNSUBSCRIBE, asked, page), page))
+        return Shown(status, views.leaving(await self._frame(Page.UNSUBSCRIBE, asked, page), page, told))
 
     async def leave(self, asked: Asked) -> Shown:
         """Restrict. Never limited: whoever has the link may, and as often as they like."""
@@ -86,8 +101,7 @@ class Site:
             return await self._leave(asked, opened, named, Method.ONE_CLICK, "one_click")
         everything = {"this": False, "everything": True}.get(fields.get("do", ""))
         if everything is None or not await self._fresh(Page.UNSUBSCRIBE, asked):
-            page = await self.db.run(lambda tx: self.pages.leaving(tx, opened.workspace_id, named))
-            return Shown(422, views.leaving(await self._frame(Page.UNSUBSCRIBE, asked, page), page, "retry"))
+            return await self._leaving(asked, opened, named, "retry", 422)
         return await self._leave(
             asked, opened, named, Method.PREFERENCE_CENTRE, "unsubscribe_page", everything=everything
         )
@@ -124,12 +138,20 @@ class Site:
     # preferences
 
     async def show_centre(self, asked: Asked) -> Shown:
-        self._take(self.limits.shown, asked)
         opened, named = await self._preferences(asked)
         if named.expires_at <= self.db.clock.now():
             return self._expired(asked)
+        return await self._shown_centre(asked, opened, named)
+
+    async def _shown_centre(
+        self, asked: Asked, opened: Opened, named: Preferences, told: str | None = None, status: int = 200
+    ) -> Shown:
+        """The page as it is; where too many were shown, that of who waits, which everything can be turned off on."""
+        if not self.limits.shown.admit(asked.address):
+            frame = await self._bare(Page.PREFERENCES, asked)
+            return Shown(429, views.busy(frame, everything=named.only is None), BUSY_FOR)
         page = await self.db.run(lambda tx: self.pages.centre(tx, opened.workspace_id, named))
-        return await self._centre(asked, page)
+        return await self._centre(asked, page, told, status)
 
     async def choose(self, asked: Asked) -> Shown:
         """What a form of the preference page does: one of `off`, `everything`, `gpc`, `on`, `grant`."""
@@ -139,8 +161,7 @@ class Site:
             return self._expired(asked)
         chosen = self._choices(named).get(fields.get("do", ""))
         if chosen is None or not await self._fresh(Page.PREFERENCES, asked):
-            page = await self.db.run(lambda tx: self.pages.centre(tx, opened.workspace_id, named))
-            return await self._centre(asked, page, "retry", 422)
+            return await self._shown_centre(asked, opened, named, "retry", 422)
 
         async def work(tx: Tx) -> Callable[[], Awaitable[Shown]]:
             page = await self.pages.centre(tx, opened.workspace_id, named, lock=True)
@@ -229,7 +250,7 @@ class Site:
         return await self._asking(asked, page)
 
     async def confirm(self, asked: Asked) -> Shown:
-        self._take(self.limits.grants, asked)
+        self._take(self.limits.shown, asked)
         opened, named = await self._confirm(asked)
         if named.expires_at <= self.db.clock.now():
             return self._expired(asked)
@@ -263,13 +284,17 @@ class Site:
         return Shown(status, views.unknown(self._plain(asked)))
 
     def busy(self, asked: Asked, status: int) -> Shown:
-        return Shown(status, views.busy(self._plain(asked)))
+        return Shown(status, views.busy(self._plain(asked)), BUSY_FOR)
 
     def _expired(self, asked: Asked) -> Shown:
         return Shown(410, views.expired(self._plain(asked)))
 
     def _plain(self, asked: Asked) -> Frame:
         return Frame(self.texts, self.texts.choose(asked.language, accept=asked.accept))
+
+    async def _bare(self, page: Page, asked: Asked) -> Frame:
+        """What takes no reading, with what forms carry."""
+        return replace(self._plain(asked), nonce=await self.links.nonce(page, asked.token, self.db.clock.now()))
 
     async def _frame(self, page: Page, asked: Asked, view: View) -> Frame:
         locale = view.person.locale if view.person else None
@@ -283,7 +308,7 @@ class Site:
 
     def _take(self, limits: SourceLimits, asked: Asked) -> None:
         if not limits.admit(asked.address):
-            raise Overloaded("too many pages from this address; wait a minute", 60, code="rate_limited")
+            raise Overloaded("too many pages from this address; wait a minute", BUSY_FOR, code="rate_limited")
 
 
 _Then = Callable[[], Awaitable[Shown]]

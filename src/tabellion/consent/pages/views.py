@@ -102,8 +102,9 @@ def expired(frame: Frame) -> bytes:
     return frame.page("expired_title", frame.say("expired_text"))
 
 
-def busy(frame: Frame) -> bytes:
-    return frame.page("busy_title", frame.say("busy_text"))
+def busy(frame: Frame, *, everything: bool = False) -> bytes:
+    """To wait a minute; with `everything`, that can be turned off at once."""
+    return frame.page("busy_title", frame.say("busy_text"), _everything(frame) if everything else None)
 
 
 # unsubscribe
@@ -123,6 +124,11 @@ def leaving(frame: Frame, page: Leaving, told: str | None = None) -> bytes:
             frame.form(frame.button("unsubscribe_all_button", "everything", "quiet")),
         ),
     )
+
+
+def leaving_hastily(frame: Frame) -> bytes:
+    """The same button on a page that nothing was read for."""
+    return frame.page("unsubscribe_title", frame.form(frame.button("unsubscribe_button", "this")))
 
 
 def left(frame: Frame, page: Leaving, undo: str | None, *, everything: bool) -> bytes:
