@@ -208,6 +208,19 @@ async def test_the_signal_alone_restricts_nothing_by_default(people: People, url
     assert opened[rows[-1]["id"]]["evidence"]["sec_gpc"] == "1"
 
 
+@pytest.mark.parametrize(("asked", "kept"), [("%3Cscript%3E", None), ("xx", None), ("de", "de")])
+async def test_the_evidence_has_a_language_there_is_and_nothing_else_of_the_address(
+    people: People, url: str, asked: str, kept: str | None
+) -> None:
+    """Whatever stood behind `?lang=` went into the ledger."""
+    page = (await people.open(url)).text
+    await people.submit(f"{url}?lang={asked}", page, "off")
+    consent, side = people.world.hub.consent, people.world.side
+    rows = await people.world.rows("select id from consent_entries where workspace_id = $1 order by log_index", side)
+    opened = await people.world.db.run(lambda tx: consent.records(tx, side, [rows[-1]["id"]]))
+    assert (opened[rows[-1]["id"]].get("evidence") or {}).get("language") == kept
+
+
 async def test_a_side_may_let_the_signal_restrict(people: People, url: str) -> None:
     answer = await people.api.put("/v1/page-settings", json={"gpc": "restrict"})
     assert answer.json()["settings"]["gpc"] == "restrict"

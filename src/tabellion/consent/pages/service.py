@@ -259,7 +259,7 @@ class Pages:
             raise LinkUnknown
         purposes = await self.consent.purposes(tx, workspace_id)
         purpose = purposes.get(waiting.purpose)
-        if purpose is None:
+        if purpose is None or purpose.archived:
             raise LinkUnknown
         person = (await self.recipients.read(tx, workspace_id, [waiting.recipient_id])).get(waiting.recipient_id)
         kept, _ = await settings.read(tx, workspace_id)
@@ -269,6 +269,13 @@ class Pages:
     async def confirm(self, tx: Tx, asking: Asking, evidence: Mapping[str, Any]) -> Recorded | None:
         """Grant what is confirmed; None where it was already."""
         return await self.confirming.confirm(tx, asking.workspace_id, asking.waiting, evidence)
+
+    async def holds(self, tx: Tx, asking: Asking) -> bool:
+        """Whether what was confirmed is on."""
+        one = asking.waiting
+        place = Place(one.recipient_id, one.identifier, one.channel)
+        [verdict] = await self.consent.verdicts(tx, [_question(asking.workspace_id, place, asking.purpose)])
+        return verdict.verdict == "allowed"
 
     async def notice(self, tx: Tx, workspace_id: WorkspaceId, seen: Notice, language: str) -> tuple[str, str] | None:
         """What the person agreed to and its language, this one or its own; None where its text is not kept here."""

@@ -116,7 +116,7 @@ class Site:
         *,
         everything: bool = False,
     ) -> Shown:
-        side, evidence = opened.workspace_id, _evidence(asked, named)
+        side, evidence = opened.workspace_id, self._evidence(asked, named)
 
         async def work(tx: Tx) -> tuple[Leaving, str | None]:
             await self.pages.leave(tx, side, named, method, source, evidence, everything=everything)
@@ -178,22 +178,22 @@ class Site:
         section, purpose = _meant(asked, page)
         if section is None:
             return lambda: self._centre(asked, page, "retry", 422)
-        await self.pages.restrict(tx, page, section, purpose, Method.PREFERENCE_CENTRE, _evidence(asked))
+        await self.pages.restrict(tx, page, section, purpose, Method.PREFERENCE_CENTRE, self._evidence(asked))
         return await self._saved(tx, asked, page)
 
     async def _turn_all_off(self, tx: Tx, asked: Asked, page: Centre) -> "_Then":
-        await self.pages.restrict_all(tx, page, Method.PREFERENCE_CENTRE, _evidence(asked))
+        await self.pages.restrict_all(tx, page, Method.PREFERENCE_CENTRE, self._evidence(asked))
         return await self._saved(tx, asked, page)
 
     async def _follow_signal(self, tx: Tx, asked: Asked, page: Centre) -> "_Then":
         """What the box beside the signal says; a box that is not ticked says nothing."""
         if (asked.fields or {}).get("gpc") == "yes":
-            await self.pages.restrict_all(tx, page, Method.GPC, _evidence(asked))
+            await self.pages.restrict_all(tx, page, Method.GPC, self._evidence(asked))
         return await self._saved(tx, asked, page)
 
     async def _saved(self, tx: Tx, asked: Asked, page: Centre) -> "_Then":
         if page.named.only is None and applies(page.settings, asked.signal):
-            await self.pages.restrict_all(tx, page, Method.GPC, _evidence(asked))
+            await self.pages.restrict_all(tx, page, Method.GPC, self._evidence(asked))
         after = await self.pages.centre(tx, page.workspace_id, page.named)
         return lambda: self._centre(asked, after, "saved")
 
@@ -214,7 +214,7 @@ class Site:
         if not self.limits.grants.admit(asked.address):
             return lambda: self._code(asked, page, section, purpose, "code_limited", 429)
         code = (asked.fields or {}).get("code", "")
-        granted = await self.pages.grant(tx, page, section, purpose, code, _evidence(asked))
+        granted = await self.pages.grant(tx, page, section, purpose, code, self._evidence(asked))
         if granted is None:
             return lambda: self._code(asked, page, section, purpose, "code_wrong", 422)
         if isinstance(granted, HubError):
@@ -258,18 +258,24 @@ class Site:
         frame = await self._frame(Page.CONFIRM, asked, page)
         if not _agreed(asked) or not await self._fresh(Page.CONFIRM, asked):
             return await self._asking(asked, page, "retry", 422)
-        granted = await self.db.run(lambda tx: self.pages.confirm(tx, page, _evidence(asked)))
+        granted = await self.db.run(lambda tx: self.pages.confirm(tx, page, self._evidence(asked)))
         if granted is not None and not granted.applied:
             return Shown(409, views.refused(frame, page))
-        return Shown(200, views.confirmed(frame, page, already=granted is None))
+        return Shown(200, views.confirmed(frame, page)) if granted else await self._confirmed(asked, page)
 
     async def _asking(self, asked: Asked, page: Asking, told: str | None = None, status: int = 200) -> Shown:
         frame = await self._frame(Page.CONFIRM, asked, page)
         if page.waiting.confirmed_at is not None:
-            return Shown(200, views.confirmed(frame, page, already=True))
+            return await self._confirmed(asked, page)
         seen, side, language = page.waiting.notice, page.workspace_id, frame.language.code
         text = await self.db.run(lambda tx: self.pages.notice(tx, side, seen, language)) if seen else None
         return Shown(status, views.asking(frame, page, text, told))
+
+    async def _confirmed(self, asked: Asked, page: Asking) -> Shown:
+        """For a link that was used: that it holds, where it does. Nobody is thanked for what is off."""
+        if not await self.db.run(lambda tx: self.pages.holds(tx, page)):
+            return self._expired(asked)
+        return Shown(200, views.confirmed(await self._frame(Page.CONFIRM, asked, page), page, already=True))
 
     async def _confirm(self, asked: Asked) -> tuple[Opened, Confirm]:
         opened = await self.links.open(Page.CONFIRM, asked.token)
@@ -306,6 +312,17 @@ class Site:
         given = (asked.fields or {}).get("nonce", "")
         return await self.links.fresh(page, asked.token, given, self.db.clock.now())
 
+    def _evidence(self, asked: Asked, named: Unsubscribe | None = None) -> dict[str, Any]:
+        """What shows how somebody decided: the mail it came from, the language they chose, the browser's signal."""
+        evidence: dict[str, Any] = {}
+        if named is not None and named.message_id is not None:
+            evidence["message"] = ids.show("msg", named.message_id)
+        if asked.language in self.texts.languages:
+            evidence["language"] = asked.language
+        if asked.signal:
+            evidence["sec_gpc"] = SIGNAL
+        return evidence
+
     def _take(self, limits: SourceLimits, asked: Asked) -> None:
         if not limits.admit(asked.address):
             raise Overloaded("too many pages from this address; wait a minute", BUSY_FOR, code="rate_limited")
@@ -332,15 +349,3 @@ def _agreed(asked: Asked) -> bool:
     """
     fields = asked.fields or {}
     return (fields.get("do"), fields.get("agree")) == ("confirm", "yes")
-
-
-def _evidence(asked: Asked, named: Unsubscribe | None = None) -> dict[str, Any]:
-    """What shows how somebody decided: the mail it came from, the language they read, the signal of their browser."""
-    evidence: dict[str, Any] = {}
-    if named is not None and named.message_id is not None:
-        evidence["message"] = ids.show("msg", named.message_id)
-    if asked.language:
-        evidence["language"] = asked.language[:16]
-    if asked.signal:
-        evidence["sec_gpc"] = SIGNAL
-    return evidence
