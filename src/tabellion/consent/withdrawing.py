@@ -11,7 +11,7 @@ from uuid import UUID
 
 from tabellion.consent import rules, store
 from tabellion.consent.recording import Recorder
-from tabellion.consent.stating import Stated, state
+from tabellion.consent.stating import MOST, Stated, state
 from tabellion.consent.types import (
     ANY,
     Decision,
@@ -37,6 +37,8 @@ PERSON: Final = "recipient"
 
 Place = tuple[str, str]
 """Channel word and purpose word."""
+_News = tuple[bytes, Place]
+"""A place at an address that was not restricted before."""
 
 
 class Record(Protocol):
@@ -65,31 +67,63 @@ class Withdrawing:
     record: Record
 
     async def withdraw(
-        self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, said: Withdrawal
-    ) -> list[Recorded | HubError]:
-        """Restrict an address, and whoever has it. What stands already leaves no second entry."""
-        owner = await self._owner(tx, workspace_id, said.identifier_hash)
-        root = owner[0] if owner else None
-        standing = await store.around_decisions(tx, workspace_id, [said.identifier_hash], [root] if root else [])
-        places = _places(said, purposes)
-        news = [one for one in places if not stands(standing, said.identifier_hash, root, one, purposes)]
-        if owner is None:
-            await self._nameless(tx, workspace_id, purposes, standing, said, news)
-            return []
-        decisions = [_decision(said, one, Ref(kind=owner[1].kind, value=owner[1].value)) for one in news]
-        return await self.record(tx, workspace_id, decisions)
+        self, tx: Tx, workspace_id: WorkspaceId, purposes: Purposes, said: Sequence[Withdrawal]
+    ) -> list[list[Recorded | HubError]]:
+        """Restrict addresses, and whoever has each. What stands already, or is said twice, leaves one entry."""
+        hashes = sorted({one.identifier_hash for one in said})
+        owned = await self._owned(tx, workspace_id, hashes)
+        people = sorted({person for person, _ in owned.values()})
+        standing = await store.around_decisions(tx, workspace_id, hashes, people)
+        named = [[(one.identifier_hash, place) for place in _places(one, purposes)] for one in said]
+        news: dict[_News, Withdrawal] = {}
+        for one, some in zip(said, named, strict=True):
+            owner = owned.get(one.identifier_hash)
+            for new in some:
+                if not stands(standing, new[0], owner and owner[0], new[1], purposes):
+                    news.setdefault(new, one)
+        nameless = [(one, new[1]) for new, one in news.items() if new[0] not in owned]
+        await self._nameless(tx, workspace_id, purposes, standing, nameless)
+        became = await self._named(tx, workspace_id, owned, {new: one for new, one in news.items() if new[0] in owned})
+        return [[became[new] for new in some if new in became] for some in named]
 
-    async def _owner(self, tx: Tx, workspace_id: WorkspaceId, hash_: bytes) -> tuple[UUID, Identifier] | None:
-        """Who has the address, under lock, and the address. While the lock was waited for it may have changed hands."""
-        recipients, locked = self.recorder.recipients, set[UUID]()
-        while (owner := (await recipients.owners(tx, workspace_id, [hash_])).get(hash_)) and owner not in locked:
-            pair = (workspace_id, owner)
-            root = (await recipients.lock(tx, [pair], skip_locked=False)).get(pair, owner)
-            found = (await recipients.identifiers(tx, [(workspace_id, root)]))[workspace_id, root]
-            if mine := next((one for one in found if one.hash == hash_), None):
-                return root, mine
-            locked.add(owner)
-        return None
+    async def _owned(
+        self, tx: Tx, workspace_id: WorkspaceId, hashes: Sequence[bytes]
+    ) -> dict[bytes, tuple[UUID, Identifier]]:
+        """Who has each address, under lock, and the address; left out where that is nobody.
+
+        While a lock was waited for, an address may have changed hands.
+        """
+        recipients, waiting = self.recorder.recipients, set(hashes)
+        found: dict[bytes, tuple[UUID, Identifier]] = {}
+        locked: set[UUID] = set()
+        while waiting:
+            owners = await recipients.owners(tx, workspace_id, sorted(waiting))
+            fresh = {(workspace_id, one) for one in owners.values() if one not in locked}
+            if not fresh:
+                break
+            locked |= {one for _, one in fresh}
+            held = await recipients.lock(tx, fresh, skip_locked=False)
+            roots = {(workspace_id, held.get(pair, pair[1])) for pair in fresh}
+            for (_, root), some in (await recipients.identifiers(tx, roots)).items():
+                found |= {one.hash: (root, one) for one in some if one.hash in waiting}
+            waiting -= found.keys()
+        return found
+
+    async def _named(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        owned: Mapping[bytes, tuple[UUID, Identifier]],
+        news: Mapping[_News, Withdrawal],
+    ) -> dict[_News, Recorded | HubError]:
+        """Restrict where somebody has the address: as if they had named it; as many at once as the ledger takes."""
+        became: dict[_News, Recorded | HubError] = {}
+        wanted = list(news.items())
+        for some in (wanted[first : first + MOST] for first in range(0, len(wanted), MOST)):
+            decisions = [_decision(one, place, _ref(owned[hash_][1])) for (hash_, place), one in some]
+            recorded = await self.record(tx, workspace_id, decisions)
+            became |= dict(zip((new for new, _ in some), recorded, strict=True))
+        return became
 
     async def _nameless(
         self,
@@ -97,16 +131,15 @@ class Withdrawing:
         workspace_id: WorkspaceId,
         purposes: Purposes,
         standing: Sequence[Standing],
-        said: Withdrawal,
-        places: Sequence[Place],
+        news: Sequence[tuple[Withdrawal, Place]],
     ) -> None:
-        """Restrict the hash alone. The entries are about somebody new, of whom nothing is known but this."""
+        """Restrict hashes alone. The entries are about somebody new each, of whom nothing is known but this."""
 
-        def entries(some: Sequence[Place]) -> Iterator[Stated]:
-            for one in some:
+        def entries(some: Sequence[tuple[Withdrawal, Place]]) -> Iterator[Stated]:
+            for said, one in some:
                 yield _nameless(said, one, standing, purposes, tx)
 
-        await state(self.recorder, tx, workspace_id, purposes, standing, places, entries)
+        await state(self.recorder, tx, workspace_id, purposes, standing, news, entries)
 
 
 # pure
@@ -136,6 +169,10 @@ def stands(standing: Sequence[Standing], hash_: bytes, person: UUID | None, plac
 
 
 _NOBODY: Final = UUID(int=0)
+
+
+def _ref(identifier: Identifier) -> Ref:
+    return Ref(kind=identifier.kind, value=identifier.value)
 
 
 def _decision(said: Withdrawal, place: Place, who: Ref) -> NewDecision:

@@ -1,7 +1,9 @@
 """`/r/u/{token}`: one click of a mailbox provider, the page of a person, and what the link outlives."""
 
+import asyncio
 import re
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -9,6 +11,9 @@ import pytest
 from tabellion.app.wiring import Callbacks
 from tabellion.consent.links.service import Links
 from tabellion.consent.links.types import Page, Unsubscribe
+from tabellion.consent.pages.clicks import clicked
+from tabellion.consent.placing import erased
+from tabellion.consent.recording import Recorder
 from tabellion.core import ids
 from tabellion.providers.base import Channel
 from tabellion.recipients.types import Kind
@@ -256,6 +261,78 @@ async def test_pages_shown_for_forms_that_do_nothing_are_counted(people: People,
     world.hub.site.limits.shown._most = 2
     statuses = [(await people.browser.post(url, data={"do": "x"})).status_code for _ in range(4)]
     assert statuses == [422, 422, 429, 429]
+
+
+async def test_a_storm_of_clicks_is_recorded_together_and_each_is_its_own(people: People, world: World) -> None:
+    """Of two links of one person, of one pressed twice, and of somebody erased."""
+    ann, eve = await world.person(ANN, NUMBER), await world.person("eve@example.org")
+    gone = await world.person("gone@example.org")
+    urls = [await people.unsubscribe_link(ann), await people.unsubscribe_link(ann, "sms")]
+    urls += [urls[0], await people.unsubscribe_link(eve, purpose="transactional")]
+    urls += [await people.unsubscribe_link(gone)]
+    await erase(world, people, gone, keep=False)
+    before, sizes = len(await people.entries()), []
+    world.hub.site.clicks._observe = sizes.append
+    answers = await asyncio.gather(*(people.one_click(one) for one in urls))
+    assert [one.status_code for one in answers] == [200] * 5
+    assert len(sizes) < len(urls)
+    news = (await people.entries())[before:]
+    assert sorted((one["channel"], one["purpose"], one["person_scope"]) for one in news) == [
+        ("email", "marketing", False), ("email", "marketing", True), ("email", "transactional", True),
+        ("sms", "marketing", True),
+    ]  # fmt: skip
+    assert {one["method"] for one in news} == {"one_click"}
+    assert await people.verdict(ANN) == await people.verdict(NUMBER, "sms") == "denied"
+    assert await people.verdict("eve@example.org") == "unknown"
+    assert await people.verdict("gone@example.org") == "denied"
+
+
+async def test_under_load_no_click_is_refused(people: People, world: World) -> None:
+    """Of 200 at once some waited for a connection to the database until they were told 429."""
+    addresses = [f"p{number}@example.org" for number in range(200)]
+    for one in addresses:
+        await world.person(one)
+    rows = await world.rows("select hash from identifiers where workspace_id = $1", world.side)
+    named = [Unsubscribe(row["hash"], Kind.EMAIL, Channel.EMAIL, "marketing") for row in rows]
+    urls = await world.db.run(lambda tx: _urls(world, tx, named))
+    answers = await asyncio.gather(*(people.one_click(one) for one in urls))
+    assert {one.status_code for one in answers} == {200}
+    assert len(await people.entries()) == 200
+
+
+async def _urls(world: World, tx: Any, named: list[Unsubscribe]) -> list[str]:
+    return [str(await world.hub.links.unsubscribe_url(tx, world.side, one)) for one in named]
+
+
+async def test_more_clicks_than_the_ledger_takes_at_once(people: People, world: World) -> None:
+    addresses = [f"p{number}@example.org" for number in range(300)]
+    for one in addresses:
+        await world.person(one)
+    rows = await world.rows("select hash from identifiers where workspace_id = $1", world.side)
+    said = [clicked(Unsubscribe(row["hash"], Kind.EMAIL, Channel.EMAIL, "marketing"), {}) for row in rows]
+    became = await world.db.run(lambda tx: world.hub.consent.withdraw(tx, world.side, said + said))
+    assert [len(one) for one in became] == [1] * 600
+    assert len(await people.entries()) == 300
+    again = await world.db.run(lambda tx: world.hub.consent.withdraw(tx, world.side, said))
+    assert again == [[]] * 300
+
+
+async def test_who_cannot_be_recorded_hears_it_and_nobody_else(
+    people: People, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, eve = await world.person(ANN), await world.person("eve@example.org")
+    urls = [await people.unsubscribe_link(ann), await people.unsubscribe_link(eve)]
+    record = world.hub.consent._recorder.record
+
+    async def refusing(self: Any, tx: Any, side: Any, policies: Any, decisions: Any, **more: Any) -> Any:
+        kept = [one for one in decisions if one.recipient.value != ANN]
+        recorded = iter(await record(tx, side, policies, kept, **more) if kept else [])
+        return [erased() if one.recipient.value == ANN else next(recorded) for one in decisions]
+
+    monkeypatch.setattr(Recorder, "record", refusing)
+    answers = await asyncio.gather(*(people.one_click(one) for one in urls))
+    assert [one.status_code for one in answers] == [409, 200]
+    assert await people.verdict("eve@example.org") == "denied"
 
 
 async def test_a_purpose_that_is_none_any_more_was_of_marketing(people: People, ann: UUID, world: World) -> None:

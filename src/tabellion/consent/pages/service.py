@@ -52,6 +52,8 @@ OPTIONAL: Final = frozenset({PurposeClass.MARKETING, PurposeClass.RESEARCH})
 """What a person chooses here. What serves them, or their security, a link in a mail must not end by accident."""
 UNDO: Final = timedelta(hours=1)
 """How long the page after an unsubscription leads to the preferences."""
+PAGE: Final = "preference_page"
+"""The source of what is decided there."""
 _FIRST: Final = {Kind.EMAIL: Channel.EMAIL, Kind.PHONE: Channel.SMS, Kind.WHATSAPP: Channel.WHATSAPP,
                  Kind.DEVICE: Channel.PUSH, Kind.WEBPUSH: Channel.WEBPUSH}  # fmt: skip
 
@@ -172,7 +174,8 @@ class Pages:
             own = await self.brand(tx, workspace_id, purposes.get(named.purpose, purposes[MARKETING]))
             default = await brand_of(tx, workspace_id, None)
             places += [(ANY, one) for one in roots(purposes, lambda one: (one.brand or default.key) == own.key)]
-        await self._withdraw(tx, workspace_id, named.identifier_hash, named.kind, places, method, source, evidence)
+        said = Withdrawal(named.identifier_hash, named.kind, places, method, source, evidence)
+        await self._withdraw(tx, workspace_id, said)
 
     async def undo(self, tx: Tx, leaving: Leaving) -> str | None:
         """Where the person turns it on again: a page of this one place, for an hour.
@@ -209,19 +212,15 @@ class Pages:
     ) -> None:
         """Turn one purpose off at an address, and with it for the person on that channel."""
         where, places = section.place, [(section.place.channel.value, purpose)]
-        await self._withdraw(
-            tx, centre.workspace_id, where.identifier.hash, where.identifier.kind, places, method,
-            "preference_page", evidence,
-        )  # fmt: skip
+        said = Withdrawal(where.identifier.hash, where.identifier.kind, places, method, PAGE, evidence)
+        await self._withdraw(tx, centre.workspace_id, said)
 
     async def restrict_all(self, tx: Tx, centre: Centre, method: Method, evidence: Mapping[str, Any]) -> None:
         """Turn everything that is optional off, for the person and for each of their addresses."""
         places = [(ANY, one) for one in roots(await self.consent.purposes(tx, centre.workspace_id))]
-        for one in centre.person.identifiers:
-            if one.kind in DELIVERABLE:
-                await self._withdraw(
-                    tx, centre.workspace_id, one.hash, one.kind, places, method, "preference_page", evidence
-                )
+        addresses = [one for one in centre.person.identifiers if one.kind in DELIVERABLE]
+        said = [Withdrawal(one.hash, one.kind, places, method, PAGE, evidence) for one in addresses]
+        await self._withdraw(tx, centre.workspace_id, *said)
 
     async def request_code(self, tx: Tx, centre: Centre, section: Section) -> Sent:
         """Have a code sent to an address, for turning something on there."""
@@ -241,7 +240,7 @@ class Pages:
             decision=Decision.GRANTED,
             basis=Basis.CONSENT,
             method=Method.PREFERENCE_CENTRE,
-            source="preference_page",
+            source=PAGE,
             rank=Rank.PERSON,
             actor=PERSON,
             identifier=Ref(kind=where.identifier.kind, value=where.identifier.value),
@@ -288,22 +287,10 @@ class Pages:
 
     # parts
 
-    async def _withdraw(
-        self,
-        tx: Tx,
-        workspace_id: WorkspaceId,
-        hash_: bytes,
-        kind: Kind,
-        places: Sequence[tuple[str, str]],
-        method: Method,
-        source: str,
-        evidence: Mapping[str, Any],
-    ) -> None:
+    async def _withdraw(self, tx: Tx, workspace_id: WorkspaceId, *said: Withdrawal) -> None:
         """Restrict. What cannot be recorded is raised: nobody is told that it was who was not."""
-        said = Withdrawal(hash_, kind, places, method, source, evidence)
-        for one in await self.consent.withdraw(tx, workspace_id, said):
-            if isinstance(one, HubError):
-                raise one
+        for some in await self.consent.withdraw(tx, workspace_id, said):
+            raise_first(some)
 
     async def brand(self, tx: Tx, workspace_id: WorkspaceId, purpose: Purpose | None) -> Brand:
         """In whose name a purpose is; of none, or where its brand is no more, the default one's."""
@@ -348,6 +335,13 @@ class Pages:
 
 
 # pure
+
+
+def raise_first(became: Sequence[Recorded | HubError]) -> None:
+    """Raise what could not be recorded, if anything."""
+    for one in became:
+        if isinstance(one, HubError):
+            raise one
 
 
 def roots(purposes: Purposes, wanted: Callable[[Purpose], bool] = lambda one: True) -> list[str]:

@@ -12,13 +12,16 @@ from tabellion.consent.links.codes import Sent
 from tabellion.consent.links.service import Links
 from tabellion.consent.links.types import Confirm, LinkUnknown, Opened, Page, Preferences, Unsubscribe
 from tabellion.consent.pages import forms, views
+from tabellion.consent.pages.clicks import SOURCE, clicked
 from tabellion.consent.pages.limits import PageLimits, SourceLimits
 from tabellion.consent.pages.service import Asking, Centre, Leaving, Pages, Section, applies
 from tabellion.consent.pages.settings import PageSettings
 from tabellion.consent.pages.texts import Texts
 from tabellion.consent.pages.views import Frame
 from tabellion.consent.types import Method
+from tabellion.consent.withdrawing import Withdrawal
 from tabellion.core import ids
+from tabellion.core.batching import Batcher
 from tabellion.core.db import Database, Tx
 from tabellion.core.errors import HubError, Overloaded
 from tabellion.recipients.types import Recipient
@@ -74,6 +77,7 @@ class Site:
     pages: Pages
     texts: Texts
     limits: PageLimits
+    clicks: Batcher[Withdrawal, None]
 
     # unsubscribe
 
@@ -98,13 +102,20 @@ class Site:
         fields = asked.fields or {}
         opened, named = await self._unsubscribe(asked)
         if forms.is_one_click(fields):
-            return await self._leave(asked, opened, named, Method.ONE_CLICK, "one_click")
+            return await self._click(asked, opened, named)
         everything = {"this": False, "everything": True}.get(fields.get("do", ""))
         if everything is None or not await self._fresh(Page.UNSUBSCRIBE, asked):
             return await self._leaving(asked, opened, named, "retry", 422)
         return await self._leave(
             asked, opened, named, Method.PREFERENCE_CENTRE, "unsubscribe_page", everything=everything
         )
+
+    async def _click(self, asked: Asked, opened: Opened, named: Unsubscribe) -> Shown:
+        """What a mailbox provider hears: that it is done. Nobody looks at it, so nothing is read for it."""
+        if asked.signal:  # no mailbox provider's, but a browser's, which may mean more
+            return await self._leave(asked, opened, named, Method.ONE_CLICK, SOURCE)
+        await self.clicks.submit(opened.workspace_id, clicked(named, self._evidence(asked, named)))
+        return Shown(200, views.clicked(self._plain(asked)))
 
     async def _leave(
         self,

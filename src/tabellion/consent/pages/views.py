@@ -131,6 +131,11 @@ def leaving_hastily(frame: Frame) -> bytes:
     return frame.page("unsubscribe_title", frame.form(frame.button("unsubscribe_button", "this")))
 
 
+def clicked(frame: Frame) -> bytes:
+    """What a mailbox provider gets, which shows it to nobody."""
+    return frame.page("unsubscribed_title")
+
+
 def left(frame: Frame, page: Leaving, undo: str | None, *, everything: bool) -> bytes:
     said = frame.language
     if everything:
