@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -63,6 +64,19 @@ async def test_one_click_after_a_new_grant_withdraws_again(people: People, ann: 
     await people.submit(page, asked.text, "grant", code=await people.code(ann))
     assert await people.verdict(ANN) == "allowed"
     await people.one_click(url)
+    assert await people.verdict(ANN) == "denied"
+
+
+async def test_one_click_in_pieces_with_what_else_machines_send(people: People, ann: UUID) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"List-Unsub"
+        yield b"scribe=One-Click"
+
+    url = await people.unsubscribe_link(ann)
+    headers = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8", "Origin": "null",
+               "Idempotency-Key": "x" * 300, "Cookie": "a=b", "Sec-Fetch-Site": "cross-site"}  # fmt: skip
+    answer = await people.browser.post(url, content=pieces(), headers=headers)
+    assert (answer.status_code, answer.headers.get("set-cookie")) == (200, None)
     assert await people.verdict(ANN) == "denied"
 
 

@@ -47,6 +47,8 @@ class Asked:
     """`Sec-GPC: 1`."""
     fields: Mapping[str, str] | None = None
     """Of a POST."""
+    near: str = views.NEAR
+    """Where other pages lie from the address as it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +309,7 @@ class Site:
         return Shown(410, views.expired(self._plain(asked)))
 
     def _plain(self, asked: Asked) -> Frame:
-        return Frame(self.texts, self.texts.choose(asked.language, accept=asked.accept))
+        return Frame(self.texts, self.texts.choose(asked.language, accept=asked.accept), near=asked.near)
 
     async def _bare(self, page: Page, asked: Asked) -> Frame:
         """What takes no reading, with what forms carry."""
@@ -317,7 +319,7 @@ class Site:
         locale = view.person.locale if view.person else None
         language = self.texts.choose(asked.language, locale, accept=asked.accept, otherwise=view.settings.language)
         nonce = await self.links.nonce(page, asked.token, self.db.clock.now())
-        return Frame(self.texts, language, view.brand, nonce)
+        return Frame(self.texts, language, view.brand, nonce, asked.near)
 
     async def _fresh(self, page: Page, asked: Asked) -> bool:
         given = (asked.fields or {}).get("nonce", "")

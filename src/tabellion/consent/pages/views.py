@@ -10,8 +10,8 @@ from tabellion.consent.pages.service import Asking, Centre, Choice, Leaving, Sec
 from tabellion.consent.pages.settings import Gpc
 from tabellion.consent.pages.texts import Language, Texts
 
-STYLE: Final = "../style.css"
-"""From `/r/{word}/{token}`: also behind a proxy that puts the hub below a path."""
+NEAR: Final = "../"
+"""Where other pages lie from `/r/{word}/{token}`: also behind a proxy that puts the hub below a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +23,28 @@ class Frame:
     brand: str | None = None
     nonce: str = ""
     """What forms carry."""
+    near: str = NEAR
 
     @property
     def query(self) -> str:
         """Keeps the language through a form."""
         return f"?lang={self.language.code}"
 
-    def page(self, title: str, *content: Node | None) -> bytes:
-        """A whole page. `title` is a key."""
+    def page(self, title: str, *content: Node | None, told: str | None = None) -> bytes:
+        """A whole page. `title` is a key, and so is `told`, what came of the last form: who hears pages hears it first.
+
+        A screen reader reads the title of a page that it opens, and what has the role of a message only when it comes.
+        """
         said = self.language
+        name = f"{said.text(told, brand=self.brand or '')} {said.text(title)}" if told else said.text(title)
         head = el(
             "head",
             el("meta", charset="utf-8"),
             el("meta", name="viewport", content="width=device-width, initial-scale=1"),
             el("meta", name="color-scheme", content="light dark"),
             el("meta", name="robots", content="noindex"),
-            el("title", f"{said.text(title)} · {self.brand}" if self.brand else said.text(title)),
-            el("link", rel="stylesheet", href=STYLE),
+            el("title", f"{name} · {self.brand}" if self.brand else name),
+            el("link", rel="stylesheet", href=f"{self.near}style.css"),
         )
         main = el("main", self._brand(), el("h1", said.text(title)), *content)
         body = el("body", main, self._footer())
@@ -123,6 +128,7 @@ def leaving(frame: Frame, page: Leaving, told: str | None = None) -> bytes:
             frame.say("unsubscribe_all_text", brand=page.brand),
             frame.form(frame.button("unsubscribe_all_button", "everything", "quiet")),
         ),
+        told=told,
     )
 
 
@@ -148,9 +154,9 @@ def left(frame: Frame, page: Leaving, undo: str | None, *, everything: bool) -> 
 
 
 def _link(frame: Frame, key: str, path: str) -> Element:
-    """A link to another page, from `/r/{word}/{token}`."""
-    near = path.removeprefix("/r/")
-    return el("p", el("a", frame.language.text(key), href=f"../{near}{frame.query}", class_="link"))
+    """A link to another page."""
+    there = path.removeprefix("/r/")
+    return el("p", el("a", frame.language.text(key), href=f"{frame.near}{there}{frame.query}", class_="link"))
 
 
 # preferences
@@ -166,6 +172,7 @@ def centre(frame: Frame, page: Centre, *, signal: bool, told: str | None = None,
         *sections,
         el("p", frame.language.text("code_needed"), class_="hint") if sections else None,
         _everything(frame) if sections and whole else None,
+        told=told,
     )
 
 
@@ -173,7 +180,8 @@ def _section(frame: Frame, page: Centre, section: Section) -> Element:
     said, one = frame.language, section.place
     head, address = f"at-{section.name}-{one.channel}", _address(page, section)
     rows = [_choice(frame, section, choice, page.titles) for choice in section.choices]
-    title = el("h2", said.channel(one.channel), " ", el("bdi", address, dir="ltr", class_="address"), id=head)
+    shown = (" ", el("bdi", address, dir="ltr", class_="address")) if address != HIDDEN else ()
+    title = el("h2", said.channel(one.channel), *shown, id=head)
     hint = None if section.grantable else el("p", said.text("app_only"), class_="hint")
     return el("section", title, el("ul", *rows, class_="choices"), hint, aria_labelledby=head)
 
@@ -241,6 +249,7 @@ def code(frame: Frame, page: Centre, section: Section, purpose: str, told: str |
         wrong,
         frame.form(label, field, frame.button("code_button", "grant"), **hidden),
         _back(frame),
+        told=told,
     )
 
 
@@ -271,6 +280,7 @@ def asking(frame: Frame, page: Asking, notice: tuple[str, str] | None = None, to
         *agreed,
         frame.form(_tick("agree", said.text("confirm_label")), frame.button("confirm_button", "confirm")),
         el("p", said.text("confirm_ignore"), class_="hint"),
+        told=told,
     )
 
 
