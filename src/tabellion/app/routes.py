@@ -124,7 +124,7 @@ def build(hub: Hub, settings: Settings) -> App:
     if settings.witness_dir is not None:
         routes += admin_witness.routes(open_witness(settings.witness_dir, around.clock))
     asgi = create_app(edge, routes, ready=_ready(hub), public_url=settings.public_url)
-    return App(asgi, (send, decide, upsert, serve, check, receive))
+    return App(asgi, (send, decide, upsert, serve, check, receive, hub.site.clicks))
 
 
 def _ready(hub: Hub) -> Callable[[], Awaitable[Sequence[str]]]:

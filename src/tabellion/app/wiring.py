@@ -22,6 +22,7 @@ from tabellion.consent.links.service import Links
 from tabellion.consent.notices.service import Notices
 from tabellion.consent.notices.serving import Serving
 from tabellion.consent.pages import texts
+from tabellion.consent.pages.clicks import clicking
 from tabellion.consent.pages.limits import PageLimits
 from tabellion.consent.pages.service import Pages
 from tabellion.consent.pages.site import Site
@@ -305,7 +306,14 @@ def wire(around: Surroundings) -> Hub:
         consent=consent,
         links=links,
         confirming=confirming,
-        site=Site(around.db, links, pages, said, PageLimits(around.clock)),
+        site=Site(
+            around.db,
+            links,
+            pages,
+            said,
+            PageLimits(around.clock),
+            clicking(around.db, consent, around.metrics.batch("clicks")),
+        ),
         asking=Asking(messages, consent, recipients, links, codes, confirming, pages, said, around.events),
         identity=identity,
         intake=Intake(recipients, identity, queue),

@@ -202,10 +202,13 @@ class Consent:
             await self._replies_unclear(tx, workspace_id, unclear)
         return became
 
-    async def withdraw(self, tx: Tx, workspace_id: WorkspaceId, said: Withdrawal) -> list[Recorded | HubError]:
-        """Restrict an address named by its hash, and whoever has it; where nobody has, the hash alone.
+    async def withdraw(
+        self, tx: Tx, workspace_id: WorkspaceId, said: Sequence[Withdrawal]
+    ) -> list[list[Recorded | HubError]]:
+        """Restrict addresses named by their hashes, and whoever has each; where nobody has, the hash alone.
 
-        What became of what was news, where somebody has it: what stands already leaves no second entry.
+        For each, in order, what became of what was news, where somebody has it: what stands already leaves no second
+        entry.
         """
         return await self._withdrawing.withdraw(tx, workspace_id, said)
 

@@ -13,7 +13,7 @@ from tabellion.consent import policy_lock, rules, store
 from tabellion.consent.placing import reached
 from tabellion.consent.policies import Policies, added
 from tabellion.consent.recording import Recorder
-from tabellion.consent.stating import Stated, state
+from tabellion.consent.stating import MOST, Stated, state
 from tabellion.consent.types import (
     ANY,
     Decision,
@@ -40,8 +40,8 @@ PERSON: Final = "recipient"
 
 Place = tuple[str, str]
 """Channel word and purpose word."""
-
-
+News = tuple[bytes, Place]
+"""A place at an address that was not restricted before."""
 Added = tuple[Place, UUID, Sequence[str]]
 """What the policies add to an opt-out: the place, the entry of the opt-out, and the policies."""
 
@@ -78,58 +78,107 @@ class Withdrawing:
     record: Record
     policies: Current
 
-    async def withdraw(self, tx: Tx, workspace_id: WorkspaceId, said: Withdrawal) -> list[Recorded | HubError]:
-        """Restrict an address, and whoever has it. What stands already leaves no second entry.
+    async def withdraw(
+        self, tx: Tx, workspace_id: WorkspaceId, said: Sequence[Withdrawal]
+    ) -> list[list[Recorded | HubError]]:
+        """Restrict addresses, and whoever has each. What stands already, or is said twice, leaves one entry.
 
         An address that nobody has gives no row to lock, and whoever gets it now could be written to by a gate that had
         asked before. So it is restricted while no gate is at work on the side.
         """
-        owner = await self._owner(tx, workspace_id, said.identifier_hash)
-        if owner is None and await self._news(tx, workspace_id, said, None):
+        alone = await self._is_nobodys_news(tx, workspace_id, said)
+        if alone:
             await policy_lock.change(tx, workspace_id)
-            owner = await self._owner(tx, workspace_id, said.identifier_hash)
-        news = await self._news(tx, workspace_id, said, owner[0] if owner else None)
-        if owner is None:
-            await self._nameless(tx, workspace_id, said, news)
-            return []
-        decisions = [_decision(said, one, Ref(kind=owner[1].kind, value=owner[1].value)) for one in news]
-        return await self.record(tx, workspace_id, decisions)
-
-    async def _news(self, tx: Tx, workspace_id: WorkspaceId, said: Withdrawal, owner: UUID | None) -> list[Place]:
-        """What is withdrawn and does not stand already."""
-        purposes = (await self.policies(tx, workspace_id)).purposes
-        standing = await store.around_decisions(tx, workspace_id, [said.identifier_hash], [owner] if owner else [])
-        places = _places(said, purposes)
-        return [one for one in places if not stands(standing, said.identifier_hash, owner, one, purposes)]
-
-    async def _owner(self, tx: Tx, workspace_id: WorkspaceId, hash_: bytes) -> tuple[UUID, Identifier] | None:
-        """Who has the address, under lock, and the address. While the lock was waited for it may have changed hands."""
-        recipients, locked = self.recorder.recipients, set[UUID]()
-        while (owner := (await recipients.owners(tx, workspace_id, [hash_])).get(hash_)) and owner not in locked:
-            pair = (workspace_id, owner)
-            root = (await recipients.lock(tx, [pair], skip_locked=False)).get(pair, owner)
-            found = (await recipients.identifiers(tx, [(workspace_id, root)]))[workspace_id, root]
-            if mine := next((one for one in found if one.hash == hash_), None):
-                return root, mine
-            locked.add(owner)
-        return None
-
-    async def _nameless(self, tx: Tx, workspace_id: WorkspaceId, said: Withdrawal, places: Sequence[Place]) -> None:
-        """Restrict the hash alone. The entries are about somebody new, of whom nothing is known but this."""
+        hashes = sorted({one.identifier_hash for one in said})
+        owned = await self._owned(tx, workspace_id, hashes)
         policies = await self.policies(tx, workspace_id)
-        standing = await store.around_decisions(tx, workspace_id, [said.identifier_hash], [])
+        people = sorted({person for person, _ in owned.values()})
+        standing = await store.around_decisions(tx, workspace_id, hashes, people)
+        owners = {hash_: person for hash_, (person, _) in owned.items()}
+        news = _news(said, owners, standing, policies.purposes)
+        nameless = {new: one for new, one in news.items() if new[0] not in owned}
+        if nameless and not alone:  # it had somebody when it was looked at
+            return await self.withdraw(tx, workspace_id, said)
+        await self._nameless(tx, workspace_id, policies, standing, nameless)
+        became = await self._named(tx, workspace_id, owned, {new: one for new, one in news.items() if new[0] in owned})
+        return [[became[new] for new in _named(one, policies.purposes) if new in became] for one in said]
 
-        def own(some: Sequence[Place]) -> Iterator[Stated]:
-            return (_nameless(said, one, said.evidence, standing, policies.purposes, tx) for one in some)
+    async def _is_nobodys_news(self, tx: Tx, workspace_id: WorkspaceId, said: Sequence[Withdrawal]) -> bool:
+        """Whether something is news at an address that nobody has. Nothing is locked yet."""
+        owners = await self.recorder.recipients.owners(tx, workspace_id, sorted({one.identifier_hash for one in said}))
+        about = [one for one in said if one.identifier_hash not in owners]
+        if not about:
+            return False
+        purposes = (await self.policies(tx, workspace_id)).purposes
+        standing = await store.around_decisions(tx, workspace_id, [one.identifier_hash for one in about], [])
+        return bool(_news(about, {}, standing, purposes))
 
-        def brought(some: Sequence[Added]) -> Iterator[Stated]:
-            for place, by, names in some:
-                evidence = {"entry": ids.show("cns", by), "policies": list(names)}
-                yield _nameless(said, place, evidence, standing, policies.purposes, tx)
+    async def _owned(
+        self, tx: Tx, workspace_id: WorkspaceId, hashes: Sequence[bytes]
+    ) -> dict[bytes, tuple[UUID, Identifier]]:
+        """Who has each address, under lock, and the address; left out where that is nobody.
 
+        While a lock was waited for, an address may have changed hands.
+        """
+        recipients, waiting = self.recorder.recipients, set(hashes)
+        found: dict[bytes, tuple[UUID, Identifier]] = {}
+        locked: set[UUID] = set()
+        while waiting:
+            owners = await recipients.owners(tx, workspace_id, sorted(waiting))
+            fresh = {(workspace_id, one) for one in owners.values() if one not in locked}
+            if not fresh:
+                break
+            locked |= {one for _, one in fresh}
+            held = await recipients.lock(tx, fresh, skip_locked=False)
+            roots = {(workspace_id, held.get(pair, pair[1])) for pair in fresh}
+            for (_, root), some in (await recipients.identifiers(tx, roots)).items():
+                found |= {one.hash: (root, one) for one in some if one.hash in waiting}
+            waiting -= found.keys()
+        return found
+
+    async def _named(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        owned: Mapping[bytes, tuple[UUID, Identifier]],
+        news: Mapping[News, Withdrawal],
+    ) -> dict[News, Recorded | HubError]:
+        """Restrict where somebody has the address: as if they had named it; as many at once as the ledger takes."""
+        became: dict[News, Recorded | HubError] = {}
+        wanted = list(news.items())
+        for some in (wanted[first : first + MOST] for first in range(0, len(wanted), MOST)):
+            decisions = [_decision(one, place, _ref(owned[hash_][1])) for (hash_, place), one in some]
+            recorded = await self.record(tx, workspace_id, decisions)
+            became |= dict(zip((new for new, _ in some), recorded, strict=True))
+        return became
+
+    async def _nameless(
+        self,
+        tx: Tx,
+        workspace_id: WorkspaceId,
+        policies: Policies,
+        standing: Sequence[Standing],
+        news: Mapping[News, Withdrawal],
+    ) -> None:
+        """Restrict hashes alone. The entries are about somebody new each, of whom nothing is known but this."""
         purposes = policies.purposes
-        made = await state(self.recorder, tx, workspace_id, purposes, standing, places, own)
-        more = list(_added(said, dict(zip(places, made, strict=True)), standing, policies))
+
+        def own(some: Sequence[tuple[News, Withdrawal]]) -> Iterator[Stated]:
+            return (_nameless(one, place, one.evidence, standing, purposes, tx) for (_, place), one in some)
+
+        def brought(some: Sequence[tuple[Withdrawal, Added]]) -> Iterator[Stated]:
+            for one, (place, by, names) in some:
+                evidence = {"entry": ids.show("cns", by), "policies": list(names)}
+                yield _nameless(one, place, evidence, standing, purposes, tx)
+
+        made = await state(self.recorder, tx, workspace_id, purposes, standing, list(news.items()), own)
+        by = dict(zip(made, news.values(), strict=True))
+        entries: dict[bytes, dict[Place, UUID]] = {}
+        for (hash_, place), entry in zip(news, made, strict=True):
+            entries.setdefault(hash_, {})[place] = entry
+        said = {one.identifier_hash: one for one in news.values()}
+        extra = [one for hash_, some in entries.items() for one in _added(said[hash_], some, standing, policies)]
+        more = [(by[one[1]], one) for one in extra]
         await state(self.recorder, tx, workspace_id, purposes, standing, more, brought)
 
 
@@ -140,6 +189,22 @@ def _places(said: Withdrawal, purposes: Purposes) -> list[Place]:
     """What is withdrawn. A purpose that is none any more was of some kind of marketing."""
     known = [(channel, one if one in purposes else MARKETING) for channel, one in said.places]
     return list(dict.fromkeys(known))
+
+
+def _named(said: Withdrawal, purposes: Purposes) -> list[News]:
+    return [(said.identifier_hash, place) for place in _places(said, purposes)]
+
+
+def _news(
+    said: Sequence[Withdrawal], owners: Mapping[bytes, UUID], standing: Sequence[Standing], purposes: Purposes
+) -> dict[News, Withdrawal]:
+    """What is withdrawn and does not stand already, each with who said it first."""
+    found: dict[News, Withdrawal] = {}
+    for one in said:
+        for new in _named(one, purposes):
+            if not stands(standing, one.identifier_hash, owners.get(one.identifier_hash), new[1], purposes):
+                found.setdefault(new, one)
+    return found
 
 
 def _added(
@@ -180,6 +245,10 @@ def stands(standing: Sequence[Standing], hash_: bytes, person: UUID | None, plac
 
 
 _NOBODY: Final = UUID(int=0)
+
+
+def _ref(identifier: Identifier) -> Ref:
+    return Ref(kind=identifier.kind, value=identifier.value)
 
 
 def _decision(said: Withdrawal, place: Place, who: Ref) -> NewDecision:

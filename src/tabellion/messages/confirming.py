@@ -19,6 +19,7 @@ from tabellion.consent.pages.html import draw, el
 from tabellion.consent.pages.service import Pages
 from tabellion.consent.pages.texts import Language, Texts
 from tabellion.consent.service import Consent
+from tabellion.consent.types import Purpose
 from tabellion.core import ids
 from tabellion.core.db import Tx
 from tabellion.core.errors import HubError
@@ -76,19 +77,20 @@ class Asking:
         if url is None:
             await self._unsendable(tx, workspace_id, waiting.recipient_id, "no_public_url", entry_id)
             return
-        send = await self._confirmation(tx, workspace_id, waiting, url)
-        if send is None:
-            await self._unsendable(tx, workspace_id, waiting.recipient_id, "purpose_unknown", entry_id)
+        purpose = (await self.consent.purposes(tx, workspace_id)).get(waiting.purpose)
+        if purpose is None or purpose.archived:
+            reason = "purpose_archived" if purpose else "purpose_unknown"
+            await self._unsendable(tx, workspace_id, waiting.recipient_id, reason, entry_id)
             return
+        send = await self._confirmation(tx, workspace_id, waiting, purpose, url)
         message = await self._accepted(tx, workspace_id, waiting.recipient_id, send, entry_id)
         if message is not None:
             await self.confirming.asked(tx, workspace_id, waiting, message.id)
 
-    async def _confirmation(self, tx: Tx, workspace_id: WorkspaceId, waiting: Waiting, url: str) -> Send | None:
+    async def _confirmation(
+        self, tx: Tx, workspace_id: WorkspaceId, waiting: Waiting, purpose: Purpose, url: str
+    ) -> Send:
         said = await self._language(tx, workspace_id, waiting.recipient_id)
-        purpose = (await self.consent.purposes(tx, workspace_id)).get(waiting.purpose)
-        if purpose is None:
-            return None
         values = {
             "brand": (await self.pages.brand(tx, workspace_id, purpose)).name,
             "purpose": said.purpose(purpose, await self.pages.titles(tx, workspace_id)),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tabellion.consent.links import rules
-from tabellion.consent.links.types import Confirm, LinkUnknown, Named, Page, Preferences, Unsubscribe
+from tabellion.consent.links.types import Confirm, Left, LinkUnknown, Named, Page, Preferences, Unsubscribe
 from tabellion.core.crypto import Key
 from tabellion.providers.base import Channel
 from tabellion.recipients.types import DELIVERABLE, Kind
@@ -21,11 +21,12 @@ NOW = datetime(2026, 11, 28, 9, 0, tzinfo=UTC)
 uuids = st.uuids(version=4)
 hashes = st.binary(min_size=32, max_size=32).filter(any)
 moments = st.integers(1_600_000_000, 3_800_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+purposes = st.from_regex(r"[a-z][a-z0-9_.-]{0,63}", fullmatch=True)
 unsubscribes = st.builds(
-    Unsubscribe, hashes, st.sampled_from(sorted(DELIVERABLE)), st.sampled_from(Channel),
-    st.from_regex(r"[a-z][a-z0-9_.-]{0,63}", fullmatch=True), st.none() | uuids,
-)  # fmt: skip
-preferences = st.builds(Preferences, uuids, moments, st.none() | hashes)
+    Unsubscribe, hashes, st.sampled_from(sorted(DELIVERABLE)), st.sampled_from(Channel), purposes, st.none() | uuids
+)
+lefts = st.builds(Left, hashes, st.sampled_from(Channel), purposes)
+preferences = st.builds(Preferences, uuids, moments, st.none() | lefts)
 confirms = st.builds(Confirm, uuids, moments)
 named = unsubscribes | preferences | confirms
 

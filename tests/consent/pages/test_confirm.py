@@ -11,8 +11,10 @@ from tabellion.access.service import create_key
 from tabellion.access.types import KeyOptions, Role
 from tabellion.app.wiring import wire
 from tabellion.consent.links.types import Confirm, Page
+from tabellion.consent.types import RecipientSignal
 from tabellion.core import ids
 from tabellion.events.followers import follow
+from tabellion.providers.base import Channel, Signal
 
 from .conftest import ANN, HOUR, NUMBER, People, World, url_of
 
@@ -81,10 +83,75 @@ async def test_confirming_again_grants_nothing_again(people: People) -> None:
     await people.one_click(unsubscribe)
     people.world.clock.advance(timedelta(minutes=5))
     again = await people.submit(url, page, "confirm", agree="yes")
-    assert again.status_code == 200
-    assert "already" in again.text
+    assert again.status_code == 410
     assert await people.verdict(ANN) == "denied"
     assert "<form" not in (await people.open(url)).text
+
+
+async def test_a_link_that_was_used_says_that_it_holds(people: People) -> None:
+    url = await asked(people)
+    page = (await people.open(url)).text
+    await people.submit(url, page, "confirm", agree="yes")
+    for answer in (await people.open(url), await people.submit(url, page, "confirm", agree="yes")):
+        assert (answer.status_code, "confirmed already" in answer.text) == (200, True)
+    assert (await people.methods()).count("double_opt_in") == 1
+
+
+async def test_what_a_wider_objection_refuses_is_not_called_confirmed(people: People, world: World) -> None:
+    """The first answer was a refusal; the page opened again said thank you."""
+    url = await asked(people)
+    page = (await people.open(url)).text
+    signal = RecipientSignal(Signal.COMPLAINED, Channel.EMAIL, ANN, "fake", "acc_1")
+    await world.db.run(lambda tx: world.hub.consent.record_signals(tx, world.side, [signal]))
+    world.clock.advance(timedelta(minutes=1))
+    refused = await people.submit(url, page, "confirm", agree="yes")
+    assert (refused.status_code, "objected" in refused.text) == (409, True)
+    before = await people.entries()
+    for answer in (await people.open(url), await people.submit(url, page, "confirm", agree="yes")):
+        assert answer.status_code == 410
+        assert "Thank you" not in answer.text
+    assert await people.entries() == before
+    assert await people.verdict(ANN) == "denied"
+
+
+async def test_an_archived_purpose_is_not_asked_about_nor_confirmed(people: People, world: World) -> None:
+    new = {"key": "wine", "title": "Wine club", "class": "marketing", "basis": "consent"}
+    assert (await people.api.post("/v1/purposes", json=new)).status_code == 201
+    url = await asked(people, purpose="wine")
+    page = (await people.open(url)).text
+    world.clock.advance(timedelta(hours=25))
+    await ask(people, purpose="wine")
+    assert (await people.api.delete("/v1/purposes/wine")).status_code < 300
+    await people.follow()
+    assert len(await world.mails(ANN)) == 1
+    [event] = await people.events("confirmation.unsendable")
+    assert event["reason"] == "purpose_archived"
+    answer = await people.submit(url, page, "confirm", agree="yes")
+    assert answer.status_code in (404, 410)
+    assert (await people.open(url)).status_code == answer.status_code
+    assert await people.verdict(ANN, purpose="wine") != "allowed"
+    assert "double_opt_in" not in await people.methods()
+
+
+async def test_a_withdrawal_after_the_question_is_lifted_by_the_answer_and_a_stop_is_not(
+    people: People, world: World
+) -> None:
+    """Who unsubscribes and then confirms has changed their mind; STOP ends more than a link may bring back."""
+    url = await asked(people)
+    person = (await people.entries())[-1]["recipient_id"]
+    page = (await people.open(url)).text
+    await people.one_click(await people.unsubscribe_link(person))
+    world.clock.advance(timedelta(minutes=1))
+    assert (await people.submit(url, page, "confirm", agree="yes")).status_code == 200
+    assert await people.verdict(ANN) == "allowed"
+    await ask(people, recipient={"phone": NUMBER}, channel="sms")
+    await people.follow()
+    [text] = await world.texts(NUMBER)
+    await world.stop(NUMBER)
+    world.clock.advance(timedelta(minutes=1))
+    refused = await people.press(await people.confirm_link({"text": str(text)}), "confirm", agree="yes")
+    assert refused.status_code == 409
+    assert await people.verdict(NUMBER, "sms") == "denied"
 
 
 async def test_looking_confirms_nothing(people: People) -> None:
@@ -126,6 +193,26 @@ async def test_an_address_is_asked_once_a_day(people: People, world: World) -> N
     [event] = await people.events("confirmation.unsendable")
     assert event["reason"] == "asked_lately"
     world.clock.advance(timedelta(hours=24))
+    await ask(people)
+    await people.follow()
+    assert len(await world.mails(ANN)) == 2
+
+
+async def test_what_is_asked_late_is_asked_once_a_day_too(people: People, world: World) -> None:
+    """The day was counted from the grant: a follower that came back after one asked twice within a second."""
+    await ask(people)
+    world.clock.advance(timedelta(hours=23))
+    await ask(people)
+    world.clock.advance(timedelta(hours=2))
+    await people.follow()
+    assert len(await world.mails(ANN)) == 1
+    world.clock.advance(timedelta(hours=23, minutes=30))
+    await world.hub.confirming.end(world.db)
+    await ask(people)
+    await people.follow()
+    assert len(await world.mails(ANN)) == 1, "what is over goes on counting"
+    world.clock.advance(HOUR)
+    await world.hub.confirming.end(world.db)
     await ask(people)
     await people.follow()
     assert len(await world.mails(ANN)) == 2
@@ -190,6 +277,14 @@ async def test_a_crash_before_the_commit_sends_it_once(people: People, world: Wo
     await people.follow()
     await people.follow()
     assert len(await world.mails(ANN)) == 1
+
+
+async def test_confirming_counts_as_showing_a_page_and_not_as_guessing(people: People, world: World) -> None:
+    """Behind a proxy that nobody told the hub of, 30 people an hour could confirm, all together."""
+    url = await asked(people)
+    world.hub.site.limits.grants._most = 0
+    assert (await people.press(url, "confirm", agree="yes")).status_code == 200
+    assert await people.verdict(ANN) == "allowed"
 
 
 async def test_two_who_confirm_at_once_grant_once(people: People) -> None:

@@ -178,6 +178,16 @@ async def test_an_erased_person_has_no_page(people: People, world: World) -> Non
     assert (await people.open(gone)).status_code == 404
 
 
+async def test_who_shares_a_crowded_address_turns_everything_off_all_the_same(
+    people: People, url: str, world: World
+) -> None:
+    world.hub.site.limits.shown._most = 0
+    page = await people.open(url)
+    assert page.status_code == 429
+    assert (await people.submit(url, page.text, "everything")).status_code == 200
+    assert await people.verdict(ANN) == "denied"
+
+
 async def test_the_signal_of_a_browser_is_offered_and_recorded_with_what_is_chosen(people: People, url: str) -> None:
     page = await people.open(url, **GPC)
     assert "Global Privacy Control" in page.text
@@ -196,6 +206,19 @@ async def test_the_signal_alone_restricts_nothing_by_default(people: People, url
     rows = await people.world.rows("select id from consent_entries where workspace_id = $1 order by log_index", side)
     opened = await people.world.db.run(lambda tx: consent.records(tx, side, [rows[-1]["id"]]))
     assert opened[rows[-1]["id"]]["evidence"]["sec_gpc"] == "1"
+
+
+@pytest.mark.parametrize(("asked", "kept"), [("%3Cscript%3E", None), ("xx", None), ("de", "de")])
+async def test_the_evidence_has_a_language_there_is_and_nothing_else_of_the_address(
+    people: People, url: str, asked: str, kept: str | None
+) -> None:
+    """Whatever stood behind `?lang=` went into the ledger."""
+    page = (await people.open(url)).text
+    await people.submit(f"{url}?lang={asked}", page, "off")
+    consent, side = people.world.hub.consent, people.world.side
+    rows = await people.world.rows("select id from consent_entries where workspace_id = $1 order by log_index", side)
+    opened = await people.world.db.run(lambda tx: consent.records(tx, side, [rows[-1]["id"]]))
+    assert (opened[rows[-1]["id"]].get("evidence") or {}).get("language") == kept
 
 
 async def test_a_side_may_let_the_signal_restrict(people: People, url: str) -> None:

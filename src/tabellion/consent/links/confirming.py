@@ -80,7 +80,7 @@ class Confirming:
             pass
 
     async def _end(self, tx: Tx) -> int:
-        ended = await store.end_confirmations(tx, BATCH)
+        ended = await store.end_confirmations(tx, BATCH, tx.now - ASK_AGAIN)
         if events := [_expired(one) for one in ended if one.confirmed_at is None]:
             await self.events.append(tx, events)
         await store.end_codes(tx, ASK_AGAIN)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from tabellion.consent.links.types import Confirm, LinkUnknown, Named, Page, Preferences, Unsubscribe
+from tabellion.consent.links.types import Confirm, Left, LinkUnknown, Named, Page, Preferences, Unsubscribe
 from tabellion.core.crypto import Key, b64url
 from tabellion.core.errors import HubError
 from tabellion.providers.base import Channel
@@ -24,10 +24,9 @@ PURPOSE: Final = 64
 _SEALED: Final = 1 + 12 + 16
 """Version, nonce and tag around what is sealed."""
 _NOBODY: Final = UUID(int=0)
-_NO_HASH: Final = bytes(32)
 _LAYOUT: Final = {
     Page.UNSUBSCRIBE: struct.Struct(f">16s12s32s16s{PURPOSE}s"),
-    Page.PREFERENCES: struct.Struct(">16sq32s"),
+    Page.PREFERENCES: struct.Struct(f">16sq32s12s{PURPOSE}s"),
     Page.CONFIRM: struct.Struct(">16sq"),
 }
 LENGTH: Final = {page: -(-(KEY_ID + _SEALED + one.size) * 4 // 3) for page, one in _LAYOUT.items()}
@@ -90,13 +89,12 @@ def _pack(named: Named) -> bytes:
     layout = _LAYOUT[page_of(named)]
     match named:
         case Unsubscribe():
-            purpose = named.purpose.encode()
-            if len(purpose) > PURPOSE:
-                raise ValueError("a purpose is too long for a link")
             message = (named.message_id or _NOBODY).bytes
+            purpose = _purpose(named.purpose)
             return layout.pack(named.kind.encode(), named.channel.encode(), named.identifier_hash, message, purpose)
-        case Preferences():
-            return layout.pack(named.recipient_id.bytes, _seconds(named.expires_at), named.only or _NO_HASH)
+        case Preferences(recipient, expires_at, only):
+            place = (only.identifier_hash, only.channel.encode(), _purpose(only.purpose)) if only else (b"", b"", b"")
+            return layout.pack(recipient.bytes, _seconds(expires_at), *place)
         case Confirm():
             return layout.pack(named.entry_id.bytes, _seconds(named.expires_at))
 
@@ -112,11 +110,19 @@ def _unpack(page: Page, packed: bytes) -> Named:
                 None if message_id == _NOBODY else message_id,
             )  # fmt: skip
         case Page.PREFERENCES:
-            recipient, expires, only = fields
-            return Preferences(UUID(bytes=recipient), _moment(expires), None if only == _NO_HASH else only)
+            recipient, expires, hash_, channel, purpose = fields
+            only = Left(hash_, Channel(_text(channel)), _text(purpose)) if any(channel) else None
+            return Preferences(UUID(bytes=recipient), _moment(expires), only)
         case Page.CONFIRM:
             entry, expires = fields
             return Confirm(UUID(bytes=entry), _moment(expires))
+
+
+def _purpose(purpose: str) -> bytes:
+    said = purpose.encode()
+    if len(said) > PURPOSE:
+        raise ValueError("a purpose is too long for a link")
+    return said
 
 
 def _text(padded: bytes) -> str:
@@ -169,6 +175,9 @@ def same_code(given: str, wanted: str) -> bool:
 # what is shown of an address
 
 
+HIDDEN: Final = "•••"
+
+
 def masked(kind: Kind, value: str) -> str:
     """Enough of an address for its owner to know it by, and for nobody else to write to it."""
     match kind:
@@ -179,4 +188,4 @@ def masked(kind: Kind, value: str) -> str:
         case Kind.PHONE | Kind.WHATSAPP:
             return f"{value[:3]} ••• {value[-2:]}"
         case _:
-            return "•••"
+            return HIDDEN

@@ -97,10 +97,10 @@ async def add_confirmation(tx: Tx, workspace_id: UUID, one: Confirmation) -> boo
 
 
 async def set_message(tx: Tx, workspace_id: UUID, entry_id: UUID, message_id: UUID) -> None:
-    """Note what asked the person."""
+    """Note what asked the person, and when: a follower may come to it long after the grant."""
     await tx.execute(
-        "update confirmations set message_id = $3 where workspace_id = $1 and entry_id = $2",
-        workspace_id, entry_id, message_id,
+        "update confirmations set message_id = $3, asked_at = $4 where workspace_id = $1 and entry_id = $2",
+        workspace_id, entry_id, message_id, tx.now,
     )  # fmt: skip
 
 
@@ -157,21 +157,21 @@ async def confirm(tx: Tx, workspace_id: UUID, entry_id: UUID) -> bool:
     return row is not None
 
 
-async def end_confirmations(tx: Tx, most: int) -> list[Confirmation]:
-    """Forget confirmations, of all sides, whose time is over; what they were."""
+async def end_confirmations(tx: Tx, most: int, asked_before: datetime) -> list[Confirmation]:
+    """Forget confirmations, of all sides, whose time is over, and who was not asked lately; what they were."""
     rows = await tx.rows(
         """
         delete from confirmations
          where (workspace_id, entry_id) in (select workspace_id, entry_id
                                               from confirmations
-                                             where expires_at <= $1
+                                             where expires_at <= $1 and (message_id is null or asked_at <= $3)
                                              order by expires_at
                                              limit $2
                                                for update skip locked)
         returning workspace_id, entry_id, recipient_id, identifier_hash, channel, purpose, asked_at, expires_at,
                   message_id, confirmed_at
         """,
-        tx.now, most,
+        tx.now, most, asked_before,
     )  # fmt: skip
     return [Confirmation(*row) for row in rows]
 

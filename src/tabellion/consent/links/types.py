@@ -49,13 +49,22 @@ class Unsubscribe:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """The one place that the page after an unsubscription is about."""
+
+    identifier_hash: bytes
+    channel: Channel
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
 class Preferences:
     """What a preference link names, until it ends."""
 
     recipient_id: UUID
     expires_at: datetime
-    only: bytes | None = None
-    """The one identifier (hash) that it shows; None: all that the person has."""
+    only: Left | None = None
+    """What alone it shows; None: all that the person has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from email.message import Message
 from email.parser import BytesParser
-from email.policy import HTTP
+from email.policy import compat32
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -17,12 +17,17 @@ _MULTIPART: Final = "multipart/form-data"
 
 
 def read(content_type: bytes | None, body: bytes) -> Mapping[str, str]:
-    """The fields of a form; of one that stands twice the last, and nothing where it is no form."""
+    """The fields of a form; of one that stands twice the last, and nothing where it is no form.
+
+    What is not declared is read as urlencoded, and a line's end behind it is none of its own: a refusal that a machine
+    wrote carelessly is one all the same.
+    """
     declared = (content_type or b"").decode("latin-1")
     media = declared.partition(";")[0].strip().lower()
     try:
-        if media == _URLENCODED:
-            return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS))
+        if media in (_URLENCODED, ""):
+            said = body.decode("ascii").rstrip("\r\n")
+            return dict(parse_qsl(said, keep_blank_values=True, max_num_fields=MOST_FIELDS))
         if media == _MULTIPART and declared.isprintable():
             return _parts(declared, body)
     except ValueError:
@@ -36,8 +41,9 @@ def is_one_click(fields: Mapping[str, str]) -> bool:
 
 
 def _parts(declared: str, body: bytes) -> dict[str, str]:
+    """Read by the policy that takes headers as they stand: the newer ones raise whatever at some that are broken."""
     head = f"Content-Type: {declared}\r\n\r\n".encode("latin-1")
-    message = BytesParser(policy=HTTP).parsebytes(head + body)
+    message = BytesParser(policy=compat32).parsebytes(head + body)
     parts: list[Message] = message.get_payload() if message.is_multipart() else []  # type: ignore[assignment]
     fields: dict[str, str] = {}
     for part in parts[:MOST_FIELDS]:

@@ -28,6 +28,7 @@ HEADERS: Final = {
 """`Referrer-Policy: no-referrer` is on every answer of the hub: a token is in no Referer."""
 STYLED: Final = {"Cache-Control": "public, max-age=3600"}
 LANGUAGE: Final = 16
+MOST_SLASHES: Final = 4
 
 Answer = Callable[[Asked], Awaitable[Shown]]
 
@@ -46,7 +47,8 @@ def routes(edge: Edge, site: Site) -> list[HTTPRouteHandler]:
         except HubError as error:
             status = edge.refuse(error, visit_of(request.scope)).status
             shown = site.busy(asked, status) if status == 429 or status >= 500 else site.unknown(asked, status)
-        return Response(shown.body, status_code=shown.status, media_type="text/html", headers=HEADERS)
+        later = {"Retry-After": str(shown.retry_after)} if shown.retry_after else {}
+        return Response(shown.body, status_code=shown.status, media_type="text/html", headers=HEADERS | later)
 
     def pages(word: str, show: Answer, change: Answer) -> list[HTTPRouteHandler]:
         path = f"/r/{word}/{{token:str}}"
@@ -86,7 +88,16 @@ def _asked(request: Request[Any, Any, Any], token: str) -> Asked:
         language=language[:LANGUAGE] if isinstance(language, str) and language.isascii() else None,
         accept=accept.decode("latin-1") if accept else None,
         signal=_header(request, b"sec-gpc") == SIGNAL.encode(),
+        near=_near(request.scope["raw_path"]),
     )
+
+
+def _near(path: bytes) -> str:
+    """Where `/r/` is from an address that may have a slash too many behind it: mail that is copied gets some.
+
+    As the browser has it: the path of the framework has lost them.
+    """
+    return "../" * min(1 + len(path) - len(path.rstrip(b"/")), MOST_SLASHES)
 
 
 def _with_form(asked: Asked, fields: Mapping[str, str]) -> Asked:

@@ -18,7 +18,7 @@ from tabellion.consent.links import store as links_store
 from tabellion.consent.links.codes import Codes, Sent
 from tabellion.consent.links.confirming import Confirming
 from tabellion.consent.links.service import Links
-from tabellion.consent.links.types import Confirm, LinkUnknown, Place, Preferences, Unsubscribe, Waiting
+from tabellion.consent.links.types import Confirm, Left, LinkUnknown, Place, Preferences, Unsubscribe, Waiting
 from tabellion.consent.notices.service import Notices
 from tabellion.consent.pages import settings
 from tabellion.consent.pages.settings import Gpc, PageSettings
@@ -46,12 +46,14 @@ from tabellion.core.errors import HubError, NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.providers.base import Channel
 from tabellion.recipients.service import Recipients
-from tabellion.recipients.types import ADDRESSES, DELIVERABLE, Identifier, Kind, Recipient, Ref
+from tabellion.recipients.types import ADDRESSES, DELIVERABLE, Kind, Recipient, Ref
 
 OPTIONAL: Final = frozenset({PurposeClass.MARKETING, PurposeClass.RESEARCH})
 """What a person chooses here. What serves them, or their security, a link in a mail must not end by accident."""
 UNDO: Final = timedelta(hours=1)
 """How long the page after an unsubscription leads to the preferences."""
+PAGE: Final = "preference_page"
+"""The source of what is decided there."""
 _FIRST: Final = {Kind.EMAIL: Channel.EMAIL, Kind.PHONE: Channel.SMS, Kind.WHATSAPP: Channel.WHATSAPP,
                  Kind.DEVICE: Channel.PUSH, Kind.WEBPUSH: Channel.WEBPUSH}  # fmt: skip
 
@@ -172,13 +174,18 @@ class Pages:
             own = await self.brand(tx, workspace_id, purposes.get(named.purpose, purposes[MARKETING]))
             default = await brand_of(tx, workspace_id, None)
             places += [(ANY, one) for one in roots(purposes, lambda one: (one.brand or default.key) == own.key)]
-        await self._withdraw(tx, workspace_id, named.identifier_hash, named.kind, places, method, source, evidence)
+        said = Withdrawal(named.identifier_hash, named.kind, places, method, source, evidence)
+        await self._withdraw(tx, workspace_id, said)
 
     async def undo(self, tx: Tx, leaving: Leaving) -> str | None:
-        """Where the person turns it on again: the preferences of this one address, for an hour."""
+        """Where the person turns it on again: a page of this one place, for an hour.
+
+        An unsubscribe link is for ever and gets forwarded: what it leads to tells no more than it does.
+        """
         if leaving.person is None:
             return None
-        named = Preferences(leaving.person.id, tx.now + UNDO, leaving.named.identifier_hash)
+        left = Left(leaving.named.identifier_hash, leaving.named.channel, leaving.purpose.key)
+        named = Preferences(leaving.person.id, tx.now + UNDO, left)
         return await self.links.path(tx, leaving.workspace_id, named)
 
     # preferences
@@ -191,12 +198,11 @@ class Pages:
         if person is None:
             raise LinkUnknown
         purposes = await self.consent.purposes(tx, workspace_id)
-        optional = [one for one in purposes.values() if one.purpose_class in OPTIONAL and not one.archived]
-        shown = [one for one in person.identifiers if one.kind in DELIVERABLE and named.only in (None, one.hash)]
-        places = await self._places(tx, workspace_id, person, shown)
-        own = await brand_of(tx, workspace_id, None)
+        offered = [one for one in purposes.values() if not one.archived and _offered(one, named.only)]
+        places = await self._places(tx, workspace_id, person, named.only)
+        own = await self.brand(tx, workspace_id, offered[0] if named.only and offered else None)
         others = {one.key: one.name for one in await brands(tx, workspace_id) if one.key != own.key}
-        sections = await self._sections(tx, workspace_id, places, optional, others)
+        sections = await self._sections(tx, workspace_id, places, offered, others)
         kept, _ = await settings.read(tx, workspace_id)
         titles = await self.titles(tx, workspace_id)
         return Centre(workspace_id, named, person, own.name, sections, kept, titles)
@@ -206,19 +212,15 @@ class Pages:
     ) -> None:
         """Turn one purpose off at an address, and with it for the person on that channel."""
         where, places = section.place, [(section.place.channel.value, purpose)]
-        await self._withdraw(
-            tx, centre.workspace_id, where.identifier.hash, where.identifier.kind, places, method,
-            "preference_page", evidence,
-        )  # fmt: skip
+        said = Withdrawal(where.identifier.hash, where.identifier.kind, places, method, PAGE, evidence)
+        await self._withdraw(tx, centre.workspace_id, said)
 
     async def restrict_all(self, tx: Tx, centre: Centre, method: Method, evidence: Mapping[str, Any]) -> None:
         """Turn everything that is optional off, for the person and for each of their addresses."""
         places = [(ANY, one) for one in roots(await self.consent.purposes(tx, centre.workspace_id))]
-        for one in centre.person.identifiers:
-            if one.kind in DELIVERABLE:
-                await self._withdraw(
-                    tx, centre.workspace_id, one.hash, one.kind, places, method, "preference_page", evidence
-                )
+        addresses = [one for one in centre.person.identifiers if one.kind in DELIVERABLE]
+        said = [Withdrawal(one.hash, one.kind, places, method, PAGE, evidence) for one in addresses]
+        await self._withdraw(tx, centre.workspace_id, *said)
 
     async def request_code(self, tx: Tx, centre: Centre, section: Section) -> Sent:
         """Have a code sent to an address, for turning something on there."""
@@ -238,7 +240,7 @@ class Pages:
             decision=Decision.GRANTED,
             basis=Basis.CONSENT,
             method=Method.PREFERENCE_CENTRE,
-            source="preference_page",
+            source=PAGE,
             rank=Rank.PERSON,
             actor=PERSON,
             identifier=Ref(kind=where.identifier.kind, value=where.identifier.value),
@@ -256,7 +258,7 @@ class Pages:
             raise LinkUnknown
         purposes = await self.consent.purposes(tx, workspace_id)
         purpose = purposes.get(waiting.purpose)
-        if purpose is None:
+        if purpose is None or purpose.archived:
             raise LinkUnknown
         person = (await self.recipients.read(tx, workspace_id, [waiting.recipient_id])).get(waiting.recipient_id)
         kept, _ = await settings.read(tx, workspace_id)
@@ -266,6 +268,13 @@ class Pages:
     async def confirm(self, tx: Tx, asking: Asking, evidence: Mapping[str, Any]) -> Recorded | None:
         """Grant what is confirmed; None where it was already."""
         return await self.confirming.confirm(tx, asking.workspace_id, asking.waiting, evidence)
+
+    async def holds(self, tx: Tx, asking: Asking) -> bool:
+        """Whether what was confirmed is on."""
+        one = asking.waiting
+        place = Place(one.recipient_id, one.identifier, one.channel)
+        [verdict] = await self.consent.verdicts(tx, [_question(asking.workspace_id, place, asking.purpose)])
+        return verdict.verdict == "allowed"
 
     async def notice(self, tx: Tx, workspace_id: WorkspaceId, seen: Notice, language: str) -> tuple[str, str] | None:
         """What the person agreed to and its language, this one or its own; None where its text is not kept here."""
@@ -278,36 +287,25 @@ class Pages:
 
     # parts
 
-    async def _withdraw(
-        self,
-        tx: Tx,
-        workspace_id: WorkspaceId,
-        hash_: bytes,
-        kind: Kind,
-        places: Sequence[tuple[str, str]],
-        method: Method,
-        source: str,
-        evidence: Mapping[str, Any],
-    ) -> None:
+    async def _withdraw(self, tx: Tx, workspace_id: WorkspaceId, *said: Withdrawal) -> None:
         """Restrict. What cannot be recorded is raised: nobody is told that it was who was not."""
-        said = Withdrawal(hash_, kind, places, method, source, evidence)
-        for one in await self.consent.withdraw(tx, workspace_id, said):
-            if isinstance(one, HubError):
-                raise one
+        for some in await self.consent.withdraw(tx, workspace_id, said):
+            raise_first(some)
 
-    async def brand(self, tx: Tx, workspace_id: WorkspaceId, purpose: Purpose) -> Brand:
-        """In whose name a purpose is; of one that is no more, the default one's."""
+    async def brand(self, tx: Tx, workspace_id: WorkspaceId, purpose: Purpose | None) -> Brand:
+        """In whose name a purpose is; of none, or where its brand is no more, the default one's."""
         known = {one.key: one for one in await brands(tx, workspace_id)}
-        return known.get(purpose.brand or "") or await brand_of(tx, workspace_id, None)
+        return known.get((purpose and purpose.brand) or "") or await brand_of(tx, workspace_id, None)
 
     async def titles(self, tx: Tx, workspace_id: WorkspaceId) -> Titles:
         """What purposes are called in other languages."""
         return {key: row.settings.titles for key, row in (await self.catalogue.rows(tx, workspace_id)).items()}
 
-    async def _places(
-        self, tx: Tx, workspace_id: WorkspaceId, person: Recipient, shown: Sequence[Identifier]
-    ) -> list[Place]:
+    async def _places(self, tx: Tx, workspace_id: WorkspaceId, person: Recipient, only: Left | None) -> list[Place]:
         """Each address on the channels that it is written to by: its own, and those somebody serves or decided on."""
+        shown = [one for one in person.identifiers if one.kind in DELIVERABLE]
+        if only is not None:
+            return [Place(person.id, one, only.channel) for one in shown if one.hash == only.identifier_hash]
         served = {one for account in await self.accounts.usable(tx, workspace_id) for one in account.channels}
         standing = await self.consent.standing(tx, workspace_id, [one.hash for one in shown], [person.id])
         decided = {(one.identifier_hash, one.channel) for one in standing}
@@ -324,25 +322,37 @@ class Pages:
         tx: Tx,
         workspace_id: WorkspaceId,
         places: Sequence[Place],
-        optional: Sequence[Purpose],
+        offered: Sequence[Purpose],
         others: Mapping[str, str],
     ) -> list[Section]:
-        asked = [_question(workspace_id, place, one) for place in places for one in optional]
+        asked = [_question(workspace_id, place, one) for place in places for one in offered]
         verdicts = iter(await self.consent.verdicts(tx, asked))
         waiting = await links_store.waiting(tx, workspace_id, [one.identifier.hash for one in places])
         open_ = {(one.identifier_hash, one.channel, one.purpose) for one in waiting}
         return [
-            Section(place, [_choice(place, one, next(verdicts), open_, others) for one in optional]) for place in places
+            Section(place, [_choice(place, one, next(verdicts), open_, others) for one in offered]) for place in places
         ]
 
 
 # pure
 
 
+def raise_first(became: Sequence[Recorded | HubError]) -> None:
+    """Raise what could not be recorded, if anything."""
+    for one in became:
+        if isinstance(one, HubError):
+            raise one
+
+
 def roots(purposes: Purposes, wanted: Callable[[Purpose], bool] = lambda one: True) -> list[str]:
     """The purposes by which everything optional is restricted that is wanted: restrictions inherit down."""
     optional = {one.key for one in purposes.values() if one.purpose_class in OPTIONAL and wanted(one)}
     return sorted(one for one in optional if purposes[one].parent not in optional)
+
+
+def _offered(purpose: Purpose, only: Left | None) -> bool:
+    """Whether a page is about a purpose: whatever was left, or what one may choose."""
+    return purpose.key == only.purpose if only else purpose.purpose_class in OPTIONAL
 
 
 def applies(kept: PageSettings, signal: bool) -> bool:

@@ -5,26 +5,32 @@ so; a mailbox provider's one click needs neither (RFC 8058).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from tabellion.consent.links.codes import Sent
 from tabellion.consent.links.service import Links
 from tabellion.consent.links.types import Confirm, LinkUnknown, Opened, Page, Preferences, Unsubscribe
 from tabellion.consent.pages import forms, views
+from tabellion.consent.pages.clicks import SOURCE, clicked
 from tabellion.consent.pages.limits import PageLimits, SourceLimits
 from tabellion.consent.pages.service import Asking, Centre, Leaving, Pages, Section, applies
 from tabellion.consent.pages.settings import PageSettings
 from tabellion.consent.pages.texts import Texts
 from tabellion.consent.pages.views import Frame
 from tabellion.consent.types import Method
+from tabellion.consent.withdrawing import Withdrawal
 from tabellion.core import ids
+from tabellion.core.batching import Batcher
 from tabellion.core.db import Database, Tx
 from tabellion.core.errors import HubError, Overloaded
 from tabellion.recipients.types import Recipient
 
 SIGNAL: Final = "1"
 """What `Sec-GPC` says where it says anything (https://www.w3.org/TR/gpc/, 3.3, read 2026-11-28)."""
+
+BUSY_FOR: Final = 60
+"""Seconds after which who was told to wait is shown pages again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class Asked:
     """`Sec-GPC: 1`."""
     fields: Mapping[str, str] | None = None
     """Of a POST."""
+    near: str = views.NEAR
+    """Where other pages lie from the address as it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,8 @@ class Shown:
 
     status: int
     body: bytes
+    retry_after: int | None = None
+    """Seconds."""
 
 
 class View(Protocol):
@@ -69,28 +79,45 @@ class Site:
     pages: Pages
     texts: Texts
     limits: PageLimits
+    clicks: Batcher[Withdrawal, None]
 
     # unsubscribe
 
     async def show_leaving(self, asked: Asked) -> Shown:
-        self._take(self.limits.shown, asked)
         opened, named = await self._unsubscribe(asked)
+        return await self._leaving(asked, opened, named)
+
+    async def _leaving(
+        self, asked: Asked, opened: Opened, named: Unsubscribe, told: str | None = None, status: int = 200
+    ) -> Shown:
+        """The page that asks; where too many pages were shown, one that takes no reading, with the button all the same.
+
+        Who shares an address with many others could not leave otherwise: the form is on the page.
+        """
+        if not self.limits.shown.admit(asked.address):
+            return Shown(429, views.leaving_hastily(await self._bare(Page.UNSUBSCRIBE, asked)), BUSY_FOR)
         page = await self.db.run(lambda tx: self.pages.leaving(tx, opened.workspace_id, named))
-        return Shown(200, views.leaving(await self._frame(Page.UNSUBSCRIBE, asked, page), page))
+        return Shown(status, views.leaving(await self._frame(Page.UNSUBSCRIBE, asked, page), page, told))
 
     async def leave(self, asked: Asked) -> Shown:
         """Restrict. Never limited: whoever has the link may, and as often as they like."""
         fields = asked.fields or {}
         opened, named = await self._unsubscribe(asked)
         if forms.is_one_click(fields):
-            return await self._leave(asked, opened, named, Method.ONE_CLICK, "one_click")
+            return await self._click(asked, opened, named)
         everything = {"this": False, "everything": True}.get(fields.get("do", ""))
         if everything is None or not await self._fresh(Page.UNSUBSCRIBE, asked):
-            page = await self.db.run(lambda tx: self.pages.leaving(tx, opened.workspace_id, named))
-            return Shown(422, views.leaving(await self._frame(Page.UNSUBSCRIBE, asked, page), page, "retry"))
+            return await self._leaving(asked, opened, named, "retry", 422)
         return await self._leave(
             asked, opened, named, Method.PREFERENCE_CENTRE, "unsubscribe_page", everything=everything
         )
+
+    async def _click(self, asked: Asked, opened: Opened, named: Unsubscribe) -> Shown:
+        """What a mailbox provider hears: that it is done. Nobody looks at it, so nothing is read for it."""
+        if asked.signal:  # no mailbox provider's, but a browser's, which may mean more
+            return await self._leave(asked, opened, named, Method.ONE_CLICK, SOURCE)
+        await self.clicks.submit(opened.workspace_id, clicked(named, self._evidence(asked, named)))
+        return Shown(200, views.clicked(self._plain(asked)))
 
     async def _leave(
         self,
@@ -102,7 +129,7 @@ class Site:
         *,
         everything: bool = False,
     ) -> Shown:
-        side, evidence = opened.workspace_id, _evidence(asked, named)
+        side, evidence = opened.workspace_id, self._evidence(asked, named)
 
         async def work(tx: Tx) -> tuple[Leaving, str | None]:
             await self.pages.leave(tx, side, named, method, source, evidence, everything=everything)
@@ -124,12 +151,20 @@ class Site:
     # preferences
 
     async def show_centre(self, asked: Asked) -> Shown:
-        self._take(self.limits.shown, asked)
         opened, named = await self._preferences(asked)
         if named.expires_at <= self.db.clock.now():
             return self._expired(asked)
+        return await self._shown_centre(asked, opened, named)
+
+    async def _shown_centre(
+        self, asked: Asked, opened: Opened, named: Preferences, told: str | None = None, status: int = 200
+    ) -> Shown:
+        """The page as it is; where too many were shown, that of who waits, which everything can be turned off on."""
+        if not self.limits.shown.admit(asked.address):
+            frame = await self._bare(Page.PREFERENCES, asked)
+            return Shown(429, views.busy(frame, everything=named.only is None), BUSY_FOR)
         page = await self.db.run(lambda tx: self.pages.centre(tx, opened.workspace_id, named))
-        return await self._centre(asked, page)
+        return await self._centre(asked, page, told, status)
 
     async def choose(self, asked: Asked) -> Shown:
         """What a form of the preference page does: one of `off`, `everything`, `gpc`, `on`, `grant`."""
@@ -137,10 +172,9 @@ class Site:
         opened, named = await self._preferences(asked)
         if named.expires_at <= self.db.clock.now():
             return self._expired(asked)
-        chosen = self._choices().get(fields.get("do", ""))
+        chosen = self._choices(named).get(fields.get("do", ""))
         if chosen is None or not await self._fresh(Page.PREFERENCES, asked):
-            page = await self.db.run(lambda tx: self.pages.centre(tx, opened.workspace_id, named))
-            return await self._centre(asked, page, "retry", 422)
+            return await self._shown_centre(asked, opened, named, "retry", 422)
 
         async def work(tx: Tx) -> Callable[[], Awaitable[Shown]]:
             page = await self.pages.centre(tx, opened.workspace_id, named, lock=True)
@@ -148,35 +182,31 @@ class Site:
 
         return await (await self.db.run(work))()
 
-    def _choices(self) -> Mapping[str, "_Chosen"]:
-        return {
-            "off": self._turn_off,
-            "everything": self._turn_all_off,
-            "gpc": self._follow_signal,
-            "on": self._send_code,
-            "grant": self._grant,
-        }
+    def _choices(self, named: Preferences) -> Mapping[str, "_Chosen"]:
+        """What may be done; on the page after an unsubscription only what is about that."""
+        wide = {"everything": self._turn_all_off, "gpc": self._follow_signal} if named.only is None else {}
+        return {"off": self._turn_off, "on": self._send_code, "grant": self._grant, **wide}
 
     async def _turn_off(self, tx: Tx, asked: Asked, page: Centre) -> "_Then":
         section, purpose = _meant(asked, page)
         if section is None:
             return lambda: self._centre(asked, page, "retry", 422)
-        await self.pages.restrict(tx, page, section, purpose, Method.PREFERENCE_CENTRE, _evidence(asked))
+        await self.pages.restrict(tx, page, section, purpose, Method.PREFERENCE_CENTRE, self._evidence(asked))
         return await self._saved(tx, asked, page)
 
     async def _turn_all_off(self, tx: Tx, asked: Asked, page: Centre) -> "_Then":
-        await self.pages.restrict_all(tx, page, Method.PREFERENCE_CENTRE, _evidence(asked))
+        await self.pages.restrict_all(tx, page, Method.PREFERENCE_CENTRE, self._evidence(asked))
         return await self._saved(tx, asked, page)
 
     async def _follow_signal(self, tx: Tx, asked: Asked, page: Centre) -> "_Then":
         """What the box beside the signal says; a box that is not ticked says nothing."""
         if (asked.fields or {}).get("gpc") == "yes":
-            await self.pages.restrict_all(tx, page, Method.GPC, _evidence(asked))
+            await self.pages.restrict_all(tx, page, Method.GPC, self._evidence(asked))
         return await self._saved(tx, asked, page)
 
     async def _saved(self, tx: Tx, asked: Asked, page: Centre) -> "_Then":
-        if applies(page.settings, asked.signal):
-            await self.pages.restrict_all(tx, page, Method.GPC, _evidence(asked))
+        if page.named.only is None and applies(page.settings, asked.signal):
+            await self.pages.restrict_all(tx, page, Method.GPC, self._evidence(asked))
         after = await self.pages.centre(tx, page.workspace_id, page.named)
         return lambda: self._centre(asked, after, "saved")
 
@@ -197,7 +227,7 @@ class Site:
         if not self.limits.grants.admit(asked.address):
             return lambda: self._code(asked, page, section, purpose, "code_limited", 429)
         code = (asked.fields or {}).get("code", "")
-        granted = await self.pages.grant(tx, page, section, purpose, code, _evidence(asked))
+        granted = await self.pages.grant(tx, page, section, purpose, code, self._evidence(asked))
         if granted is None:
             return lambda: self._code(asked, page, section, purpose, "code_wrong", 422)
         if isinstance(granted, HubError):
@@ -214,7 +244,7 @@ class Site:
     async def _code(
         self, asked: Asked, page: Centre, section: Section, purpose: str, told: str | None = None, status: int = 200
     ) -> Shown:
-        return Shown(status, views.code(await self._frame(Page.PREFERENCES, asked, page), section, purpose, told))
+        return Shown(status, views.code(await self._frame(Page.PREFERENCES, asked, page), page, section, purpose, told))
 
     async def _preferences(self, asked: Asked) -> tuple[Opened, Preferences]:
         opened = await self.links.open(Page.PREFERENCES, asked.token)
@@ -233,7 +263,7 @@ class Site:
         return await self._asking(asked, page)
 
     async def confirm(self, asked: Asked) -> Shown:
-        self._take(self.limits.grants, asked)
+        self._take(self.limits.shown, asked)
         opened, named = await self._confirm(asked)
         if named.expires_at <= self.db.clock.now():
             return self._expired(asked)
@@ -241,18 +271,24 @@ class Site:
         frame = await self._frame(Page.CONFIRM, asked, page)
         if not _agreed(asked) or not await self._fresh(Page.CONFIRM, asked):
             return await self._asking(asked, page, "retry", 422)
-        granted = await self.db.run(lambda tx: self.pages.confirm(tx, page, _evidence(asked)))
+        granted = await self.db.run(lambda tx: self.pages.confirm(tx, page, self._evidence(asked)))
         if granted is not None and not granted.applied:
             return Shown(409, views.refused(frame, page))
-        return Shown(200, views.confirmed(frame, page, already=granted is None))
+        return Shown(200, views.confirmed(frame, page)) if granted else await self._confirmed(asked, page)
 
     async def _asking(self, asked: Asked, page: Asking, told: str | None = None, status: int = 200) -> Shown:
         frame = await self._frame(Page.CONFIRM, asked, page)
         if page.waiting.confirmed_at is not None:
-            return Shown(200, views.confirmed(frame, page, already=True))
+            return await self._confirmed(asked, page)
         seen, side, language = page.waiting.notice, page.workspace_id, frame.language.code
         text = await self.db.run(lambda tx: self.pages.notice(tx, side, seen, language)) if seen else None
         return Shown(status, views.asking(frame, page, text, told))
+
+    async def _confirmed(self, asked: Asked, page: Asking) -> Shown:
+        """For a link that was used: that it holds, where it does. Nobody is thanked for what is off."""
+        if not await self.db.run(lambda tx: self.pages.holds(tx, page)):
+            return self._expired(asked)
+        return Shown(200, views.confirmed(await self._frame(Page.CONFIRM, asked, page), page, already=True))
 
     async def _confirm(self, asked: Asked) -> tuple[Opened, Confirm]:
         opened = await self.links.open(Page.CONFIRM, asked.token)
@@ -267,27 +303,42 @@ class Site:
         return Shown(status, views.unknown(self._plain(asked)))
 
     def busy(self, asked: Asked, status: int) -> Shown:
-        return Shown(status, views.busy(self._plain(asked)))
+        return Shown(status, views.busy(self._plain(asked)), BUSY_FOR)
 
     def _expired(self, asked: Asked) -> Shown:
         return Shown(410, views.expired(self._plain(asked)))
 
     def _plain(self, asked: Asked) -> Frame:
-        return Frame(self.texts, self.texts.choose(asked.language, accept=asked.accept))
+        return Frame(self.texts, self.texts.choose(asked.language, accept=asked.accept), near=asked.near)
+
+    async def _bare(self, page: Page, asked: Asked) -> Frame:
+        """What takes no reading, with what forms carry."""
+        return replace(self._plain(asked), nonce=await self.links.nonce(page, asked.token, self.db.clock.now()))
 
     async def _frame(self, page: Page, asked: Asked, view: View) -> Frame:
         locale = view.person.locale if view.person else None
         language = self.texts.choose(asked.language, locale, accept=asked.accept, otherwise=view.settings.language)
         nonce = await self.links.nonce(page, asked.token, self.db.clock.now())
-        return Frame(self.texts, language, view.brand, nonce)
+        return Frame(self.texts, language, view.brand, nonce, asked.near)
 
     async def _fresh(self, page: Page, asked: Asked) -> bool:
         given = (asked.fields or {}).get("nonce", "")
         return await self.links.fresh(page, asked.token, given, self.db.clock.now())
 
+    def _evidence(self, asked: Asked, named: Unsubscribe | None = None) -> dict[str, Any]:
+        """What shows how somebody decided: the mail it came from, the language they chose, the browser's signal."""
+        evidence: dict[str, Any] = {}
+        if named is not None and named.message_id is not None:
+            evidence["message"] = ids.show("msg", named.message_id)
+        if asked.language in self.texts.languages:
+            evidence["language"] = asked.language
+        if asked.signal:
+            evidence["sec_gpc"] = SIGNAL
+        return evidence
+
     def _take(self, limits: SourceLimits, asked: Asked) -> None:
         if not limits.admit(asked.address):
-            raise Overloaded("too many pages from this address; wait a minute", 60, code="rate_limited")
+            raise Overloaded("too many pages from this address; wait a minute", BUSY_FOR, code="rate_limited")
 
 
 _Then = Callable[[], Awaitable[Shown]]
@@ -311,15 +362,3 @@ def _agreed(asked: Asked) -> bool:
     """
     fields = asked.fields or {}
     return (fields.get("do"), fields.get("agree")) == ("confirm", "yes")
-
-
-def _evidence(asked: Asked, named: Unsubscribe | None = None) -> dict[str, Any]:
-    """What shows how somebody decided: the mail it came from, the language they read, the signal of their browser."""
-    evidence: dict[str, Any] = {}
-    if named is not None and named.message_id is not None:
-        evidence["message"] = ids.show("msg", named.message_id)
-    if asked.language:
-        evidence["language"] = asked.language[:16]
-    if asked.signal:
-        evidence["sec_gpc"] = SIGNAL
-    return evidence

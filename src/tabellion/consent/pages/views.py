@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tabellion.consent.links.rules import masked
+from tabellion.consent.links.rules import HIDDEN, masked
 from tabellion.consent.pages.html import Element, Node, document, el
 from tabellion.consent.pages.service import Asking, Centre, Choice, Leaving, Section, Titles
 from tabellion.consent.pages.settings import Gpc
 from tabellion.consent.pages.texts import Language, Texts
 
-STYLE: Final = "../style.css"
-"""From `/r/{word}/{token}`: also behind a proxy that puts the hub below a path."""
+NEAR: Final = "../"
+"""Where other pages lie from `/r/{word}/{token}`: also behind a proxy that puts the hub below a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +23,28 @@ class Frame:
     brand: str | None = None
     nonce: str = ""
     """What forms carry."""
+    near: str = NEAR
 
     @property
     def query(self) -> str:
         """Keeps the language through a form."""
         return f"?lang={self.language.code}"
 
-    def page(self, title: str, *content: Node | None) -> bytes:
-        """A whole page. `title` is a key."""
+    def page(self, title: str, *content: Node | None, told: str | None = None) -> bytes:
+        """A whole page. `title` is a key, and so is `told`, what came of the last form: who hears pages hears it first.
+
+        A screen reader reads the title of a page that it opens, and what has the role of a message only when it comes.
+        """
         said = self.language
+        name = f"{said.text(told, brand=self.brand or '')} {said.text(title)}" if told else said.text(title)
         head = el(
             "head",
             el("meta", charset="utf-8"),
             el("meta", name="viewport", content="width=device-width, initial-scale=1"),
             el("meta", name="color-scheme", content="light dark"),
             el("meta", name="robots", content="noindex"),
-            el("title", f"{said.text(title)} · {self.brand}" if self.brand else said.text(title)),
-            el("link", rel="stylesheet", href=STYLE),
+            el("title", f"{name} · {self.brand}" if self.brand else name),
+            el("link", rel="stylesheet", href=f"{self.near}style.css"),
         )
         main = el("main", self._brand(), el("h1", said.text(title)), *content)
         body = el("body", main, self._footer())
@@ -102,8 +107,9 @@ def expired(frame: Frame) -> bytes:
     return frame.page("expired_title", frame.say("expired_text"))
 
 
-def busy(frame: Frame) -> bytes:
-    return frame.page("busy_title", frame.say("busy_text"))
+def busy(frame: Frame, *, everything: bool = False) -> bytes:
+    """To wait a minute; with `everything`, that can be turned off at once."""
+    return frame.page("busy_title", frame.say("busy_text"), _everything(frame) if everything else None)
 
 
 # unsubscribe
@@ -122,7 +128,18 @@ def leaving(frame: Frame, page: Leaving, told: str | None = None) -> bytes:
             frame.say("unsubscribe_all_text", brand=page.brand),
             frame.form(frame.button("unsubscribe_all_button", "everything", "quiet")),
         ),
+        told=told,
     )
+
+
+def leaving_hastily(frame: Frame) -> bytes:
+    """The same button on a page that nothing was read for."""
+    return frame.page("unsubscribe_title", frame.form(frame.button("unsubscribe_button", "this")))
+
+
+def clicked(frame: Frame) -> bytes:
+    """What a mailbox provider gets, which shows it to nobody."""
+    return frame.page("unsubscribed_title")
 
 
 def left(frame: Frame, page: Leaving, undo: str | None, *, everything: bool) -> bytes:
@@ -137,34 +154,42 @@ def left(frame: Frame, page: Leaving, undo: str | None, *, everything: bool) -> 
 
 
 def _link(frame: Frame, key: str, path: str) -> Element:
-    """A link to another page, from `/r/{word}/{token}`."""
-    near = path.removeprefix("/r/")
-    return el("p", el("a", frame.language.text(key), href=f"../{near}{frame.query}", class_="link"))
+    """A link to another page."""
+    there = path.removeprefix("/r/")
+    return el("p", el("a", frame.language.text(key), href=f"{frame.near}{there}{frame.query}", class_="link"))
 
 
 # preferences
 
 
 def centre(frame: Frame, page: Centre, *, signal: bool, told: str | None = None, wrong: bool = False) -> bytes:
-    sections = [_section(frame, one, page.titles) for one in page.sections]
+    sections, whole = [_section(frame, page, one) for one in page.sections], page.named.only is None
     return frame.page(
         "preferences_title",
         frame.told(told, wrong=wrong),
         frame.say("preferences_text", brand=page.brand) if sections else frame.say("preferences_empty"),
-        _signal(frame) if signal and page.settings.gpc is not Gpc.IGNORE else None,
+        _signal(frame) if signal and whole and page.settings.gpc is not Gpc.IGNORE else None,
         *sections,
         el("p", frame.language.text("code_needed"), class_="hint") if sections else None,
-        _everything(frame) if sections else None,
+        _everything(frame) if sections and whole else None,
+        told=told,
     )
 
 
-def _section(frame: Frame, section: Section, titles: Titles) -> Element:
+def _section(frame: Frame, page: Centre, section: Section) -> Element:
     said, one = frame.language, section.place
-    head, address = f"at-{section.name}-{one.channel}", masked(one.identifier.kind, one.identifier.value)
-    rows = [_choice(frame, section, choice, titles) for choice in section.choices]
-    title = el("h2", said.channel(one.channel), " ", el("bdi", address, dir="ltr", class_="address"), id=head)
+    head, address = f"at-{section.name}-{one.channel}", _address(page, section)
+    rows = [_choice(frame, section, choice, page.titles) for choice in section.choices]
+    shown = (" ", el("bdi", address, dir="ltr", class_="address")) if address != HIDDEN else ()
+    title = el("h2", said.channel(one.channel), *shown, id=head)
     hint = None if section.grantable else el("p", said.text("app_only"), class_="hint")
     return el("section", title, el("ul", *rows, class_="choices"), hint, aria_labelledby=head)
+
+
+def _address(page: Centre, section: Section) -> str:
+    """What is shown of an address: nothing to who came by an unsubscribe link, which may have been forwarded."""
+    one = section.place.identifier
+    return HIDDEN if page.named.only else masked(one.kind, one.value)
 
 
 def _choice(frame: Frame, section: Section, choice: Choice, titles: Titles) -> Element:
@@ -207,7 +232,7 @@ def _everything(frame: Frame) -> Element:
     )
 
 
-def code(frame: Frame, section: Section, purpose: str, told: str | None = None) -> bytes:
+def code(frame: Frame, page: Centre, section: Section, purpose: str, told: str | None = None) -> bytes:
     """Asks for the code that was sent."""
     said, one = frame.language, section.place
     hidden = {"at": section.name, "channel": one.channel.value, "purpose": purpose}
@@ -220,10 +245,11 @@ def code(frame: Frame, section: Section, purpose: str, told: str | None = None) 
     label = el("label", said.text("code_label"), for_="code")
     return frame.page(
         "code_title",
-        el("p", *said.nodes("code_text", address=masked(one.identifier.kind, one.identifier.value)), role="status"),
+        el("p", *said.nodes("code_text", address=_address(page, section)), role="status"),
         wrong,
         frame.form(label, field, frame.button("code_button", "grant"), **hidden),
         _back(frame),
+        told=told,
     )
 
 
@@ -254,6 +280,7 @@ def asking(frame: Frame, page: Asking, notice: tuple[str, str] | None = None, to
         *agreed,
         frame.form(_tick("agree", said.text("confirm_label")), frame.button("confirm_button", "confirm")),
         el("p", said.text("confirm_ignore"), class_="hint"),
+        told=told,
     )
 
 
