@@ -184,10 +184,11 @@ class Recorder:
         if batch.restored:
             await store.restore(tx, workspace_id, batch.restored)
         await self._promote(tx, workspace_id, batch.written)
+        sealed = [_sealed(workspace_id, one, keys) for one in batch.written]  # others wait while the head is locked
         appended, size = await self._append(tx, workspace_id, [_leaf(one, keys, tx) for one in batch.written], log)
         places = [one.ordinal for one in appended]
         written = batch.numbered(places)
-        entries = [_entry(workspace_id, one, leaf, keys, tx) for one, leaf in zip(written, appended, strict=True)]
+        entries = [_entry(*one, tx) for one in zip(written, appended, sealed, strict=True)]
         await store.insert(tx, workspace_id, entries)
         if lifted := batch.lifted(places):
             await store.add_lifts(tx, workspace_id, lifted)
@@ -365,12 +366,16 @@ def _leaf(written: Written, keys: Mapping[UUID, Key], tx: Tx) -> Leaf:
     return Leaf(entry_id, "consent", key.hash(written.record), tx.now.date())
 
 
-def _entry(workspace_id: UUID, written: Written, leaf: Appended, keys: Mapping[UUID, Key], tx: Tx) -> store.Entry:
-    subject_id = written.scope.recipient_id
+def _sealed(workspace_id: UUID, written: Written, keys: Mapping[UUID, Key]) -> bytes:
+    key = keys[written.scope.recipient_id]
+    return key.seal(written.record, records.context(workspace_id, written.standing.id))
+
+
+def _entry(written: Written, leaf: Appended, sealed: bytes, tx: Tx) -> store.Entry:
     return store.Entry(
         standing=written.standing,
         leaf_hash=leaf.leaf_hash,
-        subject_id=subject_id,
+        subject_id=written.scope.recipient_id,
         identifier_kind=written.identifier.kind if written.identifier else None,
         source=written.new.source,
         recorded_at=tx.now,
@@ -379,7 +384,7 @@ def _entry(workspace_id: UUID, written: Written, leaf: Appended, keys: Mapping[U
         in_force=written.in_force,
         notice=written.new.notice.id if written.new.notice else None,
         notice_version=str(written.new.notice.version) if written.new.notice else None,
-        sealed=keys[subject_id].seal(written.record, records.context(workspace_id, written.standing.id)),
+        sealed=sealed,
         ended_by=written.ended_by,
     )
 
