@@ -88,7 +88,7 @@ async def test_rows_that_changed_places_are_named(db: Database, side: WorkspaceI
 
 async def test_a_row_that_was_deleted_is_named_by_its_entry(db: Database, side: WorkspaceId, check: Check) -> None:
     await note(db, side, 10)
-    gone = (await db.run(lambda tx: store.logged_audit(tx, side, 1, [9])))[9]
+    gone = (await db.run(lambda tx: store.logged_audit(tx, side, 1, [9])))[0]
     await do(db, "delete from audit where workspace_id = $1 and id = $2", side, gone.id)
     [one] = (await check.run()).differences
     assert (one.kind, one.log_index, one.id) == (Kind.MISSING, 9, ids.show("aud", gone.id))
@@ -103,6 +103,17 @@ async def test_a_row_that_was_inserted_is_named(
     await db.run(lambda tx: store.insert_audit(tx, side, [forged]))
     [one] = (await check.run()).differences
     assert (one.kind, one.log_index, one.id) == (Kind.UNKNOWN, index, ids.show("aud", forged.id))
+
+
+async def test_a_second_row_for_one_entry_is_named(db: Database, side: WorkspaceId, check: Check) -> None:
+    """Whoever may insert rows may take away the index that keeps them apart."""
+    await note(db, side, 10)
+    await do(db, "drop index audit_log")
+    forged = AuditEntry(ids.new(), db.clock.now(), "key_z", "x.done", "x", {}, 1, 4)
+    await db.run(lambda tx: store.insert_audit(tx, side, [forged]))
+    assert [(one.kind, one.log_index, one.id) for one in (await check.run()).differences] == [
+        (Kind.UNKNOWN, 4, ids.show("aud", forged.id))
+    ]
 
 
 async def test_a_row_inserted_as_if_from_before_the_log_is_found(db: Database, side: WorkspaceId, check: Check) -> None:

@@ -34,3 +34,11 @@ def test_a_list_that_was_brought_in_comes_out(tabellion: Tabellion, tmp_path: Pa
     there = tabellion.json("import", "suppressions", str(file), "--workspace", "rival", "--mode", "live")
     assert (there["rows"], there["applied"], there["rejected"]) == (2, 2, 0)
     assert sorted(one.name for one in tmp_path.iterdir() if one.suffix in (".part", ".lock")) == []
+    tabellion.json("export", "suppressions", str(tmp_path / "ann@example.org.csv"), *SIDE)
+    key = tabellion.key("acme", mode="live", role="compliance")["key"]
+    hub = tabellion.up()
+    with hub.client(key) as client:
+        audited = client.get("/v1/audit?action=suppressions.exported")
+    assert hub.stop() == 0
+    assert len(audited.json()["data"]) >= 2
+    assert "ann@example.org" not in audited.text, "the name of a file may be somebody's"

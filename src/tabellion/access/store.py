@@ -324,19 +324,18 @@ async def read_audit(tx: Tx, workspace_id: WorkspaceId, entry_id: UUID) -> Audit
     return _audited(row) if row else None
 
 
-async def logged_audit(
-    tx: Tx, workspace_id: WorkspaceId, generation: int, indexes: Sequence[int]
-) -> dict[int, AuditEntry]:
-    """The rows that say they stand at these indexes of a log."""
+async def logged_audit(tx: Tx, workspace_id: WorkspaceId, generation: int, indexes: Sequence[int]) -> list[AuditEntry]:
+    """The rows that say they stand at these indexes of a log: one each, as long as nobody took away the constraint."""
     rows = await tx.rows(
         """
         select id, at, actor, action, target, detail, log_generation, log_index
           from audit
          where workspace_id = $1 and log_generation = $2 and log_index = any($3::bigint[]) and log_index is not null
+         order by log_index, id
         """,
         workspace_id, generation, indexes,
     )  # fmt: skip
-    return {row["log_index"]: _audited(row) for row in rows}
+    return [_audited(row) for row in rows]
 
 
 async def misplaced_audit(

@@ -142,13 +142,17 @@ class Check:
             self._add(Kind.LOG, f"it is not what was published at size {published.size}", head)
         return roots
 
-    async def _page(self, tx: Tx, head: Head, start: int, past: int) -> tuple[list[Entry], dict[int, AuditEntry]]:
+    async def _page(self, tx: Tx, head: Head, start: int, past: int) -> tuple[list[Entry], list[AuditEntry]]:
         rows = await store.logged_audit(tx, self._side, head.log.generation, range(start, past))
         return await self._ledger.entries(tx, head.log, start, past), rows
 
-    def _rows(self, key: Key, head: Head, entries: Sequence[Entry], rows: Mapping[int, AuditEntry]) -> None:
+    def _rows(self, key: Key, head: Head, entries: Sequence[Entry], rows: Sequence[AuditEntry]) -> None:
+        placed: dict[int | None, AuditEntry] = {}
+        for one in rows:
+            if placed.setdefault(one.log_index, one) is not one:
+                self._row(Kind.UNKNOWN, "another row stands in the place of the same entry", head, one)
         for entry in entries:
-            row, audited = rows.get(entry.index), msgspec.json.decode(entry.leaf)["type"] == "audit"
+            row, audited = placed.get(entry.index), msgspec.json.decode(entry.leaf)["type"] == "audit"
             if row is None and audited:
                 shown = ids.show("aud", entry.entry_id)
                 self._add(Kind.MISSING, "the entry has no row: it was deleted", head, entry.index, shown)

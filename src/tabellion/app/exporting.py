@@ -19,9 +19,7 @@ async def export_suppressions(settings: Settings, workspace: str, mode: Mode, fi
     async with opened(settings) as installation, domains(installation, settings) as hub:
         found = await installation.db.run(lambda tx: find_workspace(tx, workspace))
         side = found.side(mode)
-        await installation.db.run(
-            lambda tx: audit(tx, side, COMMAND_LINE, "suppressions.exported", "suppressions", {"file": file.name})
-        )
+        await installation.db.run(lambda tx: audit(tx, side, COMMAND_LINE, "suppressions.exported", "suppressions", {}))
         part = file.with_name(file.name + ".part")
         try:
             rows = await _write(hub, side, part)

@@ -115,6 +115,7 @@ async def test_a_list_comes_over_http_and_what_is_refused_is_said(
     assert (one["method"], one["source"], one["reason"]) == ("import", "import:api", "objected")
     rows = await world.rows("select detail from audit where workspace_id = $1 and action = 'suppressions.imported'")
     assert [row["detail"]["applied"] for row in rows] == [1, 0], "of a dry run nothing is said"
+    assert {word for row in rows for word in row["detail"]} == {"rows", "applied", "rejected"}, "no word of anybody's"
 
 
 async def test_a_list_is_bounded_and_of_a_kind_that_is_known(api: httpx.AsyncClient) -> None:

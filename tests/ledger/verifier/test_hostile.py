@@ -164,6 +164,16 @@ def test_the_lines_of_a_key_file_are_keys(new_log: NewLog) -> None:
         log.verified(believed={"witnesses": [log.key]})
 
 
+def test_a_key_that_a_list_bounds_is_not_unbounded_by_being_named(new_log: NewLog, tmp_path: Path) -> None:
+    """An auditor names the key they have always named, and the list of keys that says until when it signed."""
+    log, newer = new_log(9).write(), note.Signer.new(ORIGIN)
+    ranges = [{"vkey": log.key, "from_size": 0, "to_size": 5}]
+    ranges += [{"vkey": newer.verifier.line(), "from_size": 5, "to_size": None}]
+    listed = tmp_path / "keys.json"
+    listed.write_text(json.dumps({"keys": ranges}))
+    assert [one.code for one in log.verified(believed={"key_lists": [listed]}).findings] == ["key_out_of_range"]
+
+
 def test_a_checkpoint_by_a_newer_key_is_told_from_a_forged_one(new_log: NewLog) -> None:
     log, newer = new_log(3).write(), note.Signer.new(ORIGIN)
     log.put("checkpoint", log.checkpoint(signer=newer).encode())

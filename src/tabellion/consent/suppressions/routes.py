@@ -175,7 +175,7 @@ def list_routes(edge: Edge, recipients: Recipients, suppressions: Suppressions) 
         opened = listing.opened(visit_of(request.scope).head.content_type, await request.body())
         report = await listing.bring(edge.db, recipients, suppressions, wanted, opened)
         if not dry_run:
-            detail = {"source": source, "rows": report.rows, "applied": report.applied, "rejected": report.rejected}
+            detail = {"rows": report.rows, "applied": report.applied, "rejected": report.rejected}
             await edge.db.run(
                 lambda tx: audit(tx, caller.workspace_id, caller.actor, "suppressions.imported", "suppressions", detail)
             )

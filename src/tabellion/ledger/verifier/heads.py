@@ -57,11 +57,14 @@ class Signed:
 def trust(keys: Iterable[str], lists: Iterable[bytes], witnesses: Iterable[str], quorum: int | None) -> Trust:
     """What to believe, from verifier keys, key lists and the keys of witnesses. Raises `Unusable`.
 
-    Without a quorum, every witness that is named must have cosigned.
+    A key that is named by itself and in a list counts for the sizes that the list says. Without a quorum, every witness
+    that is named must have cosigned.
     """
     try:
-        trusted = [Trusted(_key(line)) for one in keys for line in one.split("\n") if line.strip()]
-        trusted += [one for each in lists for one in _listed(each)]
+        trusted = [one for each in lists for one in _listed(each)]
+        bounded = {one.key for one in trusted}
+        bare = [_key(line) for one in keys for line in one.split("\n") if line.strip()]
+        trusted += [Trusted(one) for one in bare if one not in bounded]
         known = list(dict.fromkeys(_witness(one) for one in witnesses))
     except BadNote as error:
         raise Unusable(str(error)) from None
