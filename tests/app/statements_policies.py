@@ -100,5 +100,6 @@ async def _(tx: Tx, of: Asked) -> Any:
 
 
 reads(purposes, "of_brand")(lambda tx, of: purposes.of_brand(tx, of.name, "shoes"))
+reads(purposes, "branded")(lambda tx, of: purposes.branded(tx, of.name))
 writes(purposes, "delete")(lambda tx, of: purposes.delete(tx, of.name, "news"))
 writes(purposes, "use")(lambda tx, of: purposes.use(tx, of.name, ["news"]))

@@ -224,7 +224,7 @@ class Model:
         return more
 
     def news(self, said: Said, reason: str | None) -> bool:
-        """Whether it ends a grant, or says what was not said as strongly and as late already."""
+        """Whether it ends a grant, or says what was not said as strongly, as late and by as much already."""
         grants = {grant.number for point in self.points(said) if (grant := self.last(*point))}
         if said.applied and grants - said.spared:
             return True
@@ -233,6 +233,7 @@ class Model:
             and one.restricts
             and (one.firm, one.at) >= (said.firm, one.at)
             and one.at >= said.at
+            and one.rank >= said.rank
             and one.identifier == said.identifier
             and (not said.whole or (one.whole and one.person == said.person))
             and (one.channel, one.purpose) == (said.channel, said.purpose)
