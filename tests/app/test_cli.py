@@ -423,7 +423,7 @@ def test_a_log_gets_a_new_key_and_keeps_what_the_old_one_signed(anywhere):
     made = anywhere.json("ledger", "rotate-key", "--workspace", "acme", "--mode", "test")
     assert set(made) == {"workspace", "mode", "log", "origin", "key", "retired"}
     assert (made["mode"], made["log"], made["retired"]["from_size"]) == ("test", "consent", 0)
-    assert made["retired"]["to_size"] == made["key"]["from_size"] == 0
+    assert made["retired"]["to_size"] == made["key"]["from_size"], "whatever the others here have recorded"
     assert made["key"]["to_size"] is None
     assert {made["key"]["vkey"].split("+")[0], made["retired"]["vkey"].split("+")[0]} == {made["origin"]}
     told = anywhere.run("ledger", "rotate-key", "--workspace", "acme", "--mode", "test", "--log", "audit").stdout

@@ -61,7 +61,7 @@ def test_two_hubs_watch_each_other(hubs: list[Tabellion], tmp_path: Path):
     running = [one.up("--witness-dir", str(one.folder / "witness")) for one in hubs]
     keys = [one.key("acme")["key"] for one in hubs]
     paste(exchange, tmp_path, running)
-    assert paste(trust, tmp_path, running).count("watches tabellion.log/") == 4
+    assert paste(trust, tmp_path, running).count("watches tabellion.log/") == 8, "two logs a side"
     ports = [one.url.rpartition(":")[2] for one in running]
     assert [one.stop() for one in running] == [0, 0]
     # The witness serves at the same address as before, for the policies name it.

@@ -60,6 +60,7 @@ def test_a_hub_restored_with_its_keys_takes_no_decision_that_would_fork_its_log(
     client = hub.client(own.key("acme")["key"])
     lines = own.json("ledger", "keys")["keys"]
     own.run("witness", "trust", "--dir", str(tmp_path / "w"), *lines)
+    eventually(lambda: client.get("/v1/ledger/checkpoint").status_code == 200)
     origin = client.get("/v1/ledger/checkpoint").text.splitlines()[0]
     (line,) = [one for one in lines if one.startswith(origin + "+")]
     assert [one.status_code for one in refuse(client, "a@example.org", "b@example.org")] == [201, 201]

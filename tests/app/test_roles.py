@@ -54,7 +54,7 @@ async def test_doctor_names_the_log_and_the_witness(surroundings: Surroundings, 
     clock.advance(timedelta(minutes=1))
     (tmp_path / "policy").write_text(POLICY)
     around = surroundings
-    installation = Opened("", around.db, clock, around.vault, around.keys, around.install_id, None)
+    installation = Opened("", around.db, clock, around.vault, around.keys, around.install_id, hub.ledger, None)
     found = await examine_witnesses(installation, Settings(witness_policy=tmp_path / "policy"))
     assert [(one.name, one.level) for one in found] == [
         ("witnesses", Level.OK), ("published", Level.WARNING), ("witnesses", Level.WARNING),

@@ -87,7 +87,8 @@ class Watched(Tx):
 
     def __init__(self, inner: Tx, burn: Callable[[Any], None]) -> None:
         super().__init__(inner._connection, inner.now)
-        self._committed = inner._committed
+        self._committed, self._closing = inner._committed, inner._closing
+        self._provided, self._held = inner._provided, inner._held
         self._burn = burn
 
     async def rows(self, sql: str, *args: Any) -> list[Row]:
@@ -115,7 +116,9 @@ class Breaking(Database):
     @contextlib.asynccontextmanager
     async def transaction(self, limit: float = WRITE_LIMIT) -> AsyncIterator[Tx]:
         async with super().transaction(limit) as tx:
-            yield Watched(tx, self._burn)
+            watched = Watched(tx, self._burn)
+            yield watched
+            await watched._close()
             self._burn(tx._connection)
         self._burn(None)
 

@@ -1,5 +1,6 @@
 """The commands about the logs of a workspace side."""
 
+from itertools import product
 from typing import Any, Final, Literal
 
 from tabellion.access import service
@@ -74,13 +75,13 @@ def _range(key: VerifierKey) -> dict[str, Any]:
 
 
 async def list_keys(settings: Settings) -> list[str]:
-    """The verifier keys of all logs in use, of all workspaces. Each side has one by then: made, where it had none."""
+    """The verifier keys of all logs in use, of all workspaces. Each side has both by then: made, where it had none."""
     async with opened(settings) as hub:
 
         async def work(tx: Tx) -> list[tuple[str, bytes]]:
-            for found in await service.list_workspaces(tx):
-                for side in (found.live, found.test):
-                    await hub.ledger.origin(tx, side)
+            sides = sorted(side for one in await service.list_workspaces(tx) for side in (one.live, one.test))
+            for log, side in product(LOGS, sides):
+                await hub.ledger.origin(tx, side, log)
             return await witnessed.verifier_keys(tx)
 
         return [Verifier(*key).line() for key in await hub.db.run(work)]
