@@ -6,6 +6,7 @@ from typing import Final
 
 from tabellion.consent.placing import reached
 from tabellion.consent.suppressions.types import Listed, Owned, Row, Standing
+from tabellion.consent.types import ANY
 from tabellion.core.errors import Conflict
 from tabellion.recipients.types import DELIVERABLE
 
@@ -45,12 +46,15 @@ def refusal(one: Standing) -> Conflict | None:
         return Conflict("suppression_ended", "this restriction is not in force any more; there is nothing to end")
     if one.entry.recipient_id is None:
         return Conflict(
-            "suppression_of_erased", "whom it is about was erased; who signs up again at this address can lift it"
+            "suppression_of_erased",
+            "whom it is about was erased; it stands for whoever has the address, and no key ends it",
         )
     if one.plain:
         return None
     if one.reason == "stop":
         return Conflict("suppression_firm", "they texted STOP; START from the same number lifts it, and nothing else")
+    if one.entry.channel == ANY:
+        return Conflict("suppression_firm", "they objected on every channel; no grant for a single one lifts that")
     return Conflict(
         "suppression_firm",
         "the person said so themselves, or objected; ask them to agree again: by the preference centre, by a double"
