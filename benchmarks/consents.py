@@ -30,7 +30,8 @@ from tabellion.app.opening import opened
 from tabellion.app.wiring import Hub
 from tabellion.consent.purposes import store as purposes
 from tabellion.consent.purposes.types import PurposeSettings
-from tabellion.consent.types import Ask, Basis, Decision, Method, NewDecision, PurposeClass, Question, Rank
+from tabellion.consent.questions import Ask, Question
+from tabellion.consent.types import Basis, Decision, Method, NewDecision, PurposeClass, Rank
 from tabellion.core import ids
 from tabellion.core.config import load as load_settings
 from tabellion.core.db import Tx

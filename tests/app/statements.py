@@ -13,7 +13,7 @@ from tabellion.access import store as access
 from tabellion.access.types import AuditFilter
 from tabellion.accounts import store as accounts
 from tabellion.consent import store as consent
-from tabellion.consent.types import Question
+from tabellion.consent.questions import Question
 from tabellion.core import ids, vault
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId

@@ -16,12 +16,12 @@ from tabellion.app.importing.beside import LOCK, Count, Progress, ProgressFile, 
 from tabellion.app.importing.sources import open_source
 from tabellion.app.importing.suppressions import Listed, Meant, storing
 from tabellion.app.wiring import Hub, Surroundings, wire
+from tabellion.consent.questions import Ask, Verdict
 from tabellion.consent.suppressions.rows import Reader, Suppression, choose, moment
 from tabellion.consent.suppressions.service import Answers
 from tabellion.consent.types import (
     BUILT_IN,
     PHONE_MESSAGING,
-    Ask,
     Basis,
     Decision,
     Method,
@@ -29,7 +29,6 @@ from tabellion.consent.types import (
     Notice,
     Rank,
     Recorded,
-    Verdict,
 )
 from tabellion.core.errors import HubError, Invalid, Overloaded
 from tabellion.core.ids import WorkspaceId

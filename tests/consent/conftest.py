@@ -13,20 +13,18 @@ from tabellion.app.wiring import Surroundings
 from tabellion.consent.notices import store as notices
 from tabellion.consent.notices.types import Notice as KeptNotice
 from tabellion.consent.notices.types import Version
+from tabellion.consent.questions import Ask, Question, Verdict
 from tabellion.consent.service import Consent
 from tabellion.consent.types import (
-    Ask,
     Basis,
     Covered,
     Decision,
     Method,
     NewDecision,
     Notice,
-    Question,
     Rank,
     RecipientSignal,
     Recorded,
-    Verdict,
 )
 from tabellion.core import ids
 from tabellion.core.clock import FakeClock

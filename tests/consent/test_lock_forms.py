@@ -13,7 +13,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from tabellion.consent.types import Question, Recorded
+from tabellion.consent.questions import Question
+from tabellion.consent.types import Recorded
 from tabellion.core.db import Tx
 from tabellion.providers.base import Channel
 from tabellion.recipients.types import Kind

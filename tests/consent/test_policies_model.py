@@ -14,6 +14,7 @@ from tabellion.consent import rules
 from tabellion.consent.batch import Batch
 from tabellion.consent.policies import Policies, widened
 from tabellion.consent.purposes.rules import age, loosened
+from tabellion.consent.questions import Inputs, Question
 from tabellion.consent.types import (
     ANY,
     KINDS,
@@ -22,14 +23,12 @@ from tabellion.consent.types import (
     Basis,
     Decision,
     Incoming,
-    Inputs,
     Method,
     NewDecision,
     OptOutScope,
     Placed,
     Purpose,
     PurposeClass,
-    Question,
     Rank,
     Scope,
     Standing,

@@ -15,7 +15,8 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from tabellion.consent.types import ANY, Decision, Method, NewDecision, Question, Rank, Recorded
+from tabellion.consent.questions import Question
+from tabellion.consent.types import ANY, Decision, Method, NewDecision, Rank, Recorded
 from tabellion.core import ids
 from tabellion.core.errors import HubError, Invalid
 from tabellion.providers.base import Channel

@@ -6,7 +6,7 @@ for the last word spoken on exactly that identifier, channel and purpose, and fo
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from hypothesis import given, settings
@@ -15,6 +15,7 @@ from msgspec import structs
 
 from tabellion.consent import rules
 from tabellion.consent.batch import Batch
+from tabellion.consent.questions import Question
 from tabellion.consent.types import (
     ANY,
     OLDEST,
@@ -25,9 +26,6 @@ from tabellion.consent.types import (
     Method,
     NewDecision,
     Placed,
-    Purpose,
-    PurposeClass,
-    Question,
     Rank,
     Scope,
     Standing,
@@ -37,19 +35,7 @@ from tabellion.ledger.ordinals import generation, ordinal
 from tabellion.providers.base import Channel
 from tabellion.recipients.types import Ref
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
-ANN, BOB = UUID(int=1), UUID(int=2)
-OWNER = {b"a": ANN, b"b": ANN, b"c": ANN, b"d": BOB}
-CHANNELS = {b"a": ["email"], b"b": ["email"], b"c": ["sms", "voice"], b"d": ["sms", "voice"]}
-PURPOSES = {
-    one.key: one
-    for one in (
-        Purpose("security", "", PurposeClass.SECURITY, Basis.CONTRACT, True, True),
-        Purpose("transactional", "", PurposeClass.SERVICE, Basis.CONTRACT, True, True),
-        Purpose("marketing", "", PurposeClass.MARKETING, Basis.CONSENT, False, False),
-        Purpose("marketing.news", "", PurposeClass.MARKETING, Basis.CONSENT, False, True, parent="marketing"),
-    )
-}
+from .rules_people import ANN, BOB, CHANNELS, OWNER, PURPOSES, START
 
 
 @dataclass

@@ -8,26 +8,22 @@ import pytest
 from msgspec import structs
 
 from tabellion.consent import rules
+from tabellion.consent.questions import OPEN, Inputs, Looked, Question, Verdict
 from tabellion.consent.signals import decision_of
 from tabellion.consent.types import (
     ANY,
     BUILT_IN,
     MARKETING,
-    OPEN,
     PHONE_MESSAGING,
     Basis,
     Decision,
-    Inputs,
-    Looked,
     Method,
     Purpose,
     PurposeClass,
-    Question,
     Rank,
     RecipientSignal,
     Standing,
     Strength,
-    Verdict,
 )
 from tabellion.ledger.ordinals import ordinal
 from tabellion.providers.base import Channel, Signal
@@ -274,7 +270,7 @@ def identifier(number: int, *, verified: bool = False, seen: int = 0) -> Identif
 
 
 def answered(verdict: str, *, sendable: bool, index: int = 0, granted: int | None = None) -> Verdict:
-    on = Looked(PURPOSES["marketing"], grant(log_index=granted) if granted else None, (), Inputs())
+    on = Looked(PURPOSES["marketing"], grant(ordinal=granted) if granted else None, (), Inputs())
     return Verdict(verdict, sendable, "", "", index, looked=on)
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from tabellion.consent.purposes import store as purposes_store
 from tabellion.consent.purposes.types import PurposeSettings
+from tabellion.consent.questions import Question
 from tabellion.consent.settings import store as settings_store
-from tabellion.consent.types import ANY, Basis, Method, OptOutScope, PurposeClass, Question, Recorded
+from tabellion.consent.types import ANY, Basis, Method, OptOutScope, PurposeClass, Recorded
 from tabellion.consent.withdrawing import Withdrawal
 from tabellion.core.db import Tx
 from tabellion.core.errors import HubError
@@ -27,7 +28,8 @@ async def withdrawal(hub: Hub, places: list[tuple[str, str]], address: Any = Non
 
 
 async def withdrawn(hub: Hub, said: Withdrawal) -> list[Recorded | HubError]:
-    return await hub.db.run(lambda tx: hub.consent.withdraw(tx, hub.side, said))
+    [became] = await hub.db.run(lambda tx: hub.consent.withdraw(tx, hub.side, [said]))
+    return became
 
 
 async def waiting(hub: Hub, many: int, *tasks: "asyncio.Task[Any]") -> None:

@@ -205,7 +205,7 @@ async def test_a_new_month_wraps_under_its_own_epoch_without_a_restart(
     made |= await subjects(db, vault, workspace_id, BEN)
     async with db.transaction() as tx:
         lookup = await vault.workspace(tx, workspace_id, "lookup")
-        assert await tx.value("select epoch from workspace_keys") == "2026-12"
+        assert await tx.value("select epoch from workspace_keys where use = 'lookup'") == "2026-12"
     assert await epochs_of(db) == {ANN: "2026-11", BEN: "2026-12"}
     other = await reopened(tmp_path / "keys", clock)
     assert await subjects(db, other, workspace_id, ANN, BEN) == made

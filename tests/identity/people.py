@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from tabellion.app.wiring import Hub
-from tabellion.consent.types import Basis, Decision, Method, NewDecision, Notice, Question, Rank, Recorded, Verdict
+from tabellion.consent.questions import Question, Verdict
+from tabellion.consent.types import Basis, Decision, Method, NewDecision, Notice, Rank, Recorded
 from tabellion.core import ids
 from tabellion.core.clock import FakeClock
 from tabellion.core.db import Tx

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from tabellion.app.wiring import Hub
-from tabellion.consent.types import Question
+from tabellion.consent.questions import Question
 from tabellion.core.errors import HubError, NotFound
 from tabellion.core.ids import WorkspaceId
 from tabellion.identity.types import Rule

@@ -7,7 +7,8 @@ from uuid import UUID
 import pytest
 
 from tabellion.app.wiring import Hub
-from tabellion.consent.types import Decision, Question, Verdict
+from tabellion.consent.questions import Question, Verdict
+from tabellion.consent.types import Decision
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId
 from tabellion.providers.base import Channel

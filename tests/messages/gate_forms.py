@@ -6,8 +6,9 @@ from typing import Any
 from uuid import UUID
 
 from tabellion.consent import rules
+from tabellion.consent.questions import Question, Verdict
 from tabellion.consent.service import Consent
-from tabellion.consent.types import BUILT_IN, Basis, Decision, Method, Question, Rank, Standing, Strength, Verdict
+from tabellion.consent.types import BUILT_IN, Basis, Decision, Method, Rank, Standing, Strength
 from tabellion.core.db import Tx, columns
 from tabellion.messages.gate import Gate
 from tabellion.recipients.service import Recipients

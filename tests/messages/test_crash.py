@@ -17,16 +17,8 @@ import pytest
 from tabellion.access.rules import SCOPES
 from tabellion.access.types import Caller, Role
 from tabellion.accounts.types import Account, NewAccount
-from tabellion.consent.types import (
-    Ask,
-    Basis,
-    Decision,
-    Method,
-    NewDecision,
-    Rank,
-    Recorded,
-    Verdict,
-)
+from tabellion.consent.questions import Ask, Verdict
+from tabellion.consent.types import Basis, Decision, Method, NewDecision, Rank, Recorded
 from tabellion.core import ids
 from tabellion.core.db import Tx
 from tabellion.core.ids import WorkspaceId

@@ -7,7 +7,8 @@ from tabellion.access.types import Mode
 from tabellion.app.domains import domains
 from tabellion.app.opening import opened
 from tabellion.app.wiring import Hub
-from tabellion.consent.types import KINDS, Ask, Verdict
+from tabellion.consent.questions import Ask, Verdict
+from tabellion.consent.types import KINDS
 from tabellion.core import ids
 from tabellion.core.config import Settings
 from tabellion.core.db import Tx

@@ -7,8 +7,9 @@ from uuid import UUID
 
 from tabellion.consent import record, rules, store
 from tabellion.consent.purposes.rules import age
+from tabellion.consent.questions import OPEN, Ask, Inputs, Question, Verdict
 from tabellion.consent.store import Place
-from tabellion.consent.types import KINDS, OPEN, Ask, Inputs, Purpose, Purposes, Question, Verdict
+from tabellion.consent.types import KINDS, Purpose, Purposes
 from tabellion.core.db import Tx
 from tabellion.core.errors import HubError
 from tabellion.core.ids import WorkspaceId

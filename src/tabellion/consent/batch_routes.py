@@ -15,6 +15,7 @@ from tabellion.access.edge import Edge, hot
 from tabellion.access.idempotency import IdempotencyKey
 from tabellion.access.itemised import entries, key_at, key_of, settle
 from tabellion.access.problems import Problem, reused
+from tabellion.consent.questions import Ask
 from tabellion.consent.routes import (
     DECISION,
     QUESTION,
@@ -27,7 +28,7 @@ from tabellion.consent.routes import (
     shown,
 )
 from tabellion.consent.service import MOST, Consent
-from tabellion.consent.types import Ask, Decision, NewDecision
+from tabellion.consent.types import Decision, NewDecision
 from tabellion.core.db import Database, Tx
 from tabellion.core.errors import FieldError, HubError
 from tabellion.core.ids import WorkspaceId

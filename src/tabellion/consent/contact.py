@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from tabellion.consent import rules, store
-from tabellion.consent.types import KINDS, Purposes, Question, Standing, Verdict
+from tabellion.consent.questions import Question, Verdict
+from tabellion.consent.types import KINDS, Purposes, Standing
 from tabellion.core.db import Tx
 from tabellion.providers.base import Channel
 from tabellion.recipients.types import Identifier, Permission, Recipient

@@ -8,8 +8,9 @@ from uuid import UUID
 
 from tabellion.access.service import audit
 from tabellion.consent import rules, store
+from tabellion.consent.questions import Question, Verdict
 from tabellion.consent.service import Consent
-from tabellion.consent.types import KINDS, KeptEntry, Purpose, Question, Standing, Verdict
+from tabellion.consent.types import KINDS, KeptEntry, Purpose, Standing
 from tabellion.core import ids
 from tabellion.core.db import Tx
 from tabellion.core.errors import HubError, NotFound

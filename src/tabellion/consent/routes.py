@@ -15,9 +15,10 @@ from tabellion.access.grouped import Grouped
 from tabellion.access.public import Accepted, accepted
 from tabellion.access.types import Caller
 from tabellion.consent.public import PublicDecisions
+from tabellion.consent.questions import Ask, Verdict
 from tabellion.consent.record import refuse_claims
 from tabellion.consent.service import Consent
-from tabellion.consent.types import Ask, Basis, Decision, Method, NewDecision, Notice, Rank, Recorded, Scheme, Verdict
+from tabellion.consent.types import Basis, Decision, Method, NewDecision, Notice, Rank, Recorded, Scheme
 from tabellion.core import ids
 from tabellion.core.batching import Batcher
 from tabellion.core.crypto import b64

@@ -13,31 +13,27 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from tabellion.consent.questions import OPEN, Inputs, Looked, Question, Verdict
 from tabellion.consent.types import (
     ANY,
     GRANTS,
     MARKETING,
     OLDEST,
-    OPEN,
     PHONE_MESSAGING,
     RESEARCH,
     RESTRICTIONS,
     Basis,
     Decision,
     Incoming,
-    Inputs,
-    Looked,
     Method,
     Outcome,
     Purpose,
     PurposeClass,
     Purposes,
-    Question,
     Rank,
     Scope,
     Standing,
     Strength,
-    Verdict,
 )
 from tabellion.providers.base import Channel
 from tabellion.recipients.types import Identifier

@@ -20,6 +20,7 @@ from tabellion.consent.notices import naming
 from tabellion.consent.placing import wrong_kind
 from tabellion.consent.policies import Policies
 from tabellion.consent.purposes.service import note_used, purposes_of
+from tabellion.consent.questions import Ask, Question, Verdict
 from tabellion.consent.record import refusal
 from tabellion.consent.recording import Recorder
 from tabellion.consent.releasing import Releasing
@@ -27,7 +28,6 @@ from tabellion.consent.settings import service as settings
 from tabellion.consent.signals import decision_of
 from tabellion.consent.types import (
     RESTRICTIONS,
-    Ask,
     Because,
     GrantsRefused,
     InFlight,
@@ -37,7 +37,6 @@ from tabellion.consent.types import (
     OptOutScope,
     Proof,
     Purposes,
-    Question,
     RecipientSignal,
     Recorded,
     RefusedGrant,
@@ -45,7 +44,6 @@ from tabellion.consent.types import (
     Standing,
     StopScope,
     UnclearReply,
-    Verdict,
 )
 from tabellion.consent.withdrawing import Withdrawal, Withdrawing
 from tabellion.core.crypto import Key

@@ -11,19 +11,8 @@ from uuid import UUID
 
 import msgspec
 
-from tabellion.consent.types import (
-    OLDEST,
-    Basis,
-    Decision,
-    Kept,
-    KeptEntry,
-    Method,
-    Question,
-    Rank,
-    Scope,
-    Standing,
-    Strength,
-)
+from tabellion.consent.questions import Question
+from tabellion.consent.types import OLDEST, Basis, Decision, Kept, KeptEntry, Method, Rank, Scope, Standing, Strength
 from tabellion.core.db import Tx, columns
 
 _DECISION: Final[Mapping[str, Decision]] = {one.value: one for one in Decision}

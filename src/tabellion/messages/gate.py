@@ -15,8 +15,8 @@ from uuid import UUID
 
 from tabellion.accounts.service import Accounts
 from tabellion.accounts.types import Account
+from tabellion.consent.questions import Question, Verdict
 from tabellion.consent.service import Consent
-from tabellion.consent.types import Question, Verdict
 from tabellion.core.db import Tx
 from tabellion.core.ids import RecipientId, WorkspaceId
 from tabellion.jobs.types import Begun, Claimed, Done, Later, NewJob

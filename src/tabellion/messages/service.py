@@ -9,8 +9,9 @@ import msgspec
 
 from tabellion.accounts.service import Accounts
 from tabellion.accounts.types import Account
+from tabellion.consent.questions import Question, Verdict
 from tabellion.consent.service import Consent
-from tabellion.consent.types import Covered, Purpose, Question, Verdict
+from tabellion.consent.types import Covered, Purpose
 from tabellion.core import ids
 from tabellion.core.db import Tx
 from tabellion.core.errors import FieldError, HubError, Invalid, NotFound

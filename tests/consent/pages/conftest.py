@@ -11,7 +11,7 @@ import pytest
 
 from tabellion.access.service import create_workspace
 from tabellion.consent.links.types import Confirm, Preferences
-from tabellion.consent.types import Ask, Verdict
+from tabellion.consent.questions import Ask, Verdict
 from tabellion.core import ids
 from tabellion.events.followers import Turn, follow
 from tabellion.providers.base import Channel

@@ -12,17 +12,16 @@ from hypothesis import strategies as st
 from tabellion.consent import rules as consent
 from tabellion.consent.purposes.rules import STRICTNESS, age, loosened, measured, wrong
 from tabellion.consent.purposes.types import PurposeSettings, duration
+from tabellion.consent.questions import Inputs, Question
 from tabellion.consent.types import (
     BUILT_IN,
     Basis,
     Decision,
-    Inputs,
     Method,
     OptOutScope,
     Purpose,
     PurposeClass,
     Purposes,
-    Question,
     QuietHours,
     Rank,
     Standing,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tests.consent.conftest import Hub, decision, publish
 from tests.consent.http import World
 
+from tabellion.consent.questions import Ask, Verdict
 from tabellion.consent.suppressions import listing
-from tabellion.consent.types import Ask, Verdict
 from tabellion.core import ids
 from tabellion.core.ids import WorkspaceId
 from tabellion.providers.base import Channel

@@ -193,7 +193,7 @@ async def withdrawn(world: World, *, link: bool = False) -> str:
         hash_ = await world.hub.db.run(lambda tx: world.hub.recipients.hashed(tx, world.side, email(ANN)))
         assert hash_
         said = Withdrawal(hash_, Kind.EMAIL, [("email", "transactional")], Method.ONE_CLICK, "link")
-        [one] = await world.hub.db.run(lambda tx: world.hub.consent.withdraw(tx, world.side, said))
+        [[one]] = await world.hub.db.run(lambda tx: world.hub.consent.withdraw(tx, world.side, [said]))
     else:
         [one] = await world.hub.db.run(lambda tx: world.hub.consent.record(tx, world.side, [new], news_only=True))
     assert isinstance(one, Recorded)

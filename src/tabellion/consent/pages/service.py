@@ -23,6 +23,7 @@ from tabellion.consent.notices.service import Notices
 from tabellion.consent.pages import settings
 from tabellion.consent.pages.settings import Gpc, PageSettings
 from tabellion.consent.purposes.service import Catalogue
+from tabellion.consent.questions import Question, Verdict
 from tabellion.consent.service import Consent
 from tabellion.consent.types import (
     ANY,
@@ -35,10 +36,8 @@ from tabellion.consent.types import (
     Purpose,
     PurposeClass,
     Purposes,
-    Question,
     Rank,
     Recorded,
-    Verdict,
 )
 from tabellion.consent.withdrawing import MARKETING, PERSON, Withdrawal
 from tabellion.core.db import Tx
