@@ -1,7 +1,6 @@
 """Every command of docs/how-to-verify.md, in order, as somebody pastes it."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import which
@@ -10,10 +9,10 @@ import pytest
 
 from tabellion.ledger import verifier
 
-from .processes import COMMAND, Tabellion
+from .pages import followed
+from .processes import Tabellion
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to-verify.md"
-BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 CODES = re.compile(r"^\| (`[a-z_]+`(?:, `[a-z_]+`)*) \|", re.MULTILINE)
 
 
@@ -28,21 +27,10 @@ def tabellion(tmp_path: Path) -> Iterator[Tabellion]:
 def test_every_line_of_the_page_is_true(tabellion: Tabellion, tmp_path: Path) -> None:
     tabellion.json("workspace", "create", "acme")
     hub = tabellion.up()
-    script = "\n".join(BLOCK.findall(PAGE.read_text(encoding="utf-8")))
-    for shown, meant in {
-        "http://127.0.0.1:8080": hub.url,
-        "tabellion ": f"{COMMAND[0]} ",
-        "curl ": "curl -sSf ",
-    }.items():
-        script = script.replace(shown, meant)
-    done = subprocess.run(
-        ["sh", "-e", "-c", script], env=tabellion._environ({}), cwd=tmp_path, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, (done.stdout, done.stderr)
-    assert len(re.findall(r"^verified$", done.stdout, re.MULTILINE)) == 5
-    assert "decision: withdrawn" in done.stdout
-    assert "reason: case 12/2026" in done.stdout
+    said = followed(PAGE, tabellion, hub, tmp_path)
+    assert len(re.findall(r"^verified$", said, re.MULTILINE)) == 5
+    assert "decision: withdrawn" in said
+    assert "reason: case 12/2026" in said
     assert hub.stop() == 0
 
 

@@ -257,7 +257,6 @@ def wire(around: Surroundings) -> Hub:
     proofs = Proofs(around.vault, ledger, around.events)
     idle = Idle(recipients, consent, messages, holds, retention)
     certificates = Certificates(around.vault.outer)
-    notices = Notices(around.events, consent.purposes)
     export = Export(around.vault, recipients, identity, consent, serving, messages, webhooks)
     erasure = Erasure(
         vault=around.vault,
