@@ -101,7 +101,7 @@ class Withdrawing:
             return await self.withdraw(tx, workspace_id, said)
         await self._nameless(tx, workspace_id, policies, standing, nameless)
         became = await self._named(tx, workspace_id, owned, {new: one for new, one in news.items() if new[0] in owned})
-        return [[became[new] for new in _named(one, policies.purposes) if new in became] for one in said]
+        return [[became[new] for new in _wanted(one, policies.purposes) if new in became] for one in said]
 
     async def _is_nobodys_news(self, tx: Tx, workspace_id: WorkspaceId, said: Sequence[Withdrawal]) -> bool:
         """Whether something is news at an address that nobody has. Nothing is locked yet."""
@@ -191,7 +191,7 @@ def _places(said: Withdrawal, purposes: Purposes) -> list[Place]:
     return list(dict.fromkeys(known))
 
 
-def _named(said: Withdrawal, purposes: Purposes) -> list[News]:
+def _wanted(said: Withdrawal, purposes: Purposes) -> list[News]:
     return [(said.identifier_hash, place) for place in _places(said, purposes)]
 
 
@@ -201,7 +201,7 @@ def _news(
     """What is withdrawn and does not stand already, each with who said it first."""
     found: dict[News, Withdrawal] = {}
     for one in said:
-        for new in _named(one, purposes):
+        for new in _wanted(one, purposes):
             if not stands(standing, one.identifier_hash, owners.get(one.identifier_hash), new[1], purposes):
                 found.setdefault(new, one)
     return found
